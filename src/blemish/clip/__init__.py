@@ -1,0 +1,1 @@
+"""The frozen vision-language backbone: CLIP's two towers and its tokenizer, nothing about defects."""

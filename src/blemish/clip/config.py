@@ -1,0 +1,247 @@
+"""The shapes of a backbone as frozen data, read from plain dictionaries (JSON, TOML)."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from blemish.errors import UnknownNameError, UsageError
+
+__all__ = [
+    "Activation",
+    "BackboneConfig",
+    "PreprocessConfig",
+    "RemoteFile",
+    "TextConfig",
+    "VisionConfig",
+    "default_deep_text_blocks",
+    "default_levels",
+    "default_value_value_depth",
+    "from_dict",
+    "to_dict",
+]
+
+Activation = Literal["quick_gelu", "gelu"]
+Stem = Literal["patches", "efficientnet-lite0"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionConfig:
+    """Shape of an image tower; `position_grid` is the side of the stored grid of position embeddings."""
+
+    image_size: int
+    width: int
+    depth: int
+    heads: int
+    patch_size: int | None
+    position_grid: int
+    stem: Stem = "patches"
+    mlp_ratio: float = 4.0
+    activation: Activation = "quick_gelu"
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "image_size", "width", "depth", "heads", "position_grid", "mlp_ratio")
+        _require_heads(self.width, self.heads)
+        if self.stem == "patches" and (self.patch_size is None or self.patch_size < 1):
+            raise UsageError(f"VisionConfig: the stem 'patches' needs a positive patch_size, not {self.patch_size!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """Shape of a text tower."""
+
+    width: int
+    depth: int
+    heads: int
+    context_length: int = 77
+    vocabulary_size: int = 49408
+    mlp_ratio: float = 4.0
+    activation: Activation = "quick_gelu"
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "width", "depth", "heads", "context_length", "vocabulary_size", "mlp_ratio")
+        _require_heads(self.width, self.heads)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessConfig:
+    """How a picture becomes the tower's input: resized straight to size x size (aspect not kept), then normalised."""
+
+    size: int
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    interpolation: Literal["bicubic"] = "bicubic"
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "size")
+        if min(self.std) <= 0:
+            raise UsageError(f"PreprocessConfig: std must be positive, not {self.std}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteFile:
+    """One file of a backbone on the network; `bytes` is its size, 0 where unknown."""
+
+    name: str
+    url: str
+    sha256: str
+    bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneConfig:
+    """A backbone: its towers, its preprocessing, and where the methods act in it.
+
+    `value_value_depth` counts the last image blocks that have the value-value path; `deep_text_blocks` are the first
+    and the last text block (1-based, inclusive) that take deep tokens; `levels` are the image blocks (1-based) whose
+    patch features the methods read.
+    """
+
+    name: str
+    joint_width: int
+    vision: VisionConfig
+    text: TextConfig
+    preprocess: PreprocessConfig
+    value_value_depth: int
+    deep_text_blocks: tuple[int, int]
+    levels: tuple[int, ...]
+    source: str = ""
+    licence: str = ""
+    files: tuple[RemoteFile, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "joint_width")
+        if not 0 <= self.value_value_depth <= self.vision.depth:
+            raise UsageError(
+                f"backbone {self.name!r}: value_value_depth {self.value_value_depth} is outside 0..{self.vision.depth}"
+            )
+        first, last = self.deep_text_blocks
+        if not 1 <= first <= last <= self.text.depth:
+            raise UsageError(
+                f"backbone {self.name!r}: deep_text_blocks {self.deep_text_blocks} are outside 1..{self.text.depth}"
+            )
+        if not self.levels or min(self.levels) < 1 or max(self.levels) > self.vision.depth:
+            raise UsageError(f"backbone {self.name!r}: levels {self.levels} are outside 1..{self.vision.depth}")
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> BackboneConfig:
+        """A backbone from plain data; where the methods act follows the rules below unless the data says it."""
+        filled = dict(data)
+        vision = from_dict(VisionConfig, _section(data, "vision"))
+        text = from_dict(TextConfig, _section(data, "text"))
+        filled.setdefault("preprocess", {"size": vision.image_size})
+        filled.setdefault("value_value_depth", default_value_value_depth(vision.depth))
+        filled.setdefault("deep_text_blocks", default_deep_text_blocks(text.depth))
+        filled.setdefault("levels", default_levels(vision.depth))
+        return from_dict(BackboneConfig, filled)
+
+
+def default_value_value_depth(depth: int) -> int:
+    """Number of last image blocks with the value-value path: 19 of 24 (AnomalyCLIP, FAPrompt), in proportion."""
+    return max(1, _round_half_up(19 / 24 * depth))
+
+
+def default_deep_text_blocks(depth: int) -> tuple[int, int]:
+    """First and last text block (1-based) that take deep tokens: 2 to 9 of 12 (FAPrompt), in proportion."""
+    first = min(2, depth)
+    return first, max(first, _round_half_up(0.75 * depth))
+
+
+def default_levels(depth: int) -> tuple[int, ...]:
+    """Image blocks (1-based) at the quarters: 6, 12, 18, 24 of 24."""
+    return tuple(sorted({max(1, _round_half_up(quarter * depth / 4)) for quarter in (1, 2, 3, 4)}))
+
+
+def from_dict(kind: type[T], data: Mapping[str, Any]) -> T:
+    """An instance of the dataclass `kind` from plain data; an unknown key names its nearest, a wrong type its place."""
+    hints = typing.get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key in data:
+        if key not in fields:
+            raise UnknownNameError(f"key of {kind.__name__}", key, fields)
+    missing = [
+        name
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING and name not in data and not _may_be_none(hints[name])
+    ]
+    if missing:
+        raise UsageError(f"{kind.__name__} lacks {', '.join(missing)}")
+    values = {key: _convert(hints[key], value, f"{kind.__name__}.{key}") for key, value in data.items()}
+    values.update(
+        {name: None for name, field in fields.items() if field.default is dataclasses.MISSING and name not in data}
+    )
+    return kind(**values)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain data that `from_dict` reads back; tuples become lists, and what is None is left out (TOML has no null)."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items() if item is not None}
+        return [plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+    return typing.cast("dict[str, Any]", plain(dataclasses.asdict(config)))
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):  # T | None
+        inner = next(argument for argument in arguments if argument is not type(None))
+        converted = None if value is None else _convert(inner, value, where)
+    elif origin is tuple:
+        converted = _convert_tuple(arguments, value, where)
+    elif origin is Literal:
+        if value not in arguments:
+            raise UnknownNameError(where, str(value), arguments)
+        converted = value
+    elif isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool):
+        converted = value
+    elif dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        converted = from_dict(typing.cast("type[Any]", hint), value)
+    elif hint is float and type(value) is int:
+        converted = float(value)
+    else:
+        raise UsageError(f"{where} must be of type {hint.__name__}, not {value!r}")
+    return converted
+
+
+def _convert_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise UsageError(f"{where} must be a list, not {value!r}")
+    if arguments[-1] is Ellipsis:
+        arguments = (arguments[0],) * len(value)
+    if len(arguments) != len(value):
+        raise UsageError(f"{where} must have {len(arguments)} entries, not {value!r}")
+    return tuple(_convert(hint, item, where) for hint, item in zip(arguments, value, strict=True))
+
+
+def _may_be_none(hint: Any) -> bool:
+    return type(None) in typing.get_args(hint)
+
+
+def _section(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = data.get(name)
+    if not isinstance(section, Mapping):
+        raise UsageError(f"BackboneConfig lacks the table {name!r}")
+    return section
+
+
+def _round_half_up(value: float) -> int:
+    return int(value + 0.5)
+
+
+def _require_positive(config: object, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) <= 0:
+            raise UsageError(f"{type(config).__name__}: {name} must be positive, not {getattr(config, name)!r}")
+
+
+def _require_heads(width: int, heads: int) -> None:
+    if width % heads:
+        raise UsageError(f"width {width} cannot be split into {heads} heads")

@@ -1,0 +1,147 @@
+"""The pre-norm transformer block that both towers are built from."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from blemish.clip.config import Activation
+from blemish.errors import UsageError
+
+__all__ = ["Attention", "Block", "Mlp", "build_blocks", "place_tokens", "set_linear_precision"]
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention on one fused QKV projection, whose values also serve the value-value path."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_projection = nn.Linear(width, 3 * width)  # rows in the order query, key, value
+        self.out_projection = nn.Linear(width, width)
+
+    def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of [B, N, W], each [B, heads, N, W / heads]."""
+        query, key, value = self.in_projection(x).chunk(3, dim=-1)
+        return self._split(query), self._split(key), self._split(value)
+
+    def qkv_of_first(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `qkv`, but the queries of the first token alone."""
+        width = x.shape[-1]
+        weight, bias = self.in_projection.weight, self.in_projection.bias
+        query = F.linear(x[:, :1], weight[:width], bias[:width])
+        key, value = F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
+        return self._split(query), self._split(key), self._split(value)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, *, causal: bool = False) -> Tensor:
+        """The output projection of softmax(query keyᵀ / √(W / heads)) value, [B, N, W]."""
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+        return self.out_projection(mixed.transpose(1, 2).flatten(2))  # [B, heads, N, W/heads] -> [B, N, W]
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # [B, N, W] -> [B, heads, N, W/heads]
+
+
+class Mlp(nn.Module):
+    """The two-layer network of a block; QuickGELU is x · sigmoid(1.702 x)."""
+
+    def __init__(self, width: int, hidden: int, activation: Activation) -> None:
+        super().__init__()
+        self.activation = activation
+        self.fc_in = nn.Linear(width, hidden)
+        self.fc_out = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.fc_in(x)
+        x = x * torch.sigmoid(1.702 * x) if self.activation == "quick_gelu" else F.gelu(x)
+        return self.fc_out(x)
+
+
+class Block(nn.Module):
+    """One residual block: attention, then the MLP, each behind its layer norm.
+
+    The residual stream keeps its own precision; the linear layers may hold a lower one (`set_linear_precision`).
+    """
+
+    def __init__(self, width: int, heads: int, *, mlp_ratio: float, activation: Activation) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(width)
+        self.attention = Attention(width, heads)
+        self.ln_2 = nn.LayerNorm(width)
+        self.mlp = Mlp(width, round(mlp_ratio * width), activation)
+
+    def forward(self, x: Tensor, *, causal: bool = False) -> Tensor:
+        x = x + self.attention.attend(*self.attention.qkv(self._normalised(self.ln_1, x)), causal=causal)
+        return self._feed_forward(x)
+
+    def dual(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """The ordinary stream and the value-value stream after this block, each [B, N, W].
+
+        The value-value stream (AnomalyCLIP's DPAM) has no MLP and reads the ordinary stream:
+        v' = v + Out(softmax(V Vᵀ / √d) V) with V the values of LN1(x).
+        """
+        query, key, value = self.attention.qkv(self._normalised(self.ln_1, x))
+        v = v + self.attention.attend(value, value, value)
+        x = x + self.attention.attend(query, key, value)
+        return self._feed_forward(x), v
+
+    def first_token(self, x: Tensor, v: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """As `forward` or `dual`, but of the ordinary stream only the first token, [B, 1, W]."""
+        query, key, value = self.attention.qkv_of_first(self._normalised(self.ln_1, x))
+        if v is not None:
+            v = v + self.attention.attend(value, value, value)
+        x = x[:, :1] + self.attention.attend(query, key, value)
+        return self._feed_forward(x), v
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return x + self.mlp(self._normalised(self.ln_2, x))
+
+    def _normalised(self, norm: nn.LayerNorm, x: Tensor) -> Tensor:
+        return norm(x).to(self.mlp.fc_in.weight.dtype)
+
+
+def build_blocks(width: int, depth: int, heads: int, *, mlp_ratio: float, activation: Activation) -> nn.ModuleList:
+    """`depth` blocks with CLIP's initialisation."""
+    blocks = [Block(width, heads, mlp_ratio=mlp_ratio, activation=activation) for _ in range(depth)]
+    for block in blocks:
+        nn.init.normal_(block.attention.in_projection.weight, std=width**-0.5)
+        nn.init.normal_(block.attention.out_projection.weight, std=(2 * width * depth) ** -0.5)
+        nn.init.normal_(block.mlp.fc_in.weight, std=(2 * width) ** -0.5)
+        nn.init.normal_(block.mlp.fc_out.weight, std=(2 * width * depth) ** -0.5)
+        for linear in (
+            block.attention.in_projection,
+            block.attention.out_projection,
+            block.mlp.fc_in,
+            block.mlp.fc_out,
+        ):
+            nn.init.zeros_(linear.bias)
+    return nn.ModuleList(blocks)
+
+
+def place_tokens(x: Tensor, fresh: Tensor, *, insert: bool, carry: float = 0.0) -> Tensor:
+    """The sequence [B, N, W] with tokens [B, n, W] behind its first position.
+
+    `insert` makes the sequence longer by n; otherwise positions 1..n are overwritten, and `carry` (0..1) is the share
+    of what stood there that is kept (DAPO's progressive tokens).
+    """
+    n = fresh.shape[1]
+    if insert:
+        return torch.cat([x[:, :1], fresh, x[:, 1:]], dim=1)
+    if x.shape[1] < 1 + n:
+        raise UsageError(f"{n} layer tokens do not fit into a sequence of {x.shape[1]} tokens")
+    if carry:
+        fresh = carry * x[:, 1 : 1 + n] + (1 - carry) * fresh
+    return torch.cat([x[:, :1], fresh, x[:, 1 + n :]], dim=1)
+
+
+def set_linear_precision(tower: nn.Module, dtype: torch.dtype) -> None:
+    """Lets the blocks' linear layers and attention hold and compute in `dtype`, in place.
+
+    Layer norms, embeddings, the stem, the final projection and the residual stream stay as they are: the sums over
+    the depth are what bfloat16 cannot hold.
+    """
+    for module in tower.modules():
+        if isinstance(module, Block):
+            module.attention.to(dtype)
+            module.mlp.to(dtype)
