@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import html
+import itertools
 import zlib
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -59,7 +60,7 @@ class Tokenizer:
     """Byte-pair encoding with the merges of a file: one pair a line, the first merges first."""
 
     def __init__(self, merges: str | Path = MERGES) -> None:
-        import regex
+        import regex  # type: ignore[import-untyped]
 
         pairs = _read_merges(Path(merges))
         letters = list(_byte_letters().values())
@@ -105,7 +106,7 @@ class Tokenizer:
         """Merges the pair of lowest rank, everywhere and from the left, until no pair is in the table."""
         unranked = len(self._ranks)
         while len(tokens) > 1:
-            pairs = zip(tokens, tokens[1:], strict=False)
+            pairs = itertools.pairwise(tokens)
             best = min(pairs, key=lambda pair: self._ranks.get(pair, unranked))
             if best not in self._ranks:
                 break
@@ -123,7 +124,7 @@ class Tokenizer:
 
 
 def clean(text: str) -> str:
-    """The text as the vocabulary knows it: mojibake repaired, HTML entities resolved twice, single spaces, lower case."""
+    """The text as the vocabulary knows it: mojibake repaired, HTML unescaped twice, single spaces, lower case."""
     import ftfy
 
     text = html.unescape(html.unescape(ftfy.fix_text(text)))
