@@ -1,0 +1,60 @@
+"""Zero-shot visual anomaly detection that finds, locates and names defects.
+
+Importing this package is quick: torch comes in with the first name that needs it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from blemish._version import __version__
+from blemish.errors import (
+    BlemishError,
+    ImageError,
+    MissingExtraError,
+    ModelError,
+    OutputError,
+    UnknownNameError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from blemish.pipeline import Inspector, load
+    from blemish.results import Inspection, Region, Thresholds, Verdict
+
+__all__ = [
+    "BlemishError",
+    "ImageError",
+    "Inspection",
+    "Inspector",
+    "MissingExtraError",
+    "ModelError",
+    "OutputError",
+    "Region",
+    "Thresholds",
+    "UnknownNameError",
+    "UsageError",
+    "Verdict",
+    "__version__",
+    "load",
+]
+
+_LAZY = {
+    "Inspection": "blemish.results",
+    "Inspector": "blemish.pipeline",
+    "Region": "blemish.results",
+    "Thresholds": "blemish.results",
+    "Verdict": "blemish.results",
+    "load": "blemish.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'blemish' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,23 @@
+"""The only room that reads or writes an image: files, bytes, arrays and Pillow images in, upright RGB out."""
+
+from __future__ import annotations
+
+from blemish.images.depth import Picture, Samples, ValueRanges
+from blemish.images.files import FoundImage, find_images, list_images
+from blemish.images.reader import DEFAULT_MEGAPIXELS, ImageInput, decode, is_deep, read
+from blemish.images.writer import save
+
+__all__ = [
+    "DEFAULT_MEGAPIXELS",
+    "FoundImage",
+    "ImageInput",
+    "Picture",
+    "Samples",
+    "ValueRanges",
+    "decode",
+    "find_images",
+    "is_deep",
+    "list_images",
+    "read",
+    "save",
+]

@@ -1,0 +1,133 @@
+"""From the samples that a file holds to a picture: the value range of images with more than 8 bits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.errors import ImageError, UsageError
+
+__all__ = ["CANDIDATE_BITS", "Picture", "Samples", "ValueRanges"]
+
+CANDIDATE_BITS = (10, 12, 14, 16)  # what cameras deliver in 16-bit files that do not say their depth
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An upright RGB image [H, W, 3]: uint8, or float32 in 0..1 where the source holds more than 8 bits.
+
+    `value_range` are the source values that became 0 and 1; None for 8-bit sources.
+    """
+
+    pixels: NDArray[np.uint8] | NDArray[np.float32]
+    source: str
+    value_range: tuple[float, float] | None = None
+
+    @property
+    def width_px(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def height_px(self) -> int:
+        return int(self.pixels.shape[0])
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Upright values as the source holds them, before a value range is chosen: [H, W] or [H, W, 3].
+
+    uint8 values are always [H, W, 3] and final. `declared_bits` is the depth that the file states, `inverted` says
+    that 0 is white, `coverage` [H, W] in 0..1 is the alpha channel of deep images (0 = background).
+    """
+
+    values: NDArray[Any]
+    source: str
+    declared_bits: int | None = None
+    inverted: bool = False
+    coverage: NDArray[np.float32] | None = None
+
+    @property
+    def is_deep(self) -> bool:
+        return self.values.dtype != np.uint8
+
+
+class ValueRanges:
+    """Gives deep images of one batch the same value range, so that the same value is the same grey in all of them.
+
+    `value_range` given: it holds for every deep image, and values outside become its ends. Else the depth that the
+    file declares; else the smallest of 10, 12, 14 and 16 bits that holds the maximum of the images shown to `learn`,
+    or of the first one that `picture` meets. 8-bit images stay as they are in every case.
+
+    A PNG that declares n bits (sBIT) may hold plain n-bit values, as cameras write them, or values scaled to 16 bits,
+    as the PNG standard asks: one value above n bits shows the latter, for all images of the batch that declare n.
+    """
+
+    def __init__(self, value_range: tuple[float, float] | None = None) -> None:
+        if value_range is not None:
+            low, high = value_range
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise UsageError(f"value range {low}:{high} must be two numbers, the lower one first")
+        self._fixed = value_range
+        self._bits: dict[int | None, int] = {}
+
+    def learn(self, samples: Samples) -> None:
+        """Take note of one image of the batch, before its first `picture` is asked for."""
+        if self._fixed is None and samples.is_deep and np.issubdtype(samples.values.dtype, np.integer):
+            bits = _smallest_bits(samples)
+            if bits is not None:
+                key = samples.declared_bits
+                self._bits[key] = max(bits, self._bits.get(key, 0))
+
+    def picture(self, samples: Samples) -> Picture:
+        """The picture of `samples`; an ImageError where its values are outside the range of the batch."""
+        if not samples.is_deep:
+            return Picture(samples.values, samples.source)
+        low, high = self._fixed or self._range_of(samples)
+        pixels = (samples.values.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+        np.clip(pixels, 0, 1, out=pixels)  # only a range given by the user leaves values outside
+        if samples.inverted:
+            np.subtract(1, pixels, out=pixels)
+        if samples.coverage is not None:
+            coverage = samples.coverage if pixels.ndim == 2 else samples.coverage[..., None]
+            pixels = pixels * coverage + (1 - coverage)  # transparent shows white, as for 8 bits
+        if pixels.ndim == 2:
+            pixels = np.repeat(pixels[..., None], 3, axis=2)  # [H, W] -> [H, W, 3]
+        return Picture(np.ascontiguousarray(pixels, dtype=np.float32), samples.source, (low, high))
+
+    def _range_of(self, samples: Samples) -> tuple[float, float]:
+        low, high = _extremes(samples)
+        if np.issubdtype(samples.values.dtype, np.floating):
+            if not (low >= 0 and high <= 1):
+                raise _outside(samples, low, high, "floating-point images are read as 0..1")
+            return 0, 1
+        if samples.declared_bits not in self._bits:
+            self.learn(samples)
+        bits = self._bits.get(samples.declared_bits)
+        if bits is None or low < 0:
+            raise _outside(samples, low, high, "no depth of 10 to 16 bits holds them")
+        if high > 2**bits - 1:
+            raise _outside(samples, low, high, f"the images before it set the range to 0:{2**bits - 1}")
+        return 0, 2**bits - 1
+
+
+def _smallest_bits(samples: Samples) -> int | None:
+    candidates = CANDIDATE_BITS if samples.declared_bits is None else (samples.declared_bits, 16)
+    low, high = _extremes(samples)
+    return next((bits for bits in candidates if low >= 0 and high <= 2**bits - 1), None)
+
+
+def _extremes(samples: Samples) -> tuple[float, float]:
+    if np.issubdtype(samples.values.dtype, np.floating) and not np.isfinite(samples.values).all():
+        raise ImageError(samples.source, "holds values that are not numbers (NaN or infinity)")
+    return samples.values.min().item(), samples.values.max().item()
+
+
+def _outside(samples: Samples, low: float, high: float, why: str) -> ImageError:
+    return ImageError(
+        samples.source,
+        f"holds values from {low:g} to {high:g}, but {why}: give value_range=(low, high) (--range low:high)",
+    )

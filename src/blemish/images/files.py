@@ -1,0 +1,115 @@
+"""Which files are meant: paths, folders and patterns as a list of images."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from blemish.errors import UsageError
+
+__all__ = ["RUN_FILE", "SUFFIXES", "FoundImage", "find_images", "list_images"]
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp"})
+RUN_FILE = "run.json"  # marks a folder of results, which is no input
+
+
+@dataclass(frozen=True)
+class FoundImage:
+    """An image file and the folder under which it was asked for."""
+
+    path: Path
+    root: Path
+
+
+def list_images(paths: str | Path | Iterable[str | Path], *, skip: Path | None = None) -> list[Path]:
+    """The image files among files, folders (recursive) and patterns such as `*.png` or `**/*.jpg`, each once.
+
+    Folders and patterns are sorted as people count (part2 before part10). Hidden files and folders, and folders of
+    results (`skip`, or any that holds Blemish's run.json), are left out; a file named by itself is taken whatever its
+    suffix.
+    A UsageError names what does not exist and a folder or pattern without images.
+    """
+    return [found.path for found in find_images(paths, skip=skip)]
+
+
+def find_images(paths: str | Path | Iterable[str | Path], *, skip: Path | None = None) -> list[FoundImage]:
+    """As `list_images`, with the folder under which each file was found."""
+    asked: Sequence[str | Path] = [paths] if isinstance(paths, str | Path) else list(paths)
+    if not asked:
+        raise UsageError("no images were named: give files, folders or patterns")
+    found: dict[str, FoundImage] = {}
+    for entry in asked:
+        for image in _find(entry, skip):
+            found.setdefault(os.path.normcase(os.path.realpath(image.path)), image)
+    return list(found.values())
+
+
+def _find(entry: str | Path, skip: Path | None) -> list[FoundImage]:
+    path = Path(entry).expanduser()
+    if not str(entry):
+        raise UsageError("an empty path was given")
+    try:
+        if path.is_dir():
+            return _in_folder(path, skip)
+        if path.exists():
+            return [FoundImage(path, path.parent)]
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{entry}: cannot be used as a path ({error})") from error
+    if glob.has_magic(str(path)):
+        return _matching(path, skip)
+    raise UsageError(f"{entry}: no such file or folder")
+
+
+def _in_folder(folder: Path, skip: Path | None) -> list[FoundImage]:
+    skipped = None if skip is None else skip.resolve()
+    files: list[Path] = []
+
+    def refuse(error: OSError) -> None:
+        raise UsageError(f"{error.filename}: cannot be listed ({error.strerror})") from error
+
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        here = Path(parent)
+        if skipped is not None and here.resolve() == skipped:
+            folders.clear()
+            continue
+        if RUN_FILE in names and here != folder:
+            folders.clear()
+            continue
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += [here / name for name in names if _is_image_name(name)]
+    if not files:
+        raise UsageError(f"{folder}: the folder holds no images ({', '.join(sorted(SUFFIXES))})")
+    return [FoundImage(path, folder) for path in sorted(files, key=_natural)]
+
+
+def _matching(pattern: Path, skip: Path | None) -> list[FoundImage]:
+    fixed = []
+    for part in pattern.parts:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    root = Path(*fixed) if fixed else Path()
+    skipped = None if skip is None else skip.resolve()
+    matches = [Path(match) for match in glob.glob(str(pattern), recursive=True)]  # noqa: PTH207  (takes absolute ones)
+    files = [
+        path
+        for path in matches
+        if path.is_file() and _is_image_name(path.name) and (skipped is None or skipped not in path.resolve().parents)
+    ]
+    if not files:
+        raise UsageError(f"{pattern}: the pattern matches no image")
+    return [FoundImage(path, root) for path in sorted(files, key=_natural)]
+
+
+def _is_image_name(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+
+
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    """A key that sorts numbers in names by value and letters without case; the path itself breaks ties."""
+    pieces = re.split(r"(\d+)", path.as_posix().lower())
+    return [(1, int(piece), "") if piece.isdigit() else (0, 0, piece) for piece in pieces] + [(0, 0, path.as_posix())]
