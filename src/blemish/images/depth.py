@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,14 +74,21 @@ class ValueRanges:
                 raise UsageError(f"value range {low}:{high} must be two numbers, the lower one first")
         self._fixed = value_range
         self._bits: dict[int | None, int] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the range was given, so that nothing need be learnt."""
+        return self._fixed is not None
 
     def learn(self, samples: Samples) -> None:
-        """Take note of one image of the batch, before its first `picture` is asked for."""
+        """Take note of one image of the batch, before its first `picture` is asked for; any thread may."""
         if self._fixed is None and samples.is_deep and np.issubdtype(samples.values.dtype, np.integer):
             bits = _smallest_bits(samples)
             if bits is not None:
                 key = samples.declared_bits
-                self._bits[key] = max(bits, self._bits.get(key, 0))
+                with self._lock:
+                    self._bits[key] = max(bits, self._bits.get(key, 0))
 
     def picture(self, samples: Samples) -> Picture:
         """The picture of `samples`; an ImageError where its values are outside the range of the batch."""

@@ -1,0 +1,383 @@
+"""The inspector: images in, inspections out. The command line, Python and everything later use this one.
+
+Files are read and prepared in background threads (Pillow releases the interpreter's lock) a bounded number ahead; the
+model runs in the caller's thread; regions are found in the background again. Results come in the order of the images.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, cast, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from blemish._version import __version__
+from blemish.clip.config import PreprocessConfig
+from blemish.errors import ImageError, UnknownNameError, UsageError
+from blemish.images import DEFAULT_MEGAPIXELS, ImageInput, Picture, Samples, ValueRanges, decode, is_deep
+from blemish.images.reader import name_of
+from blemish.localise import find_regions
+from blemish.methods import METHODS, build
+from blemish.methods.base import Method, Scores
+from blemish.preprocess import to_tensor
+from blemish.results import Inspection, ModelInfo, Thresholds, decide
+from blemish.vocabulary import parse_defects
+
+__all__ = ["Inspected", "Inspector", "choose_thresholds", "load"]
+
+OnError: TypeAlias = Literal["raise", "skip", "record"]
+
+MIN_AREA_CELLS = 0.25  # a region smaller than a quarter of one patch is below what the model resolves
+MEMORY_AHEAD = 512 * 2**20  # bytes of decoded pictures to read ahead at most
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """An inspection together with the picture it was made of."""
+
+    inspection: Inspection
+    picture: Picture
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A picture and its tensor; deep samples of a lazy batch wait for their value range and have no tensor yet."""
+
+    picture: Picture | Samples
+    tensor: Tensor | None
+
+
+class Inspector:
+    """A method with its preprocessing and thresholds: give it images, it gives inspections. `blemish.load` makes one.
+
+    The method must be prepared. `value_range` and `max_megapixels` are those of `blemish.images.read`. Regions smaller
+    than `min_area_cells` cells of the model's patch grid are dropped. One inspector is for one thread.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        *,
+        preprocess: PreprocessConfig,
+        thresholds: Thresholds,
+        backbone: str = "custom",
+        device: str = "cpu",
+        batch_size: int = 8,
+        value_range: tuple[float, float] | None = None,
+        max_megapixels: float = DEFAULT_MEGAPIXELS,
+        min_area_cells: float = MIN_AREA_CELLS,
+        workers: int | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise UsageError(f"the batch size must be at least 1, not {batch_size}")
+        if not max_megapixels > 0:
+            raise UsageError(f"the limit of megapixels must be above 0, not {max_megapixels:g}")
+        ValueRanges(value_range)  # a senseless range is refused here, not at the first image
+        self.device = _device(device)
+        self.method = method.to(self.device).eval()
+        self.preprocess = preprocess
+        self.thresholds = thresholds
+        self.batch_size = batch_size
+        self.value_range = value_range
+        self.max_megapixels = max_megapixels
+        self.min_area_cells = min_area_cells
+        self.workers = workers or min(8, os.cpu_count() or 1)
+        self.model = ModelInfo(backbone=backbone, method=method.name, version=__version__)
+
+    @overload
+    def inspect(self, images: ImageInput) -> Inspection: ...
+    @overload
+    def inspect(
+        self, images: list[Any] | tuple[Any, ...], *, on_error: Literal["raise", "skip"] = ...
+    ) -> list[Inspection]: ...
+    @overload
+    def inspect(
+        self, images: list[Any] | tuple[Any, ...], *, on_error: Literal["record"]
+    ) -> list[Inspection | ImageError]: ...
+    @overload
+    def inspect(self, images: Iterator[Any], *, on_error: Literal["raise", "skip"] = ...) -> Iterator[Inspection]: ...
+    @overload
+    def inspect(self, images: Iterator[Any], *, on_error: Literal["record"]) -> Iterator[Inspection | ImageError]: ...
+
+    def inspect(self, images: Any, *, on_error: OnError = "raise") -> Any:
+        """One image: its Inspection. A list or tuple: a list. Any other iterable: an iterator, read a few images ahead.
+
+        An image is a path, the bytes of a file, a NumPy array or a Pillow image. One that cannot be read raises
+        ImageError; with `on_error` "skip" it is left out, with "record" the ImageError stands in its place. In a list,
+        images with more than 8 bits share one value range; in an iterator the first of them sets it.
+        """
+        if on_error not in ("raise", "skip", "record"):
+            raise UnknownNameError("on_error", str(on_error), ("raise", "skip", "record"))
+        if isinstance(images, str | os.PathLike | bytes | np.ndarray | Image.Image):
+            return next(self._results([cast(ImageInput, images)], "raise"))
+        if isinstance(images, list | tuple):
+            return list(self._results(images, on_error))
+        if not isinstance(images, Iterable):
+            raise UsageError(f"an image is a path, bytes, a NumPy array or a Pillow image, not {type(images).__name__}")
+        return self._results(images, on_error)
+
+    def stream(self, images: Iterable[ImageInput]) -> Iterator[Inspected | ImageError]:
+        """Inspections with their pictures, in order; an ImageError stands for each image that cannot be read."""
+        ranges = ValueRanges(self.value_range)
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="blemish") as pool:
+            settled = isinstance(images, Sequence)
+            if isinstance(images, Sequence):
+                self._learn_ranges(images, ranges, pool)
+            finished: deque[Future[Inspected] | ImageError] = deque()
+            try:
+                for batch in self._batches(images, ranges, pool, settled=settled):
+                    waiting = len(finished)
+                    finished.extend(self._run(batch, pool))
+                    for _ in range(waiting):  # one batch stays behind, so that its regions are found meanwhile
+                        yield _result(finished.popleft())
+                while finished:
+                    yield _result(finished.popleft())
+            finally:  # a consumer that stops early does not wait for what was read ahead
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _results(self, images: Iterable[ImageInput], on_error: OnError) -> Iterator[Inspection | ImageError]:
+        for outcome in self.stream(images):
+            if isinstance(outcome, Inspected):
+                yield outcome.inspection
+            elif on_error == "raise":
+                raise outcome
+            elif on_error == "record":
+                yield outcome
+
+    def _learn_ranges(self, images: Sequence[ImageInput], ranges: ValueRanges, pool: ThreadPoolExecutor) -> None:
+        """Decodes the deep images of a batch once before, where there are several, to give them one value range."""
+        if ranges.is_fixed or len(images) < 2:
+            return
+        deep = [image for image, found in zip(images, pool.map(_is_deep, images), strict=True) if found]
+        if len(deep) < 2:
+            return
+
+        def learn(image: ImageInput) -> None:
+            try:
+                ranges.learn(decode(image, max_megapixels=self.max_megapixels))
+            except ImageError:
+                return  # reported when its turn comes
+
+        list(pool.map(learn, deep))
+
+    def _batches(
+        self, images: Iterable[ImageInput], ranges: ValueRanges, pool: ThreadPoolExecutor, *, settled: bool
+    ) -> Iterator[list[_Prepared | ImageError]]:
+        """Prepared images in batches, the errors among them in their places; fewer ahead when pictures are large."""
+        source = enumerate(images)
+        ahead: deque[Future[_Prepared | ImageError]] = deque()
+        batch: list[_Prepared | ImageError] = []
+        limit, largest, exhausted = self.workers, 1, False
+        while True:
+            while len(ahead) < limit and not exhausted:
+                following = next(source, None)
+                if following is None:
+                    exhausted = True
+                else:
+                    ahead.append(pool.submit(self._prepare, following[1], following[0], ranges, settled=settled))
+            if not ahead:
+                break
+            prepared = self._settle(ahead.popleft().result(), ranges)
+            batch.append(prepared)
+            if isinstance(prepared, _Prepared) and isinstance(prepared.picture, Picture):
+                largest = max(largest, prepared.picture.pixels.nbytes)
+            affordable = max(1, MEMORY_AHEAD // largest)
+            limit = min(2 * self.batch_size, affordable)
+            if len(batch) >= min(self.batch_size, affordable):
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def _prepare(self, image: ImageInput, number: int, ranges: ValueRanges, *, settled: bool) -> _Prepared | ImageError:
+        name = name_of(image)
+        try:
+            samples = decode(
+                image,
+                source=f"{name} {number}" if name in ("array", "bytes", "Pillow image") else name,
+                max_megapixels=self.max_megapixels,
+            )
+            if samples.is_deep and not settled:
+                return _Prepared(samples, None)
+            picture = ranges.picture(samples)
+        except ImageError as error:
+            return error
+        return _Prepared(picture, to_tensor(picture, self.preprocess))
+
+    def _settle(self, prepared: _Prepared | ImageError, ranges: ValueRanges) -> _Prepared | ImageError:
+        """Deep samples of a lazy batch get their range here, in the order of the images."""
+        if isinstance(prepared, ImageError) or not isinstance(prepared.picture, Samples):
+            return prepared
+        try:
+            picture = ranges.picture(prepared.picture)
+        except ImageError as error:
+            return error
+        return _Prepared(picture, to_tensor(picture, self.preprocess))
+
+    def _run(
+        self, batch: list[_Prepared | ImageError], pool: ThreadPoolExecutor
+    ) -> Iterator[Future[Inspected] | ImageError]:
+        tensors = [item.tensor for item in batch if isinstance(item, _Prepared) and item.tensor is not None]
+        rows = iter(self._score(tensors) if tensors else ())
+        for item in batch:
+            if isinstance(item, ImageError):
+                yield item
+            else:
+                yield pool.submit(self._assemble, cast(Picture, item.picture), next(rows))
+
+    def _score(self, tensors: list[Tensor]) -> list[_Row]:
+        with torch.inference_mode():
+            features = self.method.encode(torch.stack(tensors).to(self.device))  # [B, 3, S, S]
+            scores = self.method.score(features)
+        return _rows(scores, features.grid)
+
+    def _assemble(self, picture: Picture, row: _Row) -> Inspected:
+        size = (picture.width_px, picture.height_px)
+        cell_px = size[0] * size[1] / (row.grid[0] * row.grid[1])
+        regions = find_regions(
+            row.anomaly_map,
+            size,
+            threshold=self.thresholds.pixel,
+            min_area_px=max(1.0, self.min_area_cells * cell_px),
+            types=row.types,
+            type_maps=row.type_maps,
+        )
+        inspection = Inspection(
+            source=picture.source,
+            width_px=size[0],
+            height_px=size[1],
+            image_score=row.image_score,
+            verdict=decide(row.image_score, self.thresholds),
+            thresholds=self.thresholds,
+            anomaly_map=row.anomaly_map,
+            types=row.types,
+            type_scores=row.type_scores,
+            type_maps=row.type_maps,
+            regions=regions,
+            value_range=picture.value_range,
+            model=self.model,
+        )
+        return Inspected(inspection, picture)
+
+
+def load(
+    backbone: str = "embedded",
+    *,
+    method: str | None = None,
+    defects: str | Sequence[str] | None = None,
+    device: str = "cpu",
+    threshold: float | None = None,
+    pixel_threshold: float | None = None,
+    batch_size: int = 8,
+    value_range: tuple[float, float] | None = None,
+    max_megapixels: float = DEFAULT_MEGAPIXELS,
+) -> Inspector:
+    """An inspector with a backbone (a name that `blemish models list` shows, or a path) and a method, ready to use.
+
+    `defects` names the types to tell apart, as "scratch, hole" or a sequence; None takes the built-in vocabulary. The
+    thresholds (0..1) come from the model card and are marked "uncalibrated" unless given; see `choose_thresholds`.
+    Unknown names raise UnknownNameError.
+    """
+    from blemish import store
+
+    if method is not None and method not in METHODS:
+        raise UnknownNameError("method", method, METHODS)
+    vocabulary = None if defects is None else parse_defects(defects)
+    _device(device)
+    card = store.card(backbone)
+    name = method or str(card.get("default_method", "ensemble"))
+    thresholds = choose_thresholds(
+        card.get("thresholds", {}).get(name, {}), threshold=threshold, pixel_threshold=pixel_threshold
+    )
+    clip = store.load_backbone(backbone)
+    built = build(name, clip)
+    built.prepare(vocabulary)
+    return Inspector(
+        built,
+        preprocess=clip.config.preprocess,
+        thresholds=thresholds,
+        backbone=clip.config.name,
+        device=device,
+        batch_size=batch_size,
+        value_range=value_range,
+        max_megapixels=max_megapixels,
+    )
+
+
+def choose_thresholds(
+    card: dict[str, float], *, threshold: float | None = None, pixel_threshold: float | None = None
+) -> Thresholds:
+    """The thresholds of a model card for one method, overridden by the user's where given.
+
+    The user's image threshold alone makes the verdict NG; the card's review threshold stays where it lies below it,
+    else there is no review band. A card without thresholds counts as 0.5 and no review band.
+    """
+    image = float(card.get("image", 0.5)) if threshold is None else threshold
+    review = card.get("review")
+    return Thresholds(
+        image=image,
+        review=float(review) if review is not None and review < image else None,
+        pixel=float(card.get("pixel", 0.5)) if pixel_threshold is None else pixel_threshold,
+        calibration="uncalibrated" if threshold is None else "user",
+        pixel_calibration="uncalibrated" if pixel_threshold is None else "user",
+    )
+
+
+@dataclass(frozen=True)
+class _Row:
+    """The scores of one image as NumPy."""
+
+    image_score: float
+    anomaly_map: NDArray[np.float32]
+    types: tuple[str, ...]
+    type_scores: NDArray[np.float32]
+    type_maps: NDArray[np.float32] | None
+    grid: tuple[int, int]
+
+
+def _rows(scores: Scores, grid: tuple[int, int]) -> list[_Row]:
+    image_score, anomaly_map, type_scores = map(_numpy, (scores.image_score, scores.anomaly_map, scores.type_scores))
+    type_maps = None if scores.type_maps is None else _numpy(scores.type_maps)
+    return [
+        _Row(
+            float(image_score[i]),
+            anomaly_map[i],
+            tuple(scores.types),
+            type_scores[i],
+            None if type_maps is None else type_maps[i],
+            grid,
+        )
+        for i in range(len(image_score))
+    ]
+
+
+def _numpy(tensor: Tensor) -> NDArray[np.float32]:
+    return tensor.detach().to("cpu", torch.float32).numpy()
+
+
+def _result(finished: Future[Inspected] | ImageError) -> Inspected | ImageError:
+    return finished if isinstance(finished, ImageError) else finished.result()
+
+
+def _is_deep(image: ImageInput) -> bool:
+    try:
+        return is_deep(image)
+    except UsageError:
+        return False  # not an image at all: reported when its turn comes
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"the device {name!r} cannot be used here; try --device cpu") from error
+    return device

@@ -1,0 +1,172 @@
+"""What an inspection says of one image: frozen, NumPy, in pixels of the original image.
+
+Pixels are x, y from the top left of the upright image (EXIF orientation applied), boxes half-open. Higher scores are
+more anomalous; every decision is `score >= threshold`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.errors import UsageError
+from blemish.regions import enlarge
+
+__all__ = ["SCHEMA", "Calibration", "Inspection", "ModelInfo", "Region", "Thresholds", "Verdict", "decide"]
+
+SCHEMA = "blemish.inspection/1"
+DIGITS = 6  # of scores in files: float32 holds no more
+
+Calibration = Literal["uncalibrated", "user"]
+
+
+class Verdict(StrEnum):
+    """OK, look again, or not good."""
+
+    OK = "ok"
+    REVIEW = "review"
+    NG = "ng"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """The lines between verdicts (image score) and around regions (pixel score), in 0..1.
+
+    `review` is the lower end of the review band, None for none. "uncalibrated" marks the model card's values, which
+    come from synthetic images; "user" marks values given by the user.
+    """
+
+    image: float
+    pixel: float
+    review: float | None = None
+    calibration: Calibration = "uncalibrated"
+    pixel_calibration: Calibration = "uncalibrated"
+
+    def __post_init__(self) -> None:
+        for name in ("image", "pixel", "review"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise UsageError(f"the {name} threshold must be in 0..1, not {value:g}")
+        if self.review is not None and self.review >= self.image:
+            raise UsageError(f"the review threshold {self.review:g} must be below the image threshold {self.image:g}")
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "image": self.image,
+            "review": self.review,
+            "pixel": self.pixel,
+            "calibration": self.calibration,
+            "pixel_calibration": self.pixel_calibration,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """What looked at the image."""
+
+    backbone: str
+    method: str
+    version: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"backbone": self.backbone, "method": self.method, "version": self.version}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """One connected region of pixels at or above the pixel threshold.
+
+    `box_px` is (x0, y0, x1, y1), half-open, in pixels of the original image; scores are pixel scores in 0..1.
+    `type_probability` is the type's share of all types over the region, 0..1, and `type_margin` its lead over the next
+    one; all three are None where the method tells no types.
+    """
+
+    box_px: tuple[int, int, int, int]
+    area_px: int
+    mean_score: float
+    peak_score: float
+    type: str | None = None
+    type_probability: float | None = None
+    type_margin: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "type": self.type,
+            "type_probability": _rounded(self.type_probability),
+            "type_margin": _rounded(self.type_margin),
+            "box_px": list(self.box_px),
+            "area_px": self.area_px,
+            "mean_score": _rounded(self.mean_score),
+            "peak_score": _rounded(self.peak_score),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Inspection:
+    """Everything about one image.
+
+    image_score: raw, 0..1. anomaly_map [h, w] float32 in 0..1, at model size; `map_at_original` enlarges it.
+    type_scores [T] and type_maps [T, h, w] follow `types`; their maps are None where the method has none. value_range:
+    the source values that were read as black and white where the image holds more than 8 bits, else None.
+    """
+
+    source: str
+    width_px: int
+    height_px: int
+    image_score: float
+    verdict: Verdict
+    thresholds: Thresholds
+    anomaly_map: NDArray[np.float32]
+    types: tuple[str, ...]
+    type_scores: NDArray[np.float32]
+    type_maps: NDArray[np.float32] | None
+    regions: tuple[Region, ...]
+    value_range: tuple[float, float] | None
+    model: ModelInfo
+
+    @property
+    def top_type(self) -> str | None:
+        """The type with the highest score; the regions say where, the verdict whether it matters."""
+        return self.types[int(self.type_scores.argmax())] if len(self.types) else None
+
+    def map_at_original(self) -> NDArray[np.float32]:
+        """The anomaly map [height_px, width_px], enlarged bilinearly."""
+        return enlarge(self.anomaly_map, (self.width_px, self.height_px))
+
+    def mask(self) -> NDArray[np.bool_]:
+        """Where the map at original size is at or above the pixel threshold, [height_px, width_px]."""
+        return self.map_at_original() >= np.float32(self.thresholds.pixel)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The documented record (docs/results.md), ready for JSON; maps are not in it."""
+        return {
+            "schema": SCHEMA,
+            "source": self.source,
+            "width_px": self.width_px,
+            "height_px": self.height_px,
+            "verdict": self.verdict.value,
+            "image_score": self.image_score,  # exact: readers may decide again
+            "thresholds": self.thresholds.to_dict(),
+            "top_type": self.top_type,
+            "types": {name: _rounded(float(score)) for name, score in zip(self.types, self.type_scores, strict=True)},
+            "regions": [region.to_dict() for region in self.regions],
+            "value_range": None if self.value_range is None else list(self.value_range),
+            "model": self.model.to_dict(),
+        }
+
+
+def decide(image_score: float, thresholds: Thresholds) -> Verdict:
+    """NG from the image threshold up, REVIEW from the review threshold up, else OK."""
+    if image_score >= thresholds.image:
+        return Verdict.NG
+    if thresholds.review is not None and image_score >= thresholds.review:
+        return Verdict.REVIEW
+    return Verdict.OK
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, DIGITS)

@@ -1,0 +1,236 @@
+"""The inspector: order, batches, threads, errors and value ranges; one way for one image and for many."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+import blemish
+from blemish.errors import ImageError, UnknownNameError, UsageError
+from blemish.images import save
+from blemish.pipeline import Inspected
+from blemish.results import Verdict
+from fakes import DarknessMethod, darkness_inspector
+
+
+def grey(value: int, *, side: int = 64) -> NDArray[np.uint8]:
+    return np.full((side, side, 3), value, np.uint8)
+
+
+def spotted(*, left: bool, side: int = 128) -> NDArray[np.uint8]:
+    image = grey(255, side=side)
+    x = side // 8 if left else side * 5 // 8
+    image[side // 4 : side // 2, x : x + side // 4] = 0
+    return image
+
+
+def test_one_image_gives_one_inspection(tmp_path: Path) -> None:
+    path = save(spotted(left=True), tmp_path / "a.png")
+    inspector = darkness_inspector()
+    for item in (path, str(path), path.read_bytes(), spotted(left=True), Image.fromarray(spotted(left=True))):
+        result = inspector.inspect(item)
+        assert result.verdict is Verdict.NG
+        assert result.image_score == pytest.approx(1, abs=0.1)
+    assert inspector.inspect(path).source == path.as_posix()
+
+
+def test_regions_are_located_and_typed_in_original_pixels() -> None:
+    (region,) = darkness_inspector().inspect(spotted(left=False, side=256)).regions
+    assert region.type == "stain"
+    assert region.type_probability == pytest.approx(0.9, abs=0.01)
+    np.testing.assert_allclose(region.box_px, (160, 64, 224, 128), atol=8)
+    assert region.area_px == pytest.approx(64 * 64, rel=0.2)
+
+
+def test_verdicts_come_from_the_image_score_alone() -> None:
+    inspector = darkness_inspector()
+    verdicts = [inspector.inspect(grey(value)).verdict for value in (255, 140, 20)]
+    assert verdicts == [Verdict.OK, Verdict.REVIEW, Verdict.NG]
+
+
+def test_a_list_gives_a_list_in_order_and_in_batches() -> None:
+    inspector = darkness_inspector(batch_size=4, workers=3)
+    values = list(range(0, 250, 25))
+    results = inspector.inspect([grey(value) for value in values])
+    assert [round(255 - 255 * result.image_score) for result in results] == values
+    assert isinstance(inspector.method, DarknessMethod)
+    assert inspector.method.batches == [4, 4, 2]
+
+
+def test_batches_change_no_result() -> None:
+    images = [spotted(left=bool(i % 2), side=40 + 7 * i) for i in range(5)]
+    together = darkness_inspector(batch_size=5).inspect(images)
+    alone = [darkness_inspector().inspect(image) for image in images]
+    for one, other in zip(together, alone, strict=True):
+        assert one.regions == other.regions
+        np.testing.assert_array_equal(one.anomaly_map, other.anomaly_map)
+
+
+def test_an_empty_list_gives_an_empty_list() -> None:
+    assert darkness_inspector().inspect([]) == []
+
+
+def test_an_iterator_is_consumed_lazily_and_never_far_ahead() -> None:
+    taken: list[int] = []
+
+    def endless() -> Iterator[NDArray[np.uint8]]:
+        while True:
+            taken.append(1)
+            yield grey(100)
+
+    results = darkness_inspector(batch_size=2, workers=2).inspect(endless())
+    assert taken == []
+    for _ in range(6):
+        assert next(results).verdict is Verdict.NG
+    assert len(taken) <= 6 + 4 * 2
+    results.close()
+
+
+def test_stopping_early_leaves_no_threads() -> None:
+    before = threading.active_count()
+    results = darkness_inspector(batch_size=2).inspect(grey(1) for _ in range(50))
+    next(results)
+    results.close()
+    assert threading.active_count() == before
+
+
+def test_large_pictures_are_not_read_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blemish.pipeline.MEMORY_AHEAD", 1)
+    taken: list[int] = []
+
+    def images() -> Iterator[NDArray[np.uint8]]:
+        for i in range(20):
+            taken.append(i)
+            yield grey(100)
+
+    inspector = darkness_inspector(batch_size=8, workers=2)
+    results = inspector.inspect(images())
+    for i in range(10):
+        next(results)
+        assert len(taken) <= i + 6
+    assert inspector.method.batches[0] == 1
+
+
+# errors
+
+
+def test_a_single_bad_image_raises(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"missing\.png: no such file"):
+        darkness_inspector().inspect(tmp_path / "missing.png")
+
+
+def test_bad_images_in_a_batch_raise_are_skipped_or_stand_in_their_place(tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_text("text")
+    batch = [grey(1), tmp_path / "bad.png", grey(2)]
+    inspector = darkness_inspector()
+    with pytest.raises(ImageError, match=r"bad\.png"):
+        inspector.inspect(batch)
+    assert len(inspector.inspect(batch, on_error="skip")) == 2
+    first, second, third = inspector.inspect(batch, on_error="record")
+    assert isinstance(second, ImageError)
+    assert not isinstance(first, ImageError)
+    assert not isinstance(third, ImageError)
+    with pytest.raises(UnknownNameError, match="did you mean 'skip'"):
+        inspector.inspect(batch, on_error="skips")  # type: ignore[call-overload]
+
+
+def test_a_batch_of_bad_images_only_has_no_results(tmp_path: Path) -> None:
+    assert darkness_inspector().inspect([tmp_path / "a.png", tmp_path / "b.png"], on_error="skip") == []
+
+
+def test_arrays_in_a_batch_are_named_by_their_number() -> None:
+    batch = [grey(1), np.zeros((4, 5, 6), np.uint8)]
+    with pytest.raises(ImageError, match=r"array 1: an array must be"):
+        darkness_inspector().inspect(batch)
+
+
+@pytest.mark.parametrize("bad", [5, None, [5]])
+def test_what_is_no_image_is_refused(bad: object) -> None:
+    with pytest.raises(UsageError, match="a NumPy array or a Pillow image, not"):
+        darkness_inspector().inspect(bad)  # type: ignore[call-overload]
+
+
+def test_an_error_of_the_model_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    inspector = darkness_inspector()
+    monkeypatch.setattr(inspector.method, "score", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        inspector.inspect([grey(1)])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"batch_size": 0}, {"max_megapixels": 0}, {"value_range": (3, 3)}, {"device": "tpu9"}, {"device": "cuda:99"}],
+)
+def test_senseless_options_are_refused_at_once(options: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        darkness_inspector(**options)
+
+
+# value ranges
+
+
+def deep(maximum: int) -> NDArray[np.uint16]:
+    array = np.zeros((16, 16), np.uint16)
+    array[:8] = maximum
+    return array
+
+
+def test_deep_images_of_a_list_share_one_range() -> None:
+    results = darkness_inspector().inspect([deep(500), deep(5000), grey(9)])
+    assert [result.value_range for result in results] == [(0, 16383), (0, 16383), None]
+
+
+def test_in_an_iterator_the_first_deep_image_sets_the_range_whatever_the_threads_do() -> None:
+    for _ in range(5):
+        outcomes = list(darkness_inspector(workers=4).inspect((deep(m) for m in (1000, 5000, 20)), on_error="record"))
+        assert [getattr(outcome, "value_range", None) for outcome in outcomes] == [(0, 1023), None, (0, 1023)]
+        assert "value_range" in str(outcomes[1])
+
+
+def test_a_given_range_is_used_and_reported() -> None:
+    results = darkness_inspector(value_range=(0, 40000)).inspect([deep(500), deep(50000)])
+    assert [result.value_range for result in results] == [(0, 40000)] * 2
+
+
+def test_the_stream_gives_the_pictures_too() -> None:
+    (outcome,) = darkness_inspector().stream([grey(7)])
+    assert isinstance(outcome, Inspected)
+    np.testing.assert_array_equal(outcome.picture.pixels, grey(7))
+
+
+def test_one_pixel_is_inspected() -> None:
+    result = darkness_inspector().inspect(np.zeros((1, 1), np.uint8))
+    assert result.map_at_original().shape == (1, 1)
+    assert result.regions[0].box_px == (0, 0, 1, 1)
+
+
+# the package
+
+
+def test_public_names_are_these() -> None:
+    assert blemish.__all__ == [
+        "BlemishError",
+        "ImageError",
+        "Inspection",
+        "Inspector",
+        "MissingExtraError",
+        "ModelError",
+        "OutputError",
+        "Region",
+        "Thresholds",
+        "UnknownNameError",
+        "UsageError",
+        "Verdict",
+        "__version__",
+        "load",
+    ]
+    for name in blemish.__all__:
+        assert getattr(blemish, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = blemish.nothing
