@@ -95,7 +95,7 @@ def relative_error(ours: Tensor, reference: Tensor) -> float:
 
 
 def sets(kind: str) -> list[Any]:
-    """Parameters for pytest: every set of a kind ("dapo", "faprompt"), full ones first; a missing folder skips aloud."""
+    """Parameters for pytest: every set of a kind ("dapo", "faprompt"); where the full ones are missing, a skip."""
     ending = "values.safetensors" if kind == "dapo" else "values.npz"
     full = sorted(FOLDER.glob(f"{kind}_*.{ending}"))
     reduced = sorted(HERE.glob(f"{kind}_*.npz"))

@@ -165,9 +165,9 @@ def interpolate_positions(stored: Tensor, grid: tuple[int, int], *, interpolatio
     if grid == (side, side):
         return stored
     mode, antialias = INTERPOLATIONS[interpolation]
-    square = stored[1:].T.reshape(1, -1, side, side)  # [g*g, W] -> [1, W, g, g]
+    square = stored[1:].float().T.reshape(1, -1, side, side)  # [g*g, W] -> [1, W, g, g]
     resized = F.interpolate(square, size=grid, mode=mode, align_corners=False, antialias=antialias)
-    return torch.cat([stored[:1], resized[0].flatten(1).T])  # [1, W, h, w] -> [1 + h*w, W]
+    return torch.cat([stored[:1], resized[0].flatten(1).T.to(stored.dtype)])  # [1, W, h, w] -> [1 + h*w, W]
 
 
 def _without_inserted(x: Tensor, inserted: int) -> Tensor:
