@@ -21,7 +21,7 @@ from torch import Tensor
 
 from blemish._version import __version__
 from blemish.clip.config import PreprocessConfig
-from blemish.errors import ImageError, UnknownNameError, UsageError
+from blemish.errors import ImageError, ModelError, UnknownNameError, UsageError
 from blemish.images import DEFAULT_MEGAPIXELS, ImageInput, Picture, Samples, ValueRanges, decode, is_deep
 from blemish.images.reader import name_of
 from blemish.localise import find_regions
@@ -346,6 +346,8 @@ class _Row:
 def _rows(scores: Scores, grid: tuple[int, int]) -> list[_Row]:
     image_score, anomaly_map, type_scores = map(_numpy, (scores.image_score, scores.anomaly_map, scores.type_scores))
     type_maps = None if scores.type_maps is None else _numpy(scores.type_maps)
+    if not (np.isfinite(image_score).all() and np.isfinite(anomaly_map).all()):
+        raise ModelError("the model gave scores that are not numbers: its weights or the chosen device are at fault")
     return [
         _Row(
             float(image_score[i]),

@@ -1,0 +1,84 @@
+"""The command `blemish`. A command is a function in a module of its own, registered here in one line.
+
+These modules are imported for `blemish --help`: torch, NumPy and the rest come in only when a command runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated, cast
+
+import typer
+
+from blemish._version import __version__
+from blemish.cli.inspect import inspect
+from blemish.errors import BlemishError
+
+__all__ = ["app", "main", "run"]
+
+DEBUG_VARIABLE = "BLEMISH_DEBUG"  # set: errors come with their traceback
+USAGE, INTERRUPTED = 2, 130
+# click's UsageError, which newer versions of typer carry inside themselves
+BadUsage = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
+
+app = typer.Typer(
+    name="blemish",
+    help="Finds, locates and names defects in images, without training.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("inspect")(inspect)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"blemish {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None and not version:
+        typer.echo(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code of the command with these arguments (those of the process by default).
+
+    What Blemish raises on purpose becomes one line on stderr and exit code 2.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on metadata; damage is reported as an error
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
+    try:
+        result = app(args=None if arguments is None else list(arguments), prog_name="blemish", standalone_mode=False)
+    except BadUsage as error:
+        return _fail(f"{error.format_message()} (see blemish --help)")
+    except BlemishError as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        return _fail(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        result = INTERRUPTED
+    if result == INTERRUPTED:  # typer, too, turns a KeyboardInterrupt into this exit code
+        typer.echo("blemish: interrupted", err=True)
+    return result if isinstance(result, int) else 0
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main())
+
+
+def _fail(message: str) -> int:
+    typer.echo(f"blemish: {' '.join(message.split())}", err=True)
+    return USAGE

@@ -1,0 +1,78 @@
+"""Records of inspections as JSON lines and as rows of a table; docs/results.md describes every field."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["CSV_COLUMNS", "csv_row", "json_line", "json_text"]
+
+CSV_COLUMNS = (
+    "source",
+    "width_px",
+    "height_px",
+    "verdict",
+    "image_score",
+    "threshold",
+    "review_threshold",
+    "pixel_threshold",
+    "calibration",
+    "pixel_calibration",
+    "top_type",
+    "types",
+    "region_count",
+    "regions",
+    "value_low",
+    "value_high",
+    "backbone",
+    "method",
+    "version",
+    "overlay",
+    "mask",
+    "schema",
+)
+
+
+def json_line(record: Mapping[str, Any], *, ascii_only: bool = False) -> str:
+    """The record as one line of JSON without its line feed; `ascii_only` for streams of unknown encoding."""
+    return _dump(record, ascii_only=ascii_only, separators=(",", ":"))
+
+
+def json_text(record: Mapping[str, Any]) -> str:
+    """The record as indented JSON with a line feed at its end."""
+    return _dump(record, indent=2) + "\n"
+
+
+def csv_row(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record flattened to CSV_COLUMNS; `types` and `regions` are JSON in their cells, None is an empty cell."""
+    thresholds, model = record["thresholds"], record["model"]
+    low, high = record["value_range"] or (None, None)
+    row = {
+        **{name: record.get(name) for name in CSV_COLUMNS},
+        "threshold": thresholds["image"],
+        "review_threshold": thresholds["review"],
+        "pixel_threshold": thresholds["pixel"],
+        "calibration": thresholds["calibration"],
+        "pixel_calibration": thresholds["pixel_calibration"],
+        "types": json_line(record["types"]),
+        "region_count": len(record["regions"]),
+        "regions": _dump(record["regions"], separators=(",", ":")),
+        "value_low": low,
+        "value_high": high,
+        **model,
+    }
+    return {name: _cell(value) for name, value in row.items()}
+
+
+def _cell(value: Any) -> Any:
+    return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value
+
+
+def _dump(value: Any, *, ascii_only: bool = False, **options: Any) -> str:
+    text = json.dumps(value, ensure_ascii=ascii_only, allow_nan=False, **options)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # a file name that is not valid text: JSON can still escape it
+        return json.dumps(value, ensure_ascii=True, allow_nan=False, **options)
+    return text

@@ -1,0 +1,180 @@
+"""The overlay: an image with its heat map, its regions and its verdict, at original size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
+
+from blemish.images import Picture
+from blemish.regions import Blob, find_blobs
+from blemish.report.colours import TYPE_COLOURS, VERDICT_COLOURS, Colour, heat
+from blemish.results import Inspection, Region, Verdict
+
+__all__ = ["draw_overlay"]
+
+Box: TypeAlias = tuple[int, int, int, int]
+Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+DARK: Colour = (24, 24, 28)
+WHITE: Colour = (255, 255, 255)
+MOST_LABELS = 12
+SMALLEST_CAPTION_PX = 96  # a narrower image has no room for words
+
+
+def draw_overlay(picture: Picture, inspection: Inspection, *, scores: NDArray[np.float32] | None = None) -> Image.Image:
+    """The picture under its heat map, with outlined regions and a caption, RGB at original size.
+
+    `scores` is the map at original size where the caller has it already. A clean image comes back as it is, but for the
+    caption: the colour scale (see `blemish.report.colours`) is absolute.
+    """
+    scores = inspection.map_at_original() if scores is None else scores
+    canvas = _as_image(picture)
+    threshold = inspection.thresholds.pixel
+    coloured = heat(scores, threshold)
+    if coloured[..., 3].any():
+        layer = Image.fromarray(coloured)
+        canvas.paste(layer.convert("RGB"), mask=layer.getchannel("A"))
+    short = min(canvas.size)
+    line_px = int(np.clip(round(short / 256), 1, 12))
+    font = _font(int(np.clip(round(short / 30), 12, 64)))
+    if inspection.regions:
+        blobs = {blob.box_px: blob for blob in find_blobs(scores >= np.float32(threshold))}
+        for region in inspection.regions:
+            _outline(canvas, blobs[region.box_px], _colour_of(region, inspection.types), line_px)
+    if canvas.width >= SMALLEST_CAPTION_PX and canvas.height >= SMALLEST_CAPTION_PX // 2:
+        taken = [_caption(canvas, inspection, font)]
+        for region in inspection.regions[:MOST_LABELS]:
+            colour = _colour_of(region, inspection.types)
+            _label(canvas, region, colour=colour, font=font, line_px=line_px, taken=taken)
+    return canvas
+
+
+def _as_image(picture: Picture) -> Image.Image:
+    pixels = picture.pixels
+    if pixels.dtype != np.uint8:
+        pixels = (pixels * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    return Image.fromarray(pixels.copy())
+
+
+def _colour_of(region: Region, types: Sequence[str]) -> Colour:
+    index = types.index(region.type) if region.type in types else 0
+    return TYPE_COLOURS[index % len(TYPE_COLOURS)]
+
+
+def _outline(canvas: Image.Image, blob: Blob, colour: Colour, line_px: int) -> None:
+    """Draws a line of `line_px` around the blob with a thin dark line outside, readable on any ground."""
+    x0, y0, x1, y1 = blob.box_px
+    border = line_px + 1
+    height, width = blob.pixels.shape
+    inside = Image.new("L", (width + 2 * border, height + 2 * border))
+    inside.paste(Image.fromarray(blob.pixels.astype(np.uint8) * 255), (border, border))
+    line = inside.filter(ImageFilter.MaxFilter(2 * line_px + 1))
+    shadow = line.filter(ImageFilter.MaxFilter(3))
+    corner = (x0 - border, y0 - border)
+    area = (*corner, x1 + border, y1 + border)
+    canvas.paste(DARK, area, ImageChops.subtract(shadow, line).point(lambda value: value * 6 // 10))
+    canvas.paste(colour, area, ImageChops.subtract(line, inside))
+
+
+def _caption(canvas: Image.Image, inspection: Inspection, font: Font) -> Box:
+    """Draws verdict, score and threshold in the first corner where no region is; the box it takes."""
+    verdict = inspection.verdict
+    sign = ">=" if verdict is Verdict.NG else "<"
+    tag = verdict.value.upper()
+    text = f"{inspection.image_score:.2f} {sign} {inspection.thresholds.image:.2f}"
+    if verdict is not Verdict.OK and inspection.top_type is not None:
+        text += f"  {_printable(inspection.top_type)}"
+    line_height = _line_height(font)
+    gap = max(3, line_height // 3)
+    tag_width, text_width = round(font.getlength(tag)) + 2 * gap, round(font.getlength(text)) + 2 * gap
+    if tag_width + text_width + 2 * gap > canvas.width:
+        text, text_width = "", 0
+    size = (tag_width + text_width, line_height + gap)
+    box = _free_corner(canvas.size, size, gap, [region.box_px for region in inspection.regions])
+    _plate(canvas, box, DARK, opacity=0.78)
+    _plate(canvas, (box[0], box[1], box[0] + tag_width, box[3]), VERDICT_COLOURS[verdict], opacity=1)
+    draw = ImageDraw.Draw(canvas)
+    middle = (box[1] + box[3]) / 2
+    tag_colour = DARK if verdict is Verdict.REVIEW else WHITE
+    draw.text((box[0] + tag_width / 2, middle), tag, font=font, fill=tag_colour, anchor="mm")
+    draw.text((box[0] + tag_width + gap, middle), text, font=font, fill=WHITE, anchor="lm")
+    return box
+
+
+def _label(canvas: Image.Image, region: Region, *, colour: Colour, font: Font, line_px: int, taken: list[Box]) -> None:
+    """Draws the region's type and peak score beside it, where no other words are; nothing where there is no room."""
+    words = f"{region.peak_score:.2f}" if region.type is None else f"{_printable(region.type)} {region.peak_score:.2f}"
+    line_height = _line_height(font)
+    gap = max(2, line_height // 5)
+    size = (round(font.getlength(words)) + 2 * gap, line_height + gap // 2)
+    for box in _places_beside(region.box_px, size, line_px + 2, canvas.size):
+        if not any(_overlap(box, other) for other in taken):
+            _plate(canvas, box, DARK, opacity=0.78)
+            ImageDraw.Draw(canvas).text(
+                ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), words, font=font, fill=_lighter(colour), anchor="mm"
+            )
+            taken.append(box)
+            return
+
+
+def _places_beside(region: Box, size: tuple[int, int], gap: int, canvas: tuple[int, int]) -> Iterator[Box]:
+    x0, y0, x1, y1 = region
+    width, height = size
+    left = min(max(0, x0), max(0, canvas[0] - width))
+    for x, y in (
+        (left, y0 - gap - height),
+        (left, y1 + gap),
+        (x1 + gap, y0),
+        (x0 - gap - width, y0),
+        (left, y0 + gap),
+    ):
+        if x >= 0 and y >= 0 and x + width <= canvas[0] and y + height <= canvas[1]:
+            yield x, y, x + width, y + height
+
+
+def _free_corner(canvas: tuple[int, int], size: tuple[int, int], margin: int, regions: Sequence[Box]) -> Box:
+    right, bottom = canvas[0] - margin - size[0], canvas[1] - margin - size[1]
+    corners = [(x, y, x + size[0], y + size[1]) for y in (margin, bottom) for x in (margin, right)]
+    return next((box for box in corners if not any(_overlap(box, region) for region in regions)), corners[0])
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _plate(canvas: Image.Image, box: Box, colour: Colour, *, opacity: float) -> None:
+    shape = _plate_shape((box[2] - box[0], box[3] - box[1]))
+    canvas.paste(colour, box, shape.point(lambda value: round(value * opacity)))
+
+
+@lru_cache(maxsize=64)
+def _plate_shape(size: tuple[int, int]) -> Image.Image:
+    """A rectangle with round corners and smooth edges."""
+    fine = Image.new("L", (size[0] * 4, size[1] * 4))
+    ImageDraw.Draw(fine).rounded_rectangle((0, 0, fine.width - 1, fine.height - 1), radius=size[1], fill=255)
+    return fine.resize(size, Image.Resampling.BOX)
+
+
+@lru_cache(maxsize=16)
+def _font(size: int) -> Font:
+    return ImageFont.load_default(size=size)
+
+
+def _line_height(font: Font) -> int:
+    return round(font.getbbox("Ag|")[3] * 1.15)
+
+
+def _lighter(colour: Colour) -> Colour:
+    red, green, blue = ((channel + 255) // 2 for channel in colour)
+    return red, green, blue
+
+
+def _printable(name: str) -> str:
+    """The name as far as Pillow's built-in font can write it (Latin letters)."""
+    shown = name.encode("cp1252", "ignore").decode("cp1252").strip()
+    return shown or "defect"

@@ -1,0 +1,389 @@
+"""`blemish inspect` with a method that needs no model: outputs, exit codes, and every bad input in one clear line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import blemish
+from blemish import cli, pipeline
+from blemish.errors import UnknownNameError
+from blemish.export.records import CSV_COLUMNS
+from blemish.images import save
+from blemish.pipeline import Inspector, choose_thresholds
+from fakes import DarknessMethod, darkness_inspector
+
+CARD = {"image": 0.6, "review": 0.4, "pixel": 0.5}
+
+
+@pytest.fixture(autouse=True)
+def without_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`load` gives the fake method; the current folder is a new one."""
+
+    def load(backbone: str, *, method: str | None, defects: str | None, **options: Any) -> Inspector:
+        if backbone != "embedded":
+            raise UnknownNameError("backbone", backbone, ["embedded"])
+        thresholds = choose_thresholds(
+            CARD, threshold=options.pop("threshold"), pixel_threshold=options.pop("pixel_threshold")
+        )
+        return darkness_inspector(thresholds=thresholds, backbone=backbone, **options)
+
+    monkeypatch.setattr(pipeline, "load", load)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Path:
+    """A folder with an OK, a REVIEW and an NG image."""
+    folder = tmp_path / "parts"
+    save(np.full((60, 80, 3), 255, np.uint8), folder / "ok.png")
+    save(np.full((60, 80, 3), 140, np.uint8), folder / "sub" / "review.png")
+    dark = np.full((60, 80, 3), 255, np.uint8)
+    dark[10:40, 10:40] = 0
+    save(dark, folder / "sub" / "ng.jpg")
+    return folder
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1, captured.err
+    return captured.err
+
+
+# what it writes
+
+
+def test_results_are_written_in_the_tree_of_the_input(parts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert cli.main(["inspect", str(parts), "--out", str(out), "-q"]) == 0
+    files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    assert files == [
+        "masks/ok.png",
+        "masks/sub/ng.png",
+        "masks/sub/review.png",
+        "overlays/ok.jpg",
+        "overlays/sub/ng.jpg",
+        "overlays/sub/review.jpg",
+        "results.csv",
+        "results.jsonl",
+        "run.json",
+    ]
+    for path in [*out.glob("overlays/**/*.jpg"), *out.glob("masks/**/*.png")]:
+        with Image.open(path) as image:
+            assert image.size == (80, 60)
+
+
+def test_json_lines_and_table_hold_the_same_fields(parts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    cli.main(["inspect", str(parts), "--out", str(out), "-q"])
+    records = lines((out / "results.jsonl").read_text(encoding="utf-8"))
+    assert [record["verdict"] for record in records] == ["ok", "ng", "review"]
+    assert records[1]["source"] == (parts / "sub" / "ng.jpg").as_posix()
+    assert records[1]["overlay"] == "overlays/sub/ng.jpg"
+    with (out / "results.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert tuple(rows[0]) == CSV_COLUMNS
+    for record, row in zip(records, rows, strict=True):
+        assert row["source"] == record["source"]
+        assert float(row["image_score"]) == record["image_score"]
+        assert json.loads(row["regions"]) == record["regions"]
+        assert json.loads(row["types"]) == record["types"]
+        assert int(row["region_count"]) == len(record["regions"])
+
+
+def test_the_mask_is_where_the_map_is_at_or_above_the_pixel_threshold(parts: Path, tmp_path: Path) -> None:
+    cli.main(["inspect", str(parts / "sub" / "ng.jpg"), "--out", str(tmp_path / "out"), "-q"])
+    expected = darkness_inspector().inspect(parts / "sub" / "ng.jpg").mask()
+    with Image.open(tmp_path / "out" / "masks" / "ng.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), expected * 255)
+
+
+def test_run_json_says_how_it_was_made(parts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (parts / "bad.png").write_text("text")
+    cli.main(["inspect", str(parts), "--out", str(out), "--threshold", "0.9", "-q"])
+    run = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    assert run["schema"] == "blemish.run/1"
+    assert run["status"] == "finished"
+    assert run["model"] == {"backbone": "embedded", "method": "darkness", "version": blemish.__version__}
+    assert run["thresholds"]["calibration"] == "user"
+    assert run["thresholds"]["pixel_calibration"] == "uncalibrated"
+    assert run["counts"] == {"ok": 1, "review": 1, "ng": 1, "unreadable": 1}
+    assert run["unreadable"][0]["source"] == (parts / "bad.png").as_posix()
+    assert run["versions"]["blemish"] == blemish.__version__
+
+
+def test_same_file_names_from_two_folders_stay_apart(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        for name in ("1.png", "1.bmp", "1.PNG.bmp", "2.jpg"):
+            image = Image.fromarray(np.full((9, 9), 255, np.uint8))
+            (tmp_path / folder).mkdir(exist_ok=True)
+            image.save(tmp_path / folder / name)
+    cli.main(["inspect", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "out"), "-q"])
+    records = lines((tmp_path / "out" / "results.jsonl").read_text(encoding="utf-8"))
+    overlays = [record["overlay"].lower() for record in records]
+    assert len(set(overlays)) == 8
+    assert all((tmp_path / "out" / record["overlay"]).is_file() for record in records)
+    assert sum(overlay.startswith("overlays/a/") for overlay in overlays) == 4
+
+
+def test_json_gives_json_lines_on_stdout_and_nothing_else(parts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (parts / "Schlüssel 划痕.png").write_text("text")
+    assert cli.main(["inspect", str(parts), "--json"]) == 3
+    captured = capsys.readouterr()
+    records = lines(captured.out)
+    assert [record["verdict"] for record in records] == ["ok", "ng", "review"]
+    assert {record["overlay"] for record in records} == {None}
+    assert "unreadable" in captured.err
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_json_with_out_writes_the_files_too(parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["inspect", str(parts), "--json", "--out", str(tmp_path / "out")])
+    written = (tmp_path / "out" / "results.jsonl").read_text(encoding="utf-8")
+    assert lines(capsys.readouterr().out) == lines(written)
+
+
+def test_the_summary_names_counts_types_thresholds_and_place(parts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (parts / "bad.png").touch()
+    save_deep(parts / "deep.png", 3000)
+    cli.main(["inspect", str(parts)])
+    captured = capsys.readouterr()
+    assert "image 0.6 (uncalibrated), review 0.4, pixel 0.5 (uncalibrated)" in captured.out
+    assert "scratch" in captured.out
+    assert "read as 0:4095" in captured.out
+    assert "results: blemish-results" in captured.out
+    assert captured.err == f"unreadable: {(parts / 'bad.png').as_posix()}: the file is empty\n"
+
+
+def test_quiet_says_nothing(parts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["inspect", str(parts), "--quiet"])
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def save_deep(path: Path, maximum: int) -> None:
+    array = np.full((8, 8), maximum, np.uint16)
+    Image.fromarray(array).save(path)
+
+
+def test_deep_images_share_one_range_and_range_overrides_it(tmp_path: Path) -> None:
+    save_deep(tmp_path / "a.png", 900)
+    save_deep(tmp_path / "b.png", 9000)
+    for options, expected in (([], [0, 16383]), (["--range", "100:20000"], [100, 20000])):
+        out = tmp_path / f"out{len(options)}"
+        cli.main(["inspect", str(tmp_path / "a.png"), str(tmp_path / "b.png"), "--out", str(out), "-q", *options])
+        records = lines((out / "results.jsonl").read_text(encoding="utf-8"))
+        assert [record["value_range"] for record in records] == [expected] * 2
+
+
+# runs are not mixed
+
+
+def test_every_run_has_a_folder_of_its_own(parts: Path) -> None:
+    for name in ("blemish-results", "blemish-results-2", "blemish-results-3"):
+        cli.main(["inspect", str(parts), "-q"])
+        assert (Path(name) / "run.json").is_file()
+
+
+def test_a_folder_with_something_in_it_is_refused(parts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["inspect", str(parts), "--out", "run", "-q"]) == 0
+    assert cli.main(["inspect", str(parts), "--out", "run", "-q"]) == 2
+    assert "never mixed: --overwrite replaces it" in one_line(capsys)
+    assert cli.main(["inspect", str(parts), "--out", str(parts), "--overwrite", "-q"]) == 2
+    assert "choose a new or empty one" in one_line(capsys)
+
+
+def test_overwrite_replaces_the_run_and_nothing_else(parts: Path) -> None:
+    cli.main(["inspect", str(parts), "--out", "run", "-q"])
+    Path("run/notes.txt").write_text("mine")
+    assert cli.main(["inspect", str(parts / "ok.png"), "--out", "run", "--overwrite", "-q"]) == 0
+    assert len(Path("run/results.jsonl").read_text(encoding="utf-8").splitlines()) == 1
+    assert [path.name for path in Path("run/overlays").rglob("*.jpg")] == ["ok.jpg"]
+    assert Path("run/notes.txt").read_text() == "mine"
+
+
+def test_results_inside_the_input_are_not_inspected(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(parts)
+    for _ in range(2):
+        cli.main(["inspect", ".", "-q"])
+    records = lines(Path("blemish-results-2/results.jsonl").read_text(encoding="utf-8"))
+    assert [record["source"] for record in records] == ["ok.png", "sub/ng.jpg", "sub/review.png"]
+
+
+# exit codes
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "names", "code"),
+    [
+        (None, ["sub/ng.jpg"], 0),
+        ("ng", ["ok.png", "sub/review.png"], 0),
+        ("ng", ["ok.png", "sub/ng.jpg"], 4),
+        ("review", ["sub/review.png"], 4),
+        ("review", ["ok.png"], 0),
+        ("ng", ["sub/ng.jpg", "bad.png"], 3),
+    ],
+)
+def test_exit_codes(parts: Path, fail_on: str | None, names: list[str], code: int) -> None:
+    (parts / "bad.png").write_text("text")
+    options = [] if fail_on is None else ["--fail-on", fail_on]
+    assert cli.main(["inspect", *(str(parts / name) for name in names), "-q", *options]) == code
+
+
+# bad input: one clear line each
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.png"], "missing.png: no such file or folder"),
+        (["nothing/*.png"], "the pattern matches no image"),
+        ([], "Missing argument"),
+        (["PARTS", "--backbone", "embeded"], "unknown backbone 'embeded'; did you mean 'embedded'?"),
+        (["PARTS", "--range", "5"], "--range takes two numbers"),
+        (["PARTS", "--range", "9:1"], "the lower one first"),
+        (["PARTS", "--threshold", "7"], "the image threshold must be in 0..1"),
+        (["PARTS", "--threshold", "much"], "valid"),
+        (["PARTS", "--fail-on", "everything"], "ng"),
+        (["PARTS", "--batch-size", "0"], "batch size must be at least 1"),
+        (["PARTS", "--max-megapixels", "0"], "must be above 0"),
+        (["PARTS", "--device", "toaster"], "cannot be used here; try --device cpu"),
+        (["PARTS", "--nonsense"], "No such option"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_2(
+    parts: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(parts) if argument == "PARTS" else argument for argument in arguments]
+    assert cli.main(["inspect", *arguments]) == 2
+    line = one_line(capsys)
+    assert line.startswith("blemish: ")
+    assert message in line
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_an_empty_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    assert cli.main(["inspect", str(tmp_path / "empty")]) == 2
+    assert f"{tmp_path / 'empty'}: the folder holds no images" in one_line(capsys)
+
+
+def streamed_bomb(path: Path) -> Path:
+    """A true 30000 x 30000 PNG of 1 bit, which is small on disk."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    packer, row = zlib.compressobj(1), b"\0" * (1 + 30000 // 8)
+    data = b"".join(packer.compress(row) for _ in range(30000)) + packer.flush()
+    header = struct.pack(">IIBBBBB", 30000, 30000, 1, 0, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b""))
+    return path
+
+
+def test_bad_files_among_good_ones_are_one_line_each_and_the_others_done(
+    parts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = (parts / "sub" / "ng.jpg").read_bytes()
+    (parts / "corrupt.jpg").write_bytes(whole[: len(whole) // 2])
+    (parts / "empty.png").touch()
+    (parts / "text.png").write_text("this is text")
+    streamed_bomb(parts / "bomb.png")
+    Image.new("L", (1, 1), 255).save(parts / "one-pixel.png")
+    assert cli.main(["inspect", str(parts), "--out", "out", "--quiet"]) == 3
+    captured = capsys.readouterr()
+    messages = captured.err.splitlines()
+    assert len(messages) == 4
+    assert "bomb.png: 30000 x 30000 pixels are 900 megapixels, above the limit of 200" in messages[0]
+    assert "corrupt.jpg: cannot be decoded" in messages[1]
+    assert "empty.png: the file is empty" in messages[2]
+    assert "text.png: is not a JPEG, PNG, TIFF, BMP or WebP image" in messages[3]
+    records = lines(Path("out/results.jsonl").read_text(encoding="utf-8"))
+    assert [Path(record["source"]).name for record in records] == ["ok.png", "one-pixel.png", "ng.jpg", "review.png"]
+
+
+def test_the_limit_of_megapixels_is_an_option(parts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["inspect", str(parts / "ok.png"), "--max-megapixels", "0.001", "-q"]) == 3
+    assert "above the limit of 0.001" in one_line(capsys)
+
+
+def test_only_unreadable_files_still_give_a_complete_run(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    assert cli.main(["inspect", str(tmp_path / "a.png"), "--out", "out"]) == 3
+    assert json.loads(Path("out/run.json").read_text(encoding="utf-8"))["status"] == "finished"
+
+
+def test_output_below_a_file_is_refused_in_one_line(parts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").touch()
+    for out in ("file", "file/out"):
+        assert cli.main(["inspect", str(parts), "--out", out]) == 2
+        assert "--out" in one_line(capsys)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write into read-only folders")
+def test_a_read_only_output_folder_is_refused_in_one_line(parts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    locked = Path("locked")
+    locked.mkdir(mode=0o500)
+    assert cli.main(["inspect", str(parts), "--out", str(locked)]) == 2
+    assert "locked: cannot be written (permission denied)" in one_line(capsys)
+
+
+def test_a_system_that_refuses_to_write_is_one_line(
+    parts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(self: Path, *args: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    assert cli.main(["inspect", str(parts), "--out", "locked"]) == 2
+    assert "locked: cannot be written (permission denied)" in one_line(capsys)
+
+
+def test_a_disk_that_fills_up_is_one_line(
+    parts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(self: Image.Image, *args: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", refuse)
+    assert cli.main(["inspect", str(parts)]) == 2
+    assert "no space left on device" in one_line(capsys)
+
+
+# interruption
+
+
+def test_an_interrupted_run_keeps_what_is_done_and_says_so(
+    parts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    score = DarknessMethod.score
+    seen: list[int] = []
+
+    def interrupted(self: DarknessMethod, features: Any) -> Any:
+        seen.append(1)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return score(self, features)
+
+    monkeypatch.setattr(DarknessMethod, "score", interrupted)
+    assert cli.main(["inspect", str(parts), "--batch-size", "1", "--out", "out"]) == 130
+    assert one_line(capsys) == "blemish: interrupted\n"
+    run = json.loads(Path("out/run.json").read_text(encoding="utf-8"))
+    assert run["status"] == "interrupted"
+    assert run["counts"]["ok"] == 1
