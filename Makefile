@@ -1,0 +1,60 @@
+# Everything that a person or CI does here. `make demo` and `make test` need only make and Python 3.11 with venv.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+PIP     = $(BIN)/python -m pip --disable-pip-version-check -q
+# quoted: an unpinned torch would bring gigabytes of CUDA packages
+PINNED  = -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow check format embedded-model measure clean
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade "pip>=25.1"
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install $(PINNED) -e ".[hub,tiff]"
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.installed
+	$(PIP) install $(PINNED) --group demo
+	touch $@
+
+$(VENV)/.test: $(VENV)/.installed
+	$(PIP) install $(PINNED) --group test
+	touch $@
+
+$(VENV)/.training: $(VENV)/.demo
+	$(PIP) install $(PINNED) --group training
+	touch $@
+
+demo: $(VENV)/.demo  ## install, then inspect real photos offline
+	$(BIN)/blemish demo --out demo-results
+
+check: $(VENV)/.test  ## format, lint, strict types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: check  ## everything that must hold, under ten minutes
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: $(VENV)/.test  ## what takes longer
+	$(BIN)/python -m pytest -m slow
+
+format: $(VENV)/.test  ## bring the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+embedded-model: $(VENV)/.training  ## train the embedded backbone again (hours on two cores; resumes)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m training.embedded
+
+measure: $(VENV)/.demo  ## the table of docs/embedded-model.md, on real images (DATA=folder)
+	$(BIN)/python -m benchmarks.measure --data-root $(or $(DATA),../shared/data)
+
+clean:  ## remove what was made, the environment included
+	rm -rf $(VENV) demo-results results dist build

@@ -1,0 +1,111 @@
+"""Zero-shot anomaly detection by an ensemble of written prompts, without training.
+
+Normal and abnormal states are put into words as WinCLIP does (Jeong et al., CVPR 2023, section 4.1); many phrasings are encoded
+and averaged into one direction each. Instead of WinCLIP's windows, patch features come from the value-value path (Zhou et al.,
+AnomalyCLIP, ICLR 2024; Li et al., CLIP Surgery), which keeps places apart at the cost of one forward pass.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from blemish.clip.model import Clip
+from blemish.clip.tokenizer import tokenize
+from blemish.clip.vision import VisionFeatures
+from blemish.methods.base import Method, Scores
+from blemish.vocabulary import DefectType
+
+__all__ = ["EnsembleConfig", "PromptEnsemble", "phrases"]
+
+
+@dataclass(frozen=True)
+class EnsembleConfig:
+    """Options of the prompt ensemble.
+
+    temperature: of the softmax over states and over types (0.07, as in AnomalyCLIP, FAPrompt and DAPO). top_share: the share of
+    highest places whose mean stands for the map in the image score. global_weight: the weight of the global (CLS) probability
+    in the image score; the rest is the map's.
+    """
+
+    object_name: str = "object"
+    temperature: float = 0.07
+    top_share: float = 0.025
+    global_weight: float = 0.5
+
+
+class PromptEnsemble(Method):
+    """p(abnormal) = softmax over {normal, abnormal} of cosine / temperature, at every place and for the whole image.
+
+    Types share this probability: a type's map is p(abnormal) times the softmax over the vocabulary's types, so that the score
+    and its threshold do not depend on which names are asked for.
+    """
+
+    name = "ensemble"
+
+    def __init__(self, backbone: Clip, config: EnsembleConfig | None = None) -> None:
+        super().__init__(backbone)
+        self.config = config or EnsembleConfig()
+        self.register_buffer("states", torch.zeros(2, backbone.config.joint_width), persistent=False)  # normal, abnormal
+        self.register_buffer("type_texts", torch.zeros(0, backbone.config.joint_width), persistent=False)  # [T, D]
+        self.states: Tensor
+        self.type_texts: Tensor
+
+    def prepare_texts(self) -> None:
+        groups = [phrases("normal"), phrases("abnormal"), *(phrases("typed", defect) for defect in self.vocabulary.types)]
+        texts = torch.stack([self._direction(group) for group in groups])  # [2+T, D]
+        self.states, self.type_texts = texts[:2], texts[2:]
+
+    def encode(self, images: Tensor) -> VisionFeatures:
+        depth = self.backbone.config.value_value_depth
+        return self.backbone.image(images, value_value_depth=depth, patches=False)
+
+    def score(self, features: VisionFeatures) -> Scores:
+        assert features.value_value is not None
+        tower, temperature = self.backbone.image, self.config.temperature
+        whole = F.normalize(tower.project(features.tokens[:, 0]), dim=-1)  # [B, D]
+        places = F.normalize(tower.project(features.value_value[:, 1:]), dim=-1)  # [B, N, D]
+        image_abnormal = (whole @ self.states.T / temperature).softmax(-1)[:, 1]  # [B]
+        abnormal = (places @ self.states.T / temperature).softmax(-1)[..., 1]  # [B, N]
+        type_share = (places @ self.type_texts.T / temperature).softmax(-1)  # [B, N, T]
+        typed = (abnormal[..., None] * type_share).transpose(1, 2)  # [B, T, N]
+        highest = abnormal.topk(max(1, round(self.config.top_share * abnormal.shape[1])), dim=1)
+        image_score = self.config.global_weight * image_abnormal + (1 - self.config.global_weight) * highest.values.mean(1)
+        strongest = typed.gather(2, highest.indices[:, None].expand(-1, typed.shape[1], -1)).mean(2)  # [B, T]
+        rows, columns = features.grid
+        return Scores(
+            image_score=image_score,
+            anomaly_map=abnormal.unflatten(1, (rows, columns)),
+            types=self.types,
+            type_scores=strongest / strongest.sum(1, keepdim=True).clamp_min(1e-9) * image_score[:, None],
+            type_maps=typed.unflatten(2, (rows, columns)),
+        )
+
+    def _direction(self, texts: Sequence[str]) -> Tensor:
+        """The mean direction [D] of many phrasings: each encoded and normalised, averaged, normalised."""
+        object_texts = [text.replace("{}", self.config.object_name) for text in texts]
+        ids = torch.from_numpy(tokenize(object_texts)).to(self.states.device)
+        encoded = F.normalize(self.backbone.text.encode(ids), dim=-1)
+        return F.normalize(encoded.mean(0), dim=-1)
+
+
+def phrases(state: str, defect: DefectType | None = None) -> list[str]:
+    """Every phrasing of a state ("normal", "abnormal", or "typed" with a defect), with {} where the object's name goes."""
+    data = _data()
+    states, templates = data[state], data["templates"]
+    if defect is not None:
+        states = [text.replace("{defect}", word) for text in states for word in defect.words]
+        templates = data["typed_templates"]
+    return [template.replace("{}", text) for template in templates for text in states]
+
+
+@cache
+def _data() -> dict[str, list[str]]:
+    return tomllib.loads((resources.files(__package__) / "ensemble.toml").read_text(encoding="utf-8"))

@@ -1,0 +1,1 @@
+"""Recipes that make what ships in the wheel. Not part of the installed package."""

@@ -1,0 +1,193 @@
+"""The image side: places and whole images aligned with the texts that describe them.
+
+Two stages. "local": the stem alone, each place against the phrases for its state, without transformer blocks. "joint": the whole
+tower; its blocks start as identities, so that nothing learned is lost, and both the value-value path (which the methods read)
+and the ordinary path are aligned; CLS learns to speak for the image.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from blemish.clip.model import Clip
+from blemish.clip.tokenizer import tokenize
+from blemish.methods.ensemble import phrases
+from blemish.vocabulary import DefectType, general
+from training.embedded.checkpoint import load_checkpoint, save_checkpoint
+from training.embedded.config import BACKBONE, Recipe
+from training.embedded.samples import TYPES, Samples
+from training.embedded.texts import THINGS, distillation
+from training.embedded.trunk_weights import pretrained_trunk
+
+TOP_PLACES = 20
+ANOMALY_WEIGHT = 3.0  # anomalous places are few
+AVERAGING = 0.998  # decay of the averaged weights that ship
+
+
+def fresh_clip(text_state: dict[str, Tensor], *, seed: int) -> Clip:
+    """A backbone whose text tower is trained, whose trunk is pretrained and whose image blocks do nothing yet."""
+    torch.manual_seed(seed)
+    clip = Clip(BACKBONE)
+    clip.text.load_state_dict(text_state)
+    clip.image.stem.trunk.load_state_dict(pretrained_trunk().state_dict())
+    nn.init.normal_(clip.image.position_embedding, std=0.01)
+    for block in clip.image.blocks:
+        nn.init.zeros_(block.attention.out_projection.weight)
+        nn.init.zeros_(block.mlp.fc_out.weight)
+    clip.logit_scale.requires_grad_(False)
+    clip.text.token_embedding.requires_grad_(False)
+    return clip
+
+
+class Sayings:
+    """Random phrasings for normal, abnormal and each type, as directions in the joint space."""
+
+    def __init__(self) -> None:
+        # the last synonym of each type is never shown in training: the card reports how well such words are understood
+        taught = [DefectType(defect.name, defect.synonyms[:-1]) for defect in general().types]
+        self.groups = [phrases("normal"), phrases("abnormal"), *(phrases("typed", defect) for defect in taught)]
+
+    def directions(self, clip: Clip, rng: np.random.Generator) -> Tensor:
+        """[2+T, D], unit length: each the mean of a few random phrasings (four for the states, two for a type)."""
+        counts = [4, 4] + [2] * (len(self.groups) - 2)
+        texts = []
+        for group, count in zip(self.groups, counts, strict=True):
+            for index in rng.integers(len(group), size=count):
+                thing = "object" if rng.random() < 0.5 else THINGS[int(rng.integers(len(THINGS)))]
+                texts.append(group[index].replace("{}", thing))
+        encoded = F.normalize(clip.text.encode(torch.from_numpy(tokenize(texts, truncate=True))), dim=-1)
+        means = [part.mean(0) for part in encoded.split(counts)]
+        return F.normalize(torch.stack(means), dim=-1)
+
+
+def place_targets(masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Which 8×8 places are anomalous and which count, each bool [B, N]: a sliver of a defect neither is nor is not one."""
+    share = F.avg_pool2d(masks[:, None].float(), 4)
+    fullest = F.max_pool2d(share, 2)[:, 0].flatten(1)
+    anomalous = fullest > 0.25
+    return anomalous, anomalous | (fullest == 0)
+
+
+def alignment(places: Tensor, texts: Tensor, anomalous: Tensor, counts: Tensor, types: Tensor, *, temperature: float) -> dict[str, Tensor]:
+    """Losses of place features [B, N, D] against directions [2+T, D]."""
+    cosines = F.normalize(places.float(), dim=-1) @ texts.T / temperature  # [B, N, 2+T]
+    log_p = cosines[..., :2].log_softmax(-1)
+    truth, weight = anomalous.float(), torch.where(anomalous, ANOMALY_WEIGHT, 1.0) * counts
+    binary = -(weight * (truth * log_p[..., 1] + (1 - truth) * log_p[..., 0])).sum() / weight.sum()
+    p = log_p[..., 1].exp()
+    seen, true_seen = p * counts, truth * counts
+    overlap = (2 * (seen * true_seen).sum(1) + 1) / (seen.sum(1) + true_seen.sum(1) + 1)
+    typed_logits = torch.cat([cosines[..., :1], cosines[..., 2:]], -1)
+    labels = anomalous.long() * types[:, None]
+    typed = F.cross_entropy(typed_logits.transpose(1, 2), labels, reduction="none")
+    typed = (typed * weight).sum() / weight.sum()
+    pooled = p.topk(TOP_PLACES, 1).values.mean(1).clamp(1e-4, 1 - 1e-4)
+    image = F.binary_cross_entropy(pooled, anomalous.any(1).float())
+    return {"binary": binary, "dice": 1 - overlap.mean(), "typed": typed, "pooled": 0.3 * image}
+
+
+def whole_image(cls: Tensor, texts: Tensor, types: Tensor, *, temperature: float) -> dict[str, Tensor]:
+    """Losses of global features [B, D]: normal against abnormal, and which type."""
+    cosines = F.normalize(cls.float(), dim=-1) @ texts.T / temperature
+    typed_logits = torch.cat([cosines[:, :1], cosines[:, 2:]], -1)
+    return {
+        "global binary": 0.5 * F.cross_entropy(cosines[:, :2], (types > 0).long()),
+        "global typed": 0.3 * F.cross_entropy(typed_logits, types),
+    }
+
+
+def train_images(stage: str, clip: Clip, samples: Samples, recipe: Recipe, cache: Path, texts: tuple[Tensor, Tensor]) -> Clip:
+    """Runs one stage ("local" or "joint") from where its checkpoint stands; returns the averaged weights."""
+    steps, rate = (recipe.local_steps, recipe.local_rate) if stage == "local" else (recipe.joint_steps, recipe.joint_rate)
+    averaged = copy.deepcopy(clip)
+    both = nn.ModuleList([clip, averaged])
+    text_part = [p for p in clip.text.parameters() if p.requires_grad]
+    image_part = [p for name, p in clip.image.named_parameters() if p.requires_grad and _acts(name, stage)]
+    optimiser = torch.optim.AdamW(
+        [{"params": image_part, "share": 1.0}, {"params": text_part, "share": 0.15}], lr=rate, weight_decay=0.02
+    )
+    first = load_checkpoint(cache / f"{stage}.pt", both, optimiser)
+    sayings, started, average = Sayings(), time.monotonic(), {}
+    for step in range(first, steps):
+        rng = np.random.default_rng((recipe.seed, 2 if stage == "local" else 3, step))
+        factor = min(1.0, (step + 1) / 60) * (0.5 + 0.5 * float(np.cos(np.pi * step / steps)) + 0.01)
+        for group in optimiser.param_groups:
+            group["lr"] = rate * factor * group["share"]
+        terms = _step_losses(stage, clip, samples, recipe, rng, sayings, texts)
+        optimiser.zero_grad(set_to_none=True)
+        sum(terms.values(), torch.zeros(())).backward()
+        torch.nn.utils.clip_grad_norm_(image_part + text_part, 1.0)
+        optimiser.step()
+        _move_average(averaged, clip, step)
+        for name, value in terms.items():
+            average[name] = average.get(name, value.item()) * 0.98 + 0.02 * value.item()
+        if (step + 1) % 50 == 0:
+            shown = " ".join(f"{name} {value:.3f}" for name, value in average.items())
+            print(f"{stage} {step + 1}/{steps} {time.monotonic() - started:.0f} s: {shown}", flush=True)
+            save_checkpoint(cache / f"{stage}.pt", both, optimiser, step + 1)
+    return averaged
+
+
+def _acts(name: str, stage: str) -> bool:
+    return stage == "joint" or not name.startswith(("blocks", "class_embedding"))
+
+
+def _step_losses(
+    stage: str, clip: Clip, samples: Samples, recipe: Recipe, rng: np.random.Generator, sayings: Sayings, texts: tuple[Tensor, Tensor]
+) -> dict[str, Tensor]:
+    images, masks, types = _augmented(samples, recipe, rng)
+    anomalous, counts = place_targets(masks)
+    types = types * anomalous.any(1)  # a defect too small for any place does not make the image anomalous
+    directions = sayings.directions(clip, rng)
+    tower, temperature = clip.image, recipe.temperature
+    with torch.autocast("cpu", torch.bfloat16):
+        if stage == "local":
+            tokens, _ = tower.embed(images)
+            local, ordinary, cls = tower.project(tokens[:, 1:]), None, None
+        else:
+            features = tower(images, value_value_depth=BACKBONE.value_value_depth)
+            assert features.value_value is not None
+            local = tower.project(features.value_value[:, 1:])
+            ordinary, cls = tower.project(features.tokens[:, 1:]), tower.project(features.tokens[:, 0])
+    terms = alignment(local, directions, anomalous, counts, types, temperature=temperature)
+    if ordinary is not None and cls is not None:
+        second = alignment(ordinary, directions, anomalous, counts, types, temperature=temperature)
+        terms["ordinary"] = 0.3 * sum(second.values(), torch.zeros(()))
+        terms |= whole_image(cls, directions, types, temperature=temperature)
+    ids, targets = texts
+    rows = rng.integers(len(ids), size=48)
+    terms["words"] = distillation(clip.text.encode(ids[rows]), targets[rows])
+    return terms
+
+
+def _augmented(samples: Samples, recipe: Recipe, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    images, masks, types = samples.batch(np.sort(rng.integers(len(samples), size=recipe.batch)))
+    x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    m = torch.from_numpy(masks)
+    turns, flip = int(rng.integers(4)), bool(rng.random() < 0.5)
+    x, m = torch.rot90(x, turns, (2, 3)), torch.rot90(m, turns, (1, 2))
+    if flip:
+        x, m = x.flip(3), m.flip(2)
+    gain = torch.from_numpy(rng.uniform(0.7, 1.3, (len(x), 1, 1, 1)).astype(np.float32))
+    offset = torch.from_numpy(rng.uniform(-0.12, 0.12, (len(x), 1, 1, 1)).astype(np.float32))
+    x = ((x - 0.5) * gain + 0.5 + offset).clamp(0, 1)
+    mean, std = (torch.tensor(value)[:, None, None] for value in (BACKBONE.preprocess.mean, BACKBONE.preprocess.std))
+    return (x - mean) / std, m, torch.from_numpy(types)
+
+
+@torch.no_grad()
+def _move_average(averaged: Clip, clip: Clip, step: int) -> None:
+    decay = min(AVERAGING, (step + 1) / (step + 10))
+    for mean, new in zip(averaged.parameters(), clip.parameters(), strict=True):
+        if new.requires_grad:
+            mean.lerp_(new, 1 - decay)
+
+
+__all__ = ["TYPES", "Sayings", "fresh_clip", "train_images"]
