@@ -48,7 +48,8 @@ def scale_position(scores: NDArray[np.float32], pixel_threshold: float) -> NDArr
 def heat(scores: NDArray[np.float32], pixel_threshold: float) -> NDArray[np.uint8]:
     """Scores [...] in 0..1 as colours with opacity [..., 4]; what is well below the pixel threshold is transparent."""
     levels = np.clip(scores * np.float32(1023) + np.float32(0.5), 0, 1023).astype(np.uint16)
-    return _table(pixel_threshold)[levels]
+    packed = _table(pixel_threshold).view(np.uint32)[:, 0]  # a colour as one number: four times quicker to look up
+    return packed[levels].view(np.uint8).reshape(*scores.shape, 4)
 
 
 @lru_cache(maxsize=8)

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from blemish.images import Picture
 from blemish.regions import Blob, find_blobs
@@ -35,10 +35,7 @@ def draw_overlay(picture: Picture, inspection: Inspection, *, scores: NDArray[np
     scores = inspection.map_at_original() if scores is None else scores
     canvas = _as_image(picture)
     threshold = inspection.thresholds.pixel
-    coloured = heat(scores, threshold)
-    if coloured[..., 3].any():
-        layer = Image.fromarray(coloured)
-        canvas.paste(layer.convert("RGB"), mask=layer.getchannel("A"))
+    _lay_heat(canvas, heat(scores, threshold))
     short = min(canvas.size)
     line_px = int(np.clip(round(short / 256), 1, 12))
     font = _font(int(np.clip(round(short / 30), 12, 64)))
@@ -52,6 +49,15 @@ def draw_overlay(picture: Picture, inspection: Inspection, *, scores: NDArray[np
             colour = _colour_of(region, inspection.types)
             _label(canvas, region, colour=colour, font=font, line_px=line_px, taken=taken)
     return canvas
+
+
+def _lay_heat(canvas: Image.Image, coloured: NDArray[np.uint8]) -> None:
+    """Blends a heat map [H, W, 4] into the canvas where it is not transparent."""
+    rows, columns = (np.flatnonzero(coloured[..., 3].any(axis=axis)) for axis in (1, 0))
+    if len(rows):
+        y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+        layer = Image.fromarray(coloured[y0:y1, x0:x1])
+        canvas.paste(layer.convert("RGB"), (x0, y0), layer.getchannel("A"))
 
 
 def _as_image(picture: Picture) -> Image.Image:
@@ -70,15 +76,24 @@ def _outline(canvas: Image.Image, blob: Blob, colour: Colour, line_px: int) -> N
     """Draws a line of `line_px` around the blob with a thin dark line outside, readable on any ground."""
     x0, y0, x1, y1 = blob.box_px
     border = line_px + 1
-    height, width = blob.pixels.shape
-    inside = Image.new("L", (width + 2 * border, height + 2 * border))
-    inside.paste(Image.fromarray(blob.pixels.astype(np.uint8) * 255), (border, border))
-    line = inside.filter(ImageFilter.MaxFilter(2 * line_px + 1))
-    shadow = line.filter(ImageFilter.MaxFilter(3))
-    corner = (x0 - border, y0 - border)
-    area = (*corner, x1 + border, y1 + border)
-    canvas.paste(DARK, area, ImageChops.subtract(shadow, line).point(lambda value: value * 6 // 10))
-    canvas.paste(colour, area, ImageChops.subtract(line, inside))
+    inside = np.pad(blob.pixels, border)
+    line = _dilate(inside, line_px)
+    shadow = _dilate(line, 1)
+    area = (x0 - border, y0 - border, x1 + border, y1 + border)
+    canvas.paste(DARK, area, Image.fromarray((shadow & ~line).astype(np.uint8) * 150))
+    canvas.paste(colour, area, Image.fromarray((line & ~inside).astype(np.uint8) * 255))
+
+
+def _dilate(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
+    """The mask grown by a square of this radius."""
+    for _ in range(radius):
+        grown = mask.copy()
+        grown[1:] |= mask[:-1]
+        grown[:-1] |= mask[1:]
+        mask = grown.copy()
+        mask[:, 1:] |= grown[:, :-1]
+        mask[:, :-1] |= grown[:, 1:]
+    return mask
 
 
 def _caption(canvas: Image.Image, inspection: Inspection, font: Font) -> Box:
