@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_towers import images, materialised_attention, plain_block, small_image_tower
 from torch import nn
-from towers import images, materialised_attention, plain_block, small_image_tower
 
 from blemish.clip.config import VisionConfig
 from blemish.clip.layers import set_linear_precision

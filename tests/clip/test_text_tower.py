@@ -4,8 +4,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_towers import small_text_tower
 from torch import Tensor
-from towers import small_text_tower
 
 from blemish.clip.text import TextTower
 from blemish.errors import UsageError

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from small_towers import disturbed
 from torch import Tensor
-from towers import disturbed
 from transformers import CLIPConfig, CLIPModel
 
 from blemish.clip.config import BackboneConfig
