@@ -384,6 +384,48 @@ def test_16_bit_colour_tiff_is_read_by_tifffile(planar: str) -> None:
     np.testing.assert_allclose(read(data).pixels, pixels / np.float32(4095), rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("channels", "options"),
+    [
+        (4, {"photometric": "separated"}),
+        (5, {"photometric": "minisblack", "planarconfig": "contig"}),
+        (4, {"photometric": "rgb", "extrasamples": ["assocalpha"]}),
+    ],
+)
+def test_deep_layouts_without_a_plain_meaning_are_refused(channels: int, options: dict[str, object]) -> None:
+    with pytest.raises(ImageError, match="not supported"):
+        read(tiff(np.stack([DEEP] * channels, axis=-1), **options))
+
+
+def test_deep_grey_tiff_with_alpha_is_laid_on_white() -> None:
+    data = tiff(
+        np.array([[[65535, 0], [0, 65535]]], np.uint16),
+        photometric="minisblack",
+        planarconfig="contig",
+        extrasamples=["unassalpha"],
+    )
+    np.testing.assert_array_equal(read(data).pixels[0, :, 0], [1, 0])
+
+
+def test_rare_tiff_layouts_of_8_bits_are_read() -> None:
+    planes = np.moveaxis(RGB, -1, 0)
+    data = tiff(np.ascontiguousarray(planes), photometric="rgb", planarconfig="separate")
+    np.testing.assert_allclose(read(data).pixels / read(data).pixels.max(), RGB / RGB.max(), atol=1e-2)
+
+
+def test_the_first_of_several_images_is_read() -> None:
+    pages = [Image.fromarray(RGB), Image.fromarray(255 - RGB)]
+    for kind, options in (("TIFF", {}), ("PNG", {}), ("WEBP", {"lossless": True})):
+        data = as_bytes(pages[0], kind, save_all=True, append_images=pages[1:], **options)
+        np.testing.assert_array_equal(read(data).pixels, RGB)
+
+
+def test_names_that_no_file_can_have_are_image_errors() -> None:
+    for name in ("a\0b.png", "x" * 5000 + ".png"):
+        with pytest.raises(ImageError):
+            read(name)
+
+
 def test_16_bit_colour_tiff_without_tifffile_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     data = tiff(np.stack([DEEP] * 3, axis=-1), photometric="rgb")
     monkeypatch.setitem(sys.modules, "tifffile", None)

@@ -125,9 +125,9 @@ def _opened(item: str | Path | bytes, source: str) -> Iterator[BinaryIO]:
     if not isinstance(item, str | Path):
         raise UsageError(f"an image is a path, bytes, a NumPy array or a Pillow image, not {type(item).__name__}")
     path = Path(item)
-    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
-        raise ImageError(source, "is a folder" if path.is_dir() else "is not a regular file")
     try:
+        if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+            raise ImageError(source, "is a folder" if path.is_dir() else "is not a regular file")
         stream = path.open("rb")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise ImageError(source, reason(error) if isinstance(error, OSError) else str(error)) from error

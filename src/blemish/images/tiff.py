@@ -15,7 +15,7 @@ from blemish.errors import ImageError, MissingExtraError
 __all__ = ["BITS_PER_SAMPLE", "PHOTOMETRIC", "TiffPage", "declared_bits", "open_first_page"]
 
 BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION, MAX_SAMPLE_VALUE, S_MAX_SAMPLE_VALUE = 258, 262, 274, 281, 341
-MIN_IS_WHITE, RGB = 0, 2
+MIN_IS_WHITE, MIN_IS_BLACK, RGB = 0, 1, 2
 
 
 def declared_bits(tags: Mapping[int, Any]) -> int | None:
@@ -52,7 +52,8 @@ class TiffPage:
         if values.ndim == 2:
             return values, None
         colours = 3 if self.page.photometric == RGB else 1
-        if values.ndim != 3 or self.page.photometric not in (MIN_IS_WHITE, 1, RGB) or values.shape[2] < colours:
+        known = self.page.photometric in (MIN_IS_WHITE, MIN_IS_BLACK, RGB)
+        if not known or values.ndim != 3 or values.shape[2] not in (colours, colours + 1):
             raise ValueError(f"colour layout {self.page.photometric!s} {list(values.shape)} is not supported")
         alpha = None
         if values.shape[2] > colours and self.page.extrasamples and self.page.extrasamples[0] in (1, 2):
