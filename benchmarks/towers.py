@@ -34,15 +34,19 @@ def build_tower() -> ImageTower:
     torch.manual_seed(0)
     config = VisionConfig(image_size=336, width=1024, depth=24, heads=16, patch_size=14, position_grid=24)
     tower = ImageTower(config, joint_width=768).requires_grad_(False).eval()
-    for block in tower.blocks:
+    for block in blocks_of(tower):
         block.attention.in_projection.weight[: 2 * config.width] *= 2.5
     return tower
+
+
+def blocks_of(tower: ImageTower) -> list[Block]:
+    return [block for block in tower.blocks if isinstance(block, Block)]
 
 
 def plain(tower: ImageTower, images: Tensor) -> Outputs:
     x, _ = tower.embed(images, interpolation="bilinear")
     v = x
-    for index, block in enumerate(tower.blocks):
+    for index, block in enumerate(blocks_of(tower)):
         if index < len(tower.blocks) - VALUE_VALUE_DEPTH:
             x = v = plain_block(block, x)
             continue
