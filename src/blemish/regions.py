@@ -48,11 +48,13 @@ def find_blobs(mask: NDArray[np.bool_], *, min_area_px: float = 1) -> list[Blob]
     from scipy import ndimage
 
     labels, _ = label(mask)
-    areas = np.bincount(labels.ravel())
     blobs = []
     for number, slices in enumerate(ndimage.find_objects(labels), start=1):
-        if slices is not None and areas[number] >= min_area_px:
+        if slices is None:
+            continue
+        pixels = labels[slices] == number
+        if np.count_nonzero(pixels) >= min_area_px:
             rows, columns = slices
             box = (int(columns.start), int(rows.start), int(columns.stop), int(rows.stop))
-            blobs.append(Blob(box, labels[slices] == number))
+            blobs.append(Blob(box, pixels))
     return blobs

@@ -383,7 +383,7 @@ def test_an_interrupted_run_keeps_what_is_done_and_says_so(
 
     monkeypatch.setattr(DarknessMethod, "score", interrupted)
     assert cli.main(["inspect", str(parts), "--batch-size", "1", "--out", "out"]) == 130
-    assert one_line(capsys) == "blemish: interrupted\n"
+    assert capsys.readouterr().err.strip() == "blemish: interrupted"
     run = json.loads(Path("out/run.json").read_text(encoding="utf-8"))
     assert run["status"] == "interrupted"
     assert run["counts"]["ok"] == 1

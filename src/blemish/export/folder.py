@@ -26,7 +26,7 @@ __all__ = ["DEFAULT_NAME", "RUN_SCHEMA", "ResultsFolder", "choose_folder"]
 DEFAULT_NAME = "blemish-results"
 RUN_SCHEMA = "blemish.run/1"
 RUN_FILE, LINES_FILE, TABLE_FILE, OVERLAYS, MASKS = "run.json", "results.jsonl", "results.csv", "overlays", "masks"
-PICTURES_WAITING = 8  # to be written, at most: each holds its image in memory
+MOST_WAITING, MOST_WAITING_BYTES = 8, 256 * 2**20  # pictures to be written, at most (one may exceed the bytes)
 
 
 def choose_folder(out: str | Path | None, *, overwrite: bool = False) -> Path:
@@ -69,7 +69,7 @@ class ResultsFolder:
         self._table = csv.DictWriter(self._table_file, CSV_COLUMNS, lineterminator="\n")
         self._table.writeheader()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="blemish-write")
-        self._waiting: deque[Future[None]] = deque()
+        self._waiting: deque[tuple[Future[None], int]] = deque()  # and the bytes that each holds
 
     def __enter__(self) -> Self:
         return self
@@ -92,8 +92,12 @@ class ResultsFolder:
             self._table.writerow(csv_row(record))
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({reason(error)})") from error
-        self._waiting.append(self._pool.submit(self._write_pictures, inspection, picture, overlay, mask))
-        self._wait(PICTURES_WAITING)
+        pixels = picture.pixels.nbytes
+        while self._waiting and sum(held for _, held in self._waiting) + pixels > MOST_WAITING_BYTES:
+            self._wait(len(self._waiting) - 1)
+        job = self._pool.submit(self._write_pictures, inspection, picture, overlay, mask)
+        self._waiting.append((job, pixels))
+        self._wait(MOST_WAITING)
         return record
 
     def finish(self, run: Mapping[str, Any], *, status: str = "finished") -> None:
@@ -105,7 +109,7 @@ class ResultsFolder:
 
     def _wait(self, most: int) -> None:
         while len(self._waiting) > most:
-            self._waiting.popleft().result()
+            self._waiting.popleft()[0].result()
 
     def _write_pictures(self, inspection: Inspection, picture: Picture, overlay: str, mask: str) -> None:
         scores = inspection.map_at_original()

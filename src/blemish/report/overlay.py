@@ -23,6 +23,7 @@ Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 DARK: Colour = (24, 24, 28)
 WHITE: Colour = (255, 255, 255)
 MOST_LABELS = 12
+STRIP_PX = 1024  # rows coloured at a time: a large image needs no second one in memory
 SMALLEST_CAPTION_PX = 96  # a narrower image has no room for words
 
 
@@ -35,7 +36,8 @@ def draw_overlay(picture: Picture, inspection: Inspection, *, scores: NDArray[np
     scores = inspection.map_at_original() if scores is None else scores
     canvas = _as_image(picture)
     threshold = inspection.thresholds.pixel
-    _lay_heat(canvas, heat(scores, threshold))
+    for top in range(0, canvas.height, STRIP_PX):
+        _lay_heat(canvas, heat(scores[top : top + STRIP_PX], threshold), top)
     short = min(canvas.size)
     line_px = int(np.clip(round(short / 256), 1, 12))
     font = _font(int(np.clip(round(short / 30), 12, 64)))
@@ -51,13 +53,13 @@ def draw_overlay(picture: Picture, inspection: Inspection, *, scores: NDArray[np
     return canvas
 
 
-def _lay_heat(canvas: Image.Image, coloured: NDArray[np.uint8]) -> None:
-    """Blends a heat map [H, W, 4] into the canvas where it is not transparent."""
+def _lay_heat(canvas: Image.Image, coloured: NDArray[np.uint8], top: int) -> None:
+    """Blends a strip [h, W, 4] of the heat map into the canvas at row `top`, where it is not transparent."""
     rows, columns = (np.flatnonzero(coloured[..., 3].any(axis=axis)) for axis in (1, 0))
     if len(rows):
         y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
         layer = Image.fromarray(coloured[y0:y1, x0:x1])
-        canvas.paste(layer.convert("RGB"), (x0, y0), layer.getchannel("A"))
+        canvas.paste(layer.convert("RGB"), (x0, top + y0), layer.getchannel("A"))
 
 
 def _as_image(picture: Picture) -> Image.Image:
