@@ -17,22 +17,22 @@ $(BIN)/python:
 	$(PIP) install --upgrade "pip>=25.1"
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) install $(PINNED) -e ".[hub,tiff]"
+	$(PIP) install $(PINNED) -e ".[demo]"
 	touch $@
 
-$(VENV)/.demo: $(VENV)/.installed
-	$(PIP) install $(PINNED) --group demo
+$(VENV)/.measure: $(VENV)/.installed
+	$(PIP) install $(PINNED) --group measure
 	touch $@
 
 $(VENV)/.test: $(VENV)/.installed
 	$(PIP) install $(PINNED) --group test
 	touch $@
 
-$(VENV)/.training: $(VENV)/.demo
+$(VENV)/.training: $(VENV)/.installed
 	$(PIP) install $(PINNED) --group training
 	touch $@
 
-demo: $(VENV)/.demo  ## install, then inspect real photos offline
+demo: $(VENV)/.installed  ## install, then inspect real photos offline
 	$(BIN)/blemish demo --out demo-results
 
 check: $(VENV)/.test  ## format, lint, strict types
@@ -53,7 +53,7 @@ format: $(VENV)/.test  ## bring the code into shape
 embedded-model: $(VENV)/.training  ## train the embedded backbone again (hours on two cores; resumes)
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m training.embedded
 
-measure: $(VENV)/.demo  ## the table of docs/embedded-model.md, on real images (DATA=folder)
+measure: $(VENV)/.measure  ## the table of docs/embedded-model.md, on real images (DATA=folder)
 	$(BIN)/python -m benchmarks.measure --data-root $(or $(DATA),../shared/data)
 
 clean:  ## remove what was made, the environment included

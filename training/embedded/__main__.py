@@ -23,7 +23,9 @@ from training.embedded.texts import text_data, train_text
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.embedded", description=__doc__)
     parser.add_argument("--cache", type=Path, default=Path("training-cache"), help="rendered images and checkpoints")
-    parser.add_argument("--out", type=Path, default=Path("src/blemish/models/embedded"), help="where the model is written")
+    parser.add_argument(
+        "--out", type=Path, default=Path("src/blemish/models/embedded"), help="where the model is written"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--until", choices=("render", "texts", "local", "joint", "export"), default="export")
@@ -43,7 +45,7 @@ def main() -> None:
     clip = fresh_clip(text.state_dict(), seed=recipe.seed)
     words = text_data(recipe, cache)
     for stage in steps[2 : min(last, 3) + 1]:
-        clip = train_images(stage, clip, train, recipe, cache, words)
+        clip = train_images(stage, clip, samples=train, recipe=recipe, cache=cache, texts=words)
         print(stage, "held-out:", summary(clip, held_out), flush=True)
     if last == 4:
         export(clip, arguments.out, held_out=held_out, recipe=recipe, minutes=(time.monotonic() - started) / 60)

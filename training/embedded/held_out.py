@@ -29,7 +29,9 @@ class Predictions:
 
 
 @torch.inference_mode()
-def predict(clip: Clip, samples: Samples, *, vocabulary: Vocabulary | None = None, batch: int = 32, **options: float) -> Predictions:
+def predict(
+    clip: Clip, samples: Samples, *, vocabulary: Vocabulary | None = None, batch: int = 32, **options: float
+) -> Predictions:
     """The prompt ensemble's scores on held-out samples."""
     from blemish.methods.ensemble import EnsembleConfig
 
@@ -47,7 +49,9 @@ def predict(clip: Clip, samples: Samples, *, vocabulary: Vocabulary | None = Non
         scores.append(result.image_score.numpy())
         maps.append(result.anomaly_map.numpy())
         typed.append(result.type_scores.numpy())
-    return Predictions(np.concatenate(scores), np.concatenate(maps), np.concatenate(typed), samples.types, ranking.auroc())
+    return Predictions(
+        np.concatenate(scores), np.concatenate(maps), np.concatenate(typed), samples.types, ranking.auroc()
+    )
 
 
 def summary(clip: Clip, samples: Samples) -> dict[str, float]:

@@ -75,7 +75,9 @@ def place_targets(masks: Tensor) -> tuple[Tensor, Tensor]:
     return anomalous, anomalous | (fullest == 0)
 
 
-def alignment(places: Tensor, texts: Tensor, anomalous: Tensor, counts: Tensor, types: Tensor, *, temperature: float) -> dict[str, Tensor]:
+def alignment(
+    places: Tensor, texts: Tensor, *, anomalous: Tensor, counts: Tensor, types: Tensor, temperature: float
+) -> dict[str, Tensor]:
     """Losses of place features [B, N, D] against directions [2+T, D]."""
     cosines = F.normalize(places.float(), dim=-1) @ texts.T / temperature  # [B, N, 2+T]
     log_p = cosines[..., :2].log_softmax(-1)
@@ -103,9 +105,13 @@ def whole_image(cls: Tensor, texts: Tensor, types: Tensor, *, temperature: float
     }
 
 
-def train_images(stage: str, clip: Clip, samples: Samples, recipe: Recipe, cache: Path, texts: tuple[Tensor, Tensor]) -> Clip:
+def train_images(
+    stage: str, clip: Clip, *, samples: Samples, recipe: Recipe, cache: Path, texts: tuple[Tensor, Tensor]
+) -> Clip:
     """Runs one stage ("local" or "joint") from where its checkpoint stands; returns the averaged weights."""
-    steps, rate = (recipe.local_steps, recipe.local_rate) if stage == "local" else (recipe.joint_steps, recipe.joint_rate)
+    steps, rate = (
+        (recipe.local_steps, recipe.local_rate) if stage == "local" else (recipe.joint_steps, recipe.joint_rate)
+    )
     averaged = copy.deepcopy(clip)
     both = nn.ModuleList([clip, averaged])
     text_part = [p for p in clip.text.parameters() if p.requires_grad]
@@ -114,13 +120,16 @@ def train_images(stage: str, clip: Clip, samples: Samples, recipe: Recipe, cache
         [{"params": image_part, "share": 1.0}, {"params": text_part, "share": 0.15}], lr=rate, weight_decay=0.02
     )
     first = load_checkpoint(cache / f"{stage}.pt", both, optimiser)
-    sayings, started, average = Sayings(), time.monotonic(), {}
+    (ids, targets), sayings, started, average = texts, Sayings(), time.monotonic(), {}
     for step in range(first, steps):
         rng = np.random.default_rng((recipe.seed, 2 if stage == "local" else 3, step))
         factor = min(1.0, (step + 1) / 60) * (0.5 + 0.5 * float(np.cos(np.pi * step / steps)) + 0.01)
         for group in optimiser.param_groups:
             group["lr"] = rate * factor * group["share"]
-        terms = _step_losses(stage, clip, samples, recipe, rng, sayings, texts)
+        batch = _augmented(samples, recipe, rng)
+        terms = _losses(stage, clip, batch, sayings.directions(clip, rng), temperature=recipe.temperature)
+        rows = rng.integers(len(ids), size=48)
+        terms["words"] = distillation(clip.text.encode(ids[rows]), targets[rows])
         optimiser.zero_grad(set_to_none=True)
         sum(terms.values(), torch.zeros(())).backward()
         torch.nn.utils.clip_grad_norm_(image_part + text_part, 1.0)
@@ -139,14 +148,14 @@ def _acts(name: str, stage: str) -> bool:
     return stage == "joint" or not name.startswith(("blocks", "class_embedding"))
 
 
-def _step_losses(
-    stage: str, clip: Clip, samples: Samples, recipe: Recipe, rng: np.random.Generator, sayings: Sayings, texts: tuple[Tensor, Tensor]
+def _losses(
+    stage: str, clip: Clip, batch: tuple[Tensor, Tensor, Tensor], directions: Tensor, *, temperature: float
 ) -> dict[str, Tensor]:
-    images, masks, types = _augmented(samples, recipe, rng)
+    images, masks, types = batch
     anomalous, counts = place_targets(masks)
     types = types * anomalous.any(1)  # a defect too small for any place does not make the image anomalous
-    directions = sayings.directions(clip, rng)
-    tower, temperature = clip.image, recipe.temperature
+    truth = {"anomalous": anomalous, "counts": counts, "types": types, "temperature": temperature}
+    tower = clip.image
     with torch.autocast("cpu", torch.bfloat16):
         if stage == "local":
             tokens, _ = tower.embed(images)
@@ -156,14 +165,11 @@ def _step_losses(
             assert features.value_value is not None
             local = tower.project(features.value_value[:, 1:])
             ordinary, cls = tower.project(features.tokens[:, 1:]), tower.project(features.tokens[:, 0])
-    terms = alignment(local, directions, anomalous, counts, types, temperature=temperature)
+    terms = alignment(local, directions, **truth)
     if ordinary is not None and cls is not None:
-        second = alignment(ordinary, directions, anomalous, counts, types, temperature=temperature)
+        second = alignment(ordinary, directions, **truth)
         terms["ordinary"] = 0.3 * sum(second.values(), torch.zeros(()))
         terms |= whole_image(cls, directions, types, temperature=temperature)
-    ids, targets = texts
-    rows = rng.integers(len(ids), size=48)
-    terms["words"] = distillation(clip.text.encode(ids[rows]), targets[rows])
     return terms
 
 

@@ -74,7 +74,6 @@ def corpus(rng: np.random.Generator, *, size: int) -> list[str]:
     own = [*phrases("normal"), *phrases("abnormal")]
     own += [text for defect in general().types for text in phrases("typed", defect)]
 
-
     def one_of(strings: Strings) -> str:
         return strings[int(rng.integers(len(strings)))]
 
@@ -113,7 +112,9 @@ def train_text(recipe: Recipe, cache: Path) -> TextTower:
         optimiser.step()
         average += (loss.item() - average) * (0.02 if step > first else 1.0)
         if (step + 1) % 100 == 0:
-            print(f"text {step + 1}/{recipe.text_steps} loss {average:.4f} {time.monotonic() - started:.0f} s", flush=True)
+            print(
+                f"text {step + 1}/{recipe.text_steps} loss {average:.4f} {time.monotonic() - started:.0f} s", flush=True
+            )
             save_checkpoint(cache / "text.pt", tower, optimiser, step + 1)
     return tower
 

@@ -53,13 +53,19 @@ class PromptEnsemble(Method):
     def __init__(self, backbone: Clip, config: EnsembleConfig | None = None) -> None:
         super().__init__(backbone)
         self.config = config or EnsembleConfig()
-        self.register_buffer("states", torch.zeros(2, backbone.config.joint_width), persistent=False)  # normal, abnormal
+        self.register_buffer(
+            "states", torch.zeros(2, backbone.config.joint_width), persistent=False
+        )  # normal, abnormal
         self.register_buffer("type_texts", torch.zeros(0, backbone.config.joint_width), persistent=False)  # [T, D]
         self.states: Tensor
         self.type_texts: Tensor
 
     def prepare_texts(self) -> None:
-        groups = [phrases("normal"), phrases("abnormal"), *(phrases("typed", defect) for defect in self.vocabulary.types)]
+        groups = [
+            phrases("normal"),
+            phrases("abnormal"),
+            *(phrases("typed", defect) for defect in self.vocabulary.types),
+        ]
         texts = torch.stack([self._direction(group) for group in groups])  # [2+T, D]
         self.states, self.type_texts = texts[:2], texts[2:]
 
@@ -77,15 +83,17 @@ class PromptEnsemble(Method):
         type_share = (places @ self.type_texts.T / temperature).softmax(-1)  # [B, N, T]
         typed = (abnormal[..., None] * type_share).transpose(1, 2)  # [B, T, N]
         highest = abnormal.topk(max(1, round(self.config.top_share * abnormal.shape[1])), dim=1)
-        image_score = self.config.global_weight * image_abnormal + (1 - self.config.global_weight) * highest.values.mean(1)
+        image_score = self.config.global_weight * image_abnormal + (
+            1 - self.config.global_weight
+        ) * highest.values.mean(1)
         strongest = typed.gather(2, highest.indices[:, None].expand(-1, typed.shape[1], -1)).mean(2)  # [B, T]
         rows, columns = features.grid
         return Scores(
             image_score=image_score,
-            anomaly_map=abnormal.unflatten(1, (rows, columns)),
+            anomaly_map=abnormal.reshape(-1, rows, columns),
             types=self.types,
             type_scores=strongest / strongest.sum(1, keepdim=True).clamp_min(1e-9) * image_score[:, None],
-            type_maps=typed.unflatten(2, (rows, columns)),
+            type_maps=typed.reshape(*typed.shape[:2], rows, columns),
         )
 
     def _direction(self, texts: Sequence[str]) -> Tensor:

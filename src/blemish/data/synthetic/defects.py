@@ -80,7 +80,14 @@ def scratch(scene: Scene, rng: Random) -> Painted:
         offset = rng.normal(0, 6, 2)
         steps = max(4, int(length / 3))
         paths.append(
-            wander(rng, steps=steps, step=3, turn=rng.uniform(0, 0.03), start=(start[0] + offset[0], start[1] + offset[1]), heading=heading + rng.normal(0, 0.08))
+            wander(
+                rng,
+                steps=steps,
+                step=3,
+                turn=rng.uniform(0, 0.03),
+                start=(start[0] + offset[0], start[1] + offset[1]),
+                heading=heading + rng.normal(0, 0.08),
+            )
         )
     width = log_uniform(rng, 0.6, 3.0)
     groove = line_coverage(n, paths, width_px=width)
@@ -109,7 +116,14 @@ def crack(scene: Scene, rng: Random) -> Painted:
         coverage = np.maximum(coverage, line_coverage(n, [path[half - 1 :]], width_px=wide * 0.6))
         for _ in range(int(rng.integers(0, 3))):
             at = path[int(rng.integers(steps))]
-            branches.append(((float(at[0]), float(at[1])), direction + _signed(rng, 0.4, 1.2), reach * rng.uniform(0.2, 0.6), wide * 0.7))
+            branches.append(
+                (
+                    (float(at[0]), float(at[1])),
+                    direction + _signed(rng, 0.4, 1.2),
+                    reach * rng.uniform(0.2, 0.6),
+                    wide * 0.7,
+                )
+            )
     coverage = coverage * np.maximum(scene.foreground, 0.0)
     darkness = rng.uniform(0.35, 0.95)
     lip = soften(coverage, 1.5) * rng.uniform(0, 0.12)
@@ -157,7 +171,14 @@ def dent(scene: Scene, rng: Random) -> Painted:
     """Only shading: one side of a hollow or bump lighter, the other darker; colour and texture stay."""
     n = scene.pixels.shape[0]
     radius = _radius(n, rng, 0.03, 0.18)
-    coverage = blob_coverage(n, rng, centre=_spot(scene, rng), radius_px=radius, raggedness=rng.uniform(0, 0.2), softness=rng.uniform(0.15, 0.6))
+    coverage = blob_coverage(
+        n,
+        rng,
+        centre=_spot(scene, rng),
+        radius_px=radius,
+        raggedness=rng.uniform(0, 0.2),
+        softness=rng.uniform(0.15, 0.6),
+    )
     depth = soften(coverage, radius * rng.uniform(0.12, 0.3))
     gradient_y, gradient_x = np.gradient(depth)
     angle = rng.uniform(0, 2 * np.pi)
@@ -169,7 +190,14 @@ def dent(scene: Scene, rng: Random) -> Painted:
 def stain(scene: Scene, rng: Random) -> Painted:
     """A liquid has dried: irregular, see-through and darker or tinted by absorption, often with a darker rim."""
     n = scene.pixels.shape[0]
-    coverage = blob_coverage(n, rng, centre=_spot(scene, rng), radius_px=_radius(n, rng, 0.03, 0.2), raggedness=rng.uniform(0.1, 0.45), softness=rng.uniform(0.1, 0.6))
+    coverage = blob_coverage(
+        n,
+        rng,
+        centre=_spot(scene, rng),
+        radius_px=_radius(n, rng, 0.03, 0.2),
+        raggedness=rng.uniform(0.1, 0.45),
+        softness=rng.uniform(0.1, 0.6),
+    )
     rim = coverage * (1 - soften(coverage, 2.5)) * rng.uniform(0, 2.0)
     absorb = rng.uniform(0.15, 0.75) * (np.ones(3) if rng.random() < 0.4 else rng.uniform(0.2, 1, 3))
     amount = np.clip(coverage + rim, 0, 1.6)[..., None]
@@ -186,7 +214,14 @@ def discolouration(scene: Scene, rng: Random) -> Painted:
         middle, width = rng.uniform(-0.2, 0.3), rng.uniform(0.08, 0.35)
         coverage = np.clip((width - np.abs(side - middle)) / rng.uniform(0.02, 0.2) + 0.5, 0, 1).astype(np.float32)
     else:
-        coverage = blob_coverage(n, rng, centre=_spot(scene, rng), radius_px=_radius(n, rng, 0.1, 0.35), raggedness=rng.uniform(0, 0.3), softness=rng.uniform(0.2, 0.9))
+        coverage = blob_coverage(
+            n,
+            rng,
+            centre=_spot(scene, rng),
+            radius_px=_radius(n, rng, 0.1, 0.35),
+            raggedness=rng.uniform(0, 0.3),
+            softness=rng.uniform(0.2, 0.9),
+        )
     coverage = coverage * scene.foreground
     level = _signed(rng, 0.07, 0.35, dark=0.55)
     tint = np.ones(3) if rng.random() < 0.45 else rng.normal(0.4, 0.9, 3)
@@ -201,8 +236,13 @@ def contamination(scene: Scene, rng: Random) -> Painted:
     for _ in range(crumbs):
         place = (centre[0] + rng.normal(0, n * 0.07), centre[1] + rng.normal(0, n * 0.07)) if crumbs > 1 else centre
         radius = _radius(n, rng, 0.01, 0.025) if crumbs > 1 else _radius(n, rng, 0.02, 0.13)
-        coverage = np.maximum(coverage, blob_coverage(n, rng, centre=place, radius_px=radius, raggedness=rng.uniform(0.1, 0.4), softness=0.12))
-    own = material_pixels(n, rng, name=str(rng.choice(list(MATERIALS))), grey=bool(rng.random() < 0.3), contrast=rng.uniform(0.02, 0.15))
+        coverage = np.maximum(
+            coverage,
+            blob_coverage(n, rng, centre=place, radius_px=radius, raggedness=rng.uniform(0.1, 0.4), softness=0.12),
+        )
+    own = material_pixels(
+        n, rng, name=str(rng.choice(list(MATERIALS))), grey=bool(rng.random() < 0.3), contrast=rng.uniform(0.02, 0.15)
+    )
     height_y, height_x = np.gradient(soften(coverage, rng.uniform(1.5, 4)))
     angle = rng.uniform(0, 2 * np.pi)
     own = own + ((height_x * np.cos(angle) + height_y * np.sin(angle)) * rng.uniform(0, 3))[..., None]
@@ -243,13 +283,22 @@ def missing_part(scene: Scene, rng: Random) -> Painted:
     if border.any():
         places = np.argwhere(border)
         y0, x0 = places[int(rng.integers(len(places)))]
-        coverage = blob_coverage(n, rng, centre=(float(x0), float(y0)), radius_px=_radius(n, rng, 0.05, 0.2), raggedness=rng.uniform(0.05, 0.3), softness=0.06)
+        coverage = blob_coverage(
+            n,
+            rng,
+            centre=(float(x0), float(y0)),
+            radius_px=_radius(n, rng, 0.05, 0.2),
+            raggedness=rng.uniform(0.05, 0.3),
+            softness=0.06,
+        )
         coverage = coverage * (scene.foreground > 0.02)
         return _over(scene.pixels, coverage, scene.behind), coverage.astype(np.float32)
     corner = (float(rng.choice([0, n])), float(rng.uniform(0, n)))
     if rng.random() < 0.5:
         corner = (corner[1], corner[0])
-    coverage = blob_coverage(n, rng, centre=corner, radius_px=_radius(n, rng, 0.08, 0.3), raggedness=rng.uniform(0.05, 0.3), softness=0.05)
+    coverage = blob_coverage(
+        n, rng, centre=corner, radius_px=_radius(n, rng, 0.08, 0.3), raggedness=rng.uniform(0.05, 0.3), softness=0.05
+    )
     return _over(scene.pixels, coverage, scene.behind), coverage
 
 
@@ -264,7 +313,14 @@ def _plain_patch(scene: Scene, rng: Random, coverage: Field) -> Pixels:
 def burn(scene: Scene, rng: Random) -> Painted:
     """Scorched: black or deep brown in the middle, fading outwards through brown, texture lost where it is darkest."""
     n = scene.pixels.shape[0]
-    coverage = blob_coverage(n, rng, centre=_spot(scene, rng), radius_px=_radius(n, rng, 0.035, 0.18), raggedness=rng.uniform(0.1, 0.35), softness=rng.uniform(0.7, 1.3))
+    coverage = blob_coverage(
+        n,
+        rng,
+        centre=_spot(scene, rng),
+        radius_px=_radius(n, rng, 0.035, 0.18),
+        raggedness=rng.uniform(0.1, 0.35),
+        softness=rng.uniform(0.7, 1.3),
+    )
     char = np.array([0.06, 0.045, 0.035]) + 0.02 * noise(n, rng, slope=0.8)[..., None]
     brown = scene.pixels * np.array([0.75, 0.55, 0.38])
     heat = np.clip(coverage * rng.uniform(1.1, 1.7), 0, 1)[..., None]
@@ -275,10 +331,19 @@ def burn(scene: Scene, rng: Random) -> Painted:
 def corrosion(scene: Scene, rng: Random) -> Painted:
     """Rust: a crowd of rough orange-brown speckles, denser in the middle, the surface pitted."""
     n = scene.pixels.shape[0]
-    region = blob_coverage(n, rng, centre=_spot(scene, rng), radius_px=_radius(n, rng, 0.05, 0.25), raggedness=rng.uniform(0.2, 0.5), softness=rng.uniform(0.4, 1.0))
+    region = blob_coverage(
+        n,
+        rng,
+        centre=_spot(scene, rng),
+        radius_px=_radius(n, rng, 0.05, 0.25),
+        raggedness=rng.uniform(0.2, 0.5),
+        softness=rng.uniform(0.4, 1.0),
+    )
     speckle = noise(n, rng, slope=rng.uniform(0.7, 1.4))
     density = np.clip((speckle + region * 3 - 1.6) * 2, 0, 1) * (region > 0.05)
-    rust = np.array([0.48, 0.24, 0.1]) * rng.uniform(0.6, 1.4) + 0.07 * noise(n, rng, slope=0.6)[..., None] * np.array([1, 0.7, 0.4])
+    rust = np.array([0.48, 0.24, 0.1]) * rng.uniform(0.6, 1.4) + 0.07 * noise(n, rng, slope=0.6)[..., None] * np.array(
+        [1, 0.7, 0.4]
+    )
     coverage = np.clip(soften(density, 1.5) * 1.6, 0, 1).astype(np.float32)
     return _over(scene.pixels, density.astype(np.float32), rust, rng.uniform(0.7, 1)), coverage
 
@@ -298,7 +363,10 @@ def bubble(scene: Scene, rng: Random) -> Painted:
         inside = np.clip((1 - distance) * radius + 0.5, 0, 1)
         side = ((x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)) / radius
         ring = np.exp(-(((distance - 0.92) / 0.12) ** 2))
-        glint = np.exp(-((x - cx - 0.45 * radius * np.cos(angle)) ** 2 + (y - cy - 0.45 * radius * np.sin(angle)) ** 2) / (2 * (0.18 * radius) ** 2))
+        glint = np.exp(
+            -((x - cx - 0.45 * radius * np.cos(angle)) ** 2 + (y - cy - 0.45 * radius * np.sin(angle)) ** 2)
+            / (2 * (0.18 * radius) ** 2)
+        )
         shade = inside * side * rng.uniform(0.05, 0.2) + ring * _signed(rng, 0.1, 0.3) + glint * rng.uniform(0.15, 0.6)
         pixels = pixels + (shade * (distance < 1.3))[..., None]
         coverage = np.maximum(coverage, inside)

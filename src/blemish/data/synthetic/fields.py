@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 Field = NDArray[np.float32]
+Path = NDArray[np.float64]  # [k, 2], x and y in pixels
 Random = np.random.Generator
 
 
@@ -39,7 +40,7 @@ def coordinates(n: int) -> tuple[Field, Field]:
     """x and y of the pixel centres, each [n, n], in 0..1."""
     steps = (np.arange(n, dtype=np.float32) + 0.5) / n
     x, y = np.meshgrid(steps, steps)
-    return x, y
+    return x.astype(np.float32, copy=False), y.astype(np.float32, copy=False)
 
 
 def standardised(field: NDArray[np.floating]) -> Field:
@@ -52,7 +53,9 @@ def soften(field: NDArray[np.floating] | NDArray[np.bool_], sigma: float) -> Fie
     return ndimage.gaussian_filter(np.asarray(field, np.float32), sigma, truncate=3.0)
 
 
-def noise(n: int, rng: Random, *, slope: float, stretch: float = 1.0, angle: float = 0.0, low_cut: float = 0.0) -> Field:
+def noise(
+    n: int, rng: Random, *, slope: float, stretch: float = 1.0, angle: float = 0.0, low_cut: float = 0.0
+) -> Field:
     """Random texture with a power-law spectrum: `slope` 0 is white, 2 and more is cloudy; `stretch` makes it directional."""
     fy = fft.fftfreq(n).astype(np.float32)[:, None]
     fx = fft.rfftfreq(n).astype(np.float32)[None, :]
@@ -100,7 +103,8 @@ def cells(n: int, rng: Random, *, count: int, edges: bool) -> Field:
     x, y = coordinates(n)
     if edges:
         x = x + noise(n, rng, slope=2.0) * np.float32(0.1 / np.sqrt(count))
-    distance, index = cKDTree(points).query(np.stack([x.ravel(), y.ravel()], 1), k=2)
+    nearest = cKDTree(points).query(np.stack([x.ravel(), y.ravel()], 1), k=2)
+    distance, index = np.asarray(nearest[0]), np.asarray(nearest[1])
     if edges:
         return standardised(np.minimum(distance[:, 1] - distance[:, 0], 0.5 / np.sqrt(count)).reshape(n, n))
     levels = rng.standard_normal(count)
@@ -118,14 +122,14 @@ def rings(n: int, rng: Random) -> Field:
     return standardised(soften(wave ** rng.uniform(0.5, 3.0), 0.7))
 
 
-def wander(rng: Random, *, steps: int, step: float, turn: float, start: tuple[float, float], heading: float) -> NDArray:
+def wander(rng: Random, *, steps: int, step: float, turn: float, start: tuple[float, float], heading: float) -> Path:
     """A path of `steps` points [steps, 2] as (x, y): each step `step` long, the heading drifting by `turn` radians (spread)."""
     headings = heading + np.cumsum(rng.normal(0, turn, steps))
     moves = np.stack([np.cos(headings), np.sin(headings)], 1) * step
     return np.asarray(start) + np.cumsum(moves, 0)
 
 
-def line_coverage(n: int, paths: list[NDArray], *, width_px: float) -> Field:
+def line_coverage(n: int, paths: list[Path], *, width_px: float) -> Field:
     """How much of each pixel is covered by polylines [k, 2] (x, y in pixels) of a given width."""
     scale = 3
     canvas = Image.new("L", (n * scale, n * scale))
@@ -136,7 +140,7 @@ def line_coverage(n: int, paths: list[NDArray], *, width_px: float) -> Field:
     coverage = np.asarray(canvas.reduce(scale), np.float32) / 255
     if width_px * scale < 1:
         coverage = coverage * np.float32(width_px * scale)
-    return coverage
+    return coverage.astype(np.float32, copy=False)
 
 
 def blob_coverage(

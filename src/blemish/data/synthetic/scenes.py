@@ -86,7 +86,8 @@ def _tissue(n: int, rng: Random) -> Field:
 
 def _tile(n: int, rng: Random) -> Field:
     speckle = noise(n, rng, slope=rng.uniform(0.5, 1.5))
-    return np.where(speckle > rng.uniform(0.3, 1.5), 1.0, 0.0).astype(np.float32) + 0.3 * noise(n, rng, slope=2)
+    bright = (speckle > rng.uniform(0.3, 1.5)).astype(np.float32)
+    return (bright + 0.3 * noise(n, rng, slope=2)).astype(np.float32)
 
 
 def _mixture(n: int, rng: Random) -> Field:
@@ -265,7 +266,11 @@ def _shaded(rng: Random, pixels: Pixels, coverage: Field) -> Pixels:
 def _objects(n: int, rng: Random, *, material: str, grey: bool) -> Scene:
     """One large object, or several alike, in front of a background."""
     background = material_pixels(
-        n, rng, name=str(rng.choice(["plastic", "paper", "cast metal", "fabric"])), grey=grey, contrast=log_uniform(rng, 0.004, 0.05)
+        n,
+        rng,
+        name=str(rng.choice(["plastic", "paper", "cast metal", "fabric"])),
+        grey=grey,
+        contrast=log_uniform(rng, 0.004, 0.05),
     )
     if rng.random() < 0.35:
         background = background * np.float32(0) + np.float32(rng.choice([rng.uniform(0.0, 0.1), rng.uniform(0.9, 1.0)]))
@@ -288,7 +293,9 @@ def _objects(n: int, rng: Random, *, material: str, grey: bool) -> Scene:
     front = _shaded(rng, sheet, coverage)
     if rng.random() < 0.4:  # a second tone that belongs to the object: a cap, a label, a coating
         centre = tuple(rng.uniform(0.25, 0.75, 2) * n)
-        patch = blob_coverage(n, rng, centre=centre, radius_px=n * rng.uniform(0.1, 0.35), raggedness=rng.uniform(0, 0.15), softness=0.1)
+        patch = blob_coverage(
+            n, rng, centre=centre, radius_px=n * rng.uniform(0.1, 0.35), raggedness=rng.uniform(0, 0.15), softness=0.1
+        )
         tone = material_pixels(n, rng, name=material, grey=grey)
         front = front * (1 - patch[..., None]) + patch[..., None] * (0.5 * front + 0.5 * tone)
     if rng.random() < 0.15:

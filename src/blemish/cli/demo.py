@@ -1,0 +1,70 @@
+"""`blemish demo`: a first look, offline, on real photos and on pictures that Blemish renders itself."""
+
+from __future__ import annotations
+
+import csv
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["demo"]
+
+TERMS = (
+    "Real photos: solar cells from elpv-dataset (Buerhop-Lutz et al. 2018, Deitsch et al. 2019), "
+    "CC BY-NC-SA 4.0: non-commercial use, share alike, with attribution."
+)
+MISSING = 'No real photos: elpv-dataset is not installed. For them: pip install "blemish[demo]"'
+CELLS_EACH = 4  # good and defective cells of each type, the first ones in the data set's own order
+RENDER_PX = 384
+FIRST_SEED = 60_000_000  # never used in training
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the demo's pictures and results.")] = Path("blemish-demo"),
+) -> None:
+    """Inspect a sample of real solar cells and of rendered parts, offline, with the embedded model."""
+    from blemish.cli.inspect import inspect
+    from blemish.report.sheet import write_contact_sheet
+
+    photos = _solar_cells()
+    typer.echo(TERMS if photos else MISSING)
+    renders = _render(out / "renders")
+    typer.echo(f"Rendered parts: {renders}\n")
+    results = out / "results"
+    try:
+        inspect([*map(str, photos), str(renders)], out=results, overwrite=True)
+    except typer.Exit as finished:
+        if finished.exit_code:
+            raise
+    sheet = write_contact_sheet(results, out / "contact-sheet.jpg")
+    typer.echo(f"\npictures: {results / 'overlays'}\nall on one sheet: {sheet}\ntables: {results / 'results.csv'}")
+
+
+def _solar_cells() -> list[Path]:
+    """The first good and the first defective cells of the data set, mono- and polycrystalline, where it is installed."""
+    if find_spec("elpv_dataset") is None:
+        return []
+    folder = Path(str(resources.files("elpv_dataset"))) / "data"
+    with (folder / "labels.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.reader(file, delimiter=" ", skipinitialspace=True) if row]
+    chosen: list[Path] = []
+    for kind in ("mono", "poly"):
+        for probability in (0.0, 1.0):
+            alike = [row[0] for row in rows if row[-1] == kind and float(row[1]) == probability]
+            chosen += [folder / name for name in alike[:CELLS_EACH]]
+    return chosen
+
+
+def _render(folder: Path) -> Path:
+    """One picture a defect type and a few good ones, by fixed seeds, as PNG files that say what they show."""
+    from blemish.data.synthetic import DEFECTS, NORMAL, render
+    from blemish.images import save
+
+    kinds = [*[NORMAL] * 3, *DEFECTS]
+    for number, kind in enumerate(kinds):
+        sample = render(FIRST_SEED + number, size_px=RENDER_PX, defect_type=kind)
+        save(sample.image, folder / f"{number:02d}-{sample.defect_type.replace(' ', '-')}.png")
+    return folder

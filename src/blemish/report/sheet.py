@@ -1,0 +1,42 @@
+"""A contact sheet: the overlays of a results folder on one picture, the most anomalous first."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from PIL import Image
+
+from blemish import images
+from blemish.errors import UsageError
+
+__all__ = ["write_contact_sheet"]
+
+MOST_IMAGES = 48
+COLUMNS = 8
+CELL_PX, GAP_PX = 240, 6
+PAPER = (250, 250, 248)
+
+
+def write_contact_sheet(results: Path, path: Path) -> Path:
+    """The `MOST_IMAGES` highest-scoring overlays of the folder `results`, as one picture at `path`; its path.
+
+    UsageError where the folder holds no results.
+    """
+    lines = results / "results.jsonl"
+    if not lines.is_file():
+        raise UsageError(f"{results}: holds no results.jsonl")
+    records = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
+    records = sorted((r for r in records if r["overlay"]), key=lambda r: -r["image_score"])[:MOST_IMAGES]
+    if not records:
+        raise UsageError(f"{results}: holds no overlays")
+    columns = min(COLUMNS, len(records))
+    rows = -(-len(records) // columns)
+    step = CELL_PX + GAP_PX
+    sheet = Image.new("RGB", (columns * step + GAP_PX, rows * step + GAP_PX), PAPER)
+    for index, record in enumerate(records):
+        overlay = Image.fromarray(images.read(results / record["overlay"]).pixels)
+        overlay.thumbnail((CELL_PX, CELL_PX), Image.Resampling.LANCZOS)
+        left, top = GAP_PX + index % columns * step, GAP_PX + index // columns * step
+        sheet.paste(overlay, (left + (CELL_PX - overlay.width) // 2, top + (CELL_PX - overlay.height) // 2))
+    return images.save(sheet, path)
