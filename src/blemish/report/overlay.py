@@ -24,7 +24,7 @@ DARK: Colour = (24, 24, 28)
 WHITE: Colour = (255, 255, 255)
 MOST_LABELS = 12
 STRIP_PX = 1024  # rows coloured at a time: a large image needs no second one in memory
-SMALLEST_CAPTION_PX = 96  # a narrower image has no room for words
+SMALLEST_CAPTION_PX, SMALLEST_LABELLED_PX = 96, 128  # smaller images have no room for words
 
 
 def draw_overlay(picture: Picture, inspection: Inspection, *, scores: NDArray[np.float32] | None = None) -> Image.Image:
@@ -46,10 +46,11 @@ def draw_overlay(picture: Picture, inspection: Inspection, *, scores: NDArray[np
         for region in inspection.regions:
             _outline(canvas, blobs[region.box_px], _colour_of(region, inspection.types), line_px)
     if canvas.width >= SMALLEST_CAPTION_PX and canvas.height >= SMALLEST_CAPTION_PX // 2:
+        boxes = [region.box_px for region in inspection.regions]
         taken = [_caption(canvas, inspection, font)]
-        for region in inspection.regions[:MOST_LABELS]:
+        for region in inspection.regions[: MOST_LABELS if short >= SMALLEST_LABELLED_PX else 0]:
             colour = _colour_of(region, inspection.types)
-            _label(canvas, region, colour=colour, font=font, line_px=line_px, taken=taken)
+            _label(canvas, region, colour=colour, font=font, line_px=line_px, taken=taken, regions=boxes)
     return canvas
 
 
@@ -123,20 +124,38 @@ def _caption(canvas: Image.Image, inspection: Inspection, font: Font) -> Box:
     return box
 
 
-def _label(canvas: Image.Image, region: Region, *, colour: Colour, font: Font, line_px: int, taken: list[Box]) -> None:
-    """Draws the region's type and peak score beside it, where no other words are; nothing where there is no room."""
+def _label(
+    canvas: Image.Image,
+    region: Region,
+    *,
+    colour: Colour,
+    font: Font,
+    line_px: int,
+    taken: list[Box],
+    regions: Sequence[Box],
+) -> None:
+    """Draws the region's type and peak score beside it, where they hide neither words nor a region; else not at all.
+
+    The first label may hide a region where it must, so that an image with regions has one.
+    """
     words = f"{region.peak_score:.2f}" if region.type is None else f"{_printable(region.type)} {region.peak_score:.2f}"
     line_height = _line_height(font)
     gap = max(2, line_height // 5)
     size = (round(font.getlength(words)) + 2 * gap, line_height + gap // 2)
-    for box in _places_beside(region.box_px, size, line_px + 2, canvas.size):
-        if not any(_overlap(box, other) for other in taken):
-            _plate(canvas, box, DARK, opacity=0.78)
-            ImageDraw.Draw(canvas).text(
-                ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), words, font=font, fill=_lighter(colour), anchor="mm"
-            )
-            taken.append(box)
-            return
+    places = [
+        box
+        for box in _places_beside(region.box_px, size, line_px + 2, canvas.size)
+        if not any(_overlap(box, other) for other in taken)
+    ]
+    free = [box for box in places if not any(_overlap(box, other) for other in regions)]
+    if not free and len(taken) == 1:
+        free = places
+    if free:
+        box = free[0]
+        _plate(canvas, box, DARK, opacity=0.78)
+        middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        ImageDraw.Draw(canvas).text(middle, words, font=font, fill=_lighter(colour), anchor="mm")
+        taken.append(box)
 
 
 def _places_beside(region: Box, size: tuple[int, int], gap: int, canvas: tuple[int, int]) -> Iterator[Box]:
