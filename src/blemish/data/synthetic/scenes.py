@@ -81,7 +81,8 @@ def _paper(n: int, rng: Random) -> Field:
 
 
 def _tissue(n: int, rng: Random) -> Field:
-    return noise(n, rng, slope=rng.uniform(1.6, 2.6)) + 0.3 * np.abs(noise(n, rng, slope=1.6))
+    folds = noise(n, rng, slope=rng.uniform(1.6, 2.6)) + 0.3 * np.abs(noise(n, rng, slope=1.6))
+    return folds.astype(np.float32, copy=False)
 
 
 def _tile(n: int, rng: Random) -> Field:
