@@ -81,6 +81,19 @@ def test_names_keep_the_tree_below_the_folder_asked_for() -> None:
     assert names(("x/a/1.png", "x/a"), ("x/b/1.png", "x/b")) == ["a/1", "b/1"]
 
 
+def test_several_folders_are_told_apart_by_as_few_parts_as_do() -> None:
+    assert names(("/data/images/1.png", "/data/images"), ("/home/me/renders/1.png", "/home/me/renders")) == [
+        "images/1",
+        "renders/1",
+    ]
+    assert names(("a/ok/1.png", "a/ok"), ("b/ok/1.png", "b/ok"), ("a/ok/x/2.png", "a/ok")) == [
+        "a/ok/1",
+        "b/ok/1",
+        "a/ok/x/2",
+    ]
+    assert names(("in/../else/1.png", "in"), ("in/2.png", "in")) == ["1", "2"]
+
+
 def test_names_that_would_fall_together_keep_their_suffix_or_get_a_number() -> None:
     assert names(("in/a.png", "in"), ("in/A.jpg", "in")) == ["a.png", "A.jpg"]
     assert len(set(names(("in/a.png", "in"), ("in/a.jpg", "in"), ("in/a.jpg.bmp", "in")))) == 3

@@ -15,6 +15,7 @@ from typing import Annotated, cast
 import typer
 
 from blemish._version import __version__
+from blemish.cli.demo import demo
 from blemish.cli.inspect import inspect
 from blemish.errors import BlemishError
 
@@ -33,6 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("inspect")(inspect)
+app.command("demo")(demo)
 
 
 def _print_version(wanted: bool) -> None:

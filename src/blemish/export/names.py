@@ -13,12 +13,13 @@ __all__ = ["output_names"]
 
 
 def output_names(images: Sequence[FoundImage]) -> list[PurePosixPath]:
-    """One relative name without suffix for each image, below the folder that all were asked for under.
+    """One relative name without suffix for each image, as it lies below the folder that was asked for.
 
-    `a/1.png` is named `a/1`; where `a/1.jpg` is there too, both keep their suffix: `a/1.png` and `a/1.jpg`.
+    `a/1.png` is named `a/1`; where `a/1.jpg` is there too, both keep their suffix: `a/1.png` and `a/1.jpg`. Where
+    several folders were asked for, their names come first: `left/1`, `right/1`.
     """
-    base = _common_folder({image.root for image in images})
-    relative = [_below(image.path, base) for image in images]
+    folders = _folder_names({_absolute(image.root) for image in images})
+    relative = [_below(_absolute(image.path), _absolute(image.root), folders) for image in images]
     stems = Counter(_key(path.with_suffix("")) for path in relative)
     taken: set[str] = set()
     names = []
@@ -33,18 +34,25 @@ def output_names(images: Sequence[FoundImage]) -> list[PurePosixPath]:
     return names
 
 
-def _common_folder(roots: set[Path]) -> Path | None:
-    try:
-        return Path(os.path.commonpath([os.path.abspath(root) for root in roots]))  # noqa: PTH100  (keeps links)
-    except ValueError:  # different drives, or none
-        return None
+def _folder_names(roots: set[Path]) -> dict[Path, PurePosixPath]:
+    """What stands for each folder in names: nothing for a single one, else as many of its last parts as tell all apart."""
+    if len(roots) == 1:
+        return dict.fromkeys(roots, PurePosixPath())
+    names: dict[Path, PurePosixPath] = {}
+    for depth in range(1, max((len(root.parts) for root in roots), default=1)):
+        names = {root: PurePosixPath(*root.relative_to(root.anchor).parts[-depth:]) for root in roots}
+        if len({_key(name) for name in names.values()}) == len(roots):
+            break
+    return names
 
 
-def _below(path: Path, base: Path | None) -> PurePosixPath:
-    absolute = Path(os.path.abspath(path))  # noqa: PTH100
-    if base is not None and absolute.is_relative_to(base):
-        return PurePosixPath(absolute.relative_to(base).as_posix())
-    return PurePosixPath(absolute.name)
+def _below(path: Path, root: Path, folders: dict[Path, PurePosixPath]) -> PurePosixPath:
+    inner = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+    return folders.get(root, PurePosixPath()) / inner
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100  (links stay as they were named)
 
 
 def _key(path: PurePosixPath) -> str:
