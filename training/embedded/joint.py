@@ -29,6 +29,7 @@ from training.embedded.trunk_weights import pretrained_trunk
 TOP_PLACES = 20
 ANOMALY_WEIGHT = 3.0  # anomalous places are few
 AVERAGING = 0.998  # decay of the averaged weights that ship
+SAVE_EVERY = 50
 
 
 def fresh_clip(text_state: dict[str, Tensor], *, seed: int) -> Clip:
@@ -137,7 +138,7 @@ def train_images(
         _move_average(averaged, clip, step)
         for name, value in terms.items():
             average[name] = average.get(name, value.item()) * 0.98 + 0.02 * value.item()
-        if (step + 1) % 50 == 0:
+        if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
             shown = " ".join(f"{name} {value:.3f}" for name, value in average.items())
             print(f"{stage} {step + 1}/{steps} {time.monotonic() - started:.0f} s: {shown}", flush=True)
             save_checkpoint(cache / f"{stage}.pt", both, optimiser, step + 1)
