@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip --disable-pip-version-check -q
-# quoted: an unpinned torch would bring gigabytes of CUDA packages
 PINNED  = -c constraints.txt
+# Which build of torch: the index that pytorch.org names for the CPU or for a CUDA version; empty: what pip finds by itself.
+TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow check format embedded-model measure clean
@@ -14,9 +15,10 @@ help:  ## what can be made
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --upgrade "pip>=25.1"
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --upgrade "pip>=25.1"
+	$(if $(TORCH_INDEX),$(PIP) install $(PINNED) torch --index-url $(TORCH_INDEX))
 	$(PIP) install $(PINNED) -e ".[demo]"
 	touch $@
 
@@ -41,7 +43,7 @@ check: $(VENV)/.test  ## format, lint, strict types
 	$(BIN)/mypy
 
 test: check  ## everything that must hold, under ten minutes
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-slow: $(VENV)/.test  ## what takes longer
 	$(BIN)/python -m pytest -m slow

@@ -90,9 +90,9 @@ def table(rows: list[Row]) -> str:
         lines.append(f"| {row.name}{mark} | {row.normal} / {row.anomalous} | {image} | {pixel} |")
     tiles = [row for row in rows if row.name.startswith("magnetic tile")]
     if tiles:
-        image = float(np.mean([row.image_auroc for row in tiles]))
-        pixel = float(np.mean([row.pixel_auroc for row in tiles if row.pixel_auroc is not None]))
-        lines.append(f"| magnetic tile, mean of the {len(tiles)} | | {image:.3f} | {pixel:.3f} |")
+        image_mean = float(np.mean([row.image_auroc for row in tiles]))
+        pixel_mean = float(np.mean([row.pixel_auroc for row in tiles if row.pixel_auroc is not None]))
+        lines.append(f"| magnetic tile, mean of the {len(tiles)} | | {image_mean:.3f} | {pixel_mean:.3f} |")
     return "\n".join(lines)
 
 

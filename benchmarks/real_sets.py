@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish import images
+from blemish.data.elpv import solar_cells
+from blemish.errors import MissingExtraError
 
 SIMULATED = "conformal-clip"
 
@@ -46,18 +48,15 @@ class Comparison:
 
 
 def elpv() -> list[Comparison]:
-    folder = Path(str(resources.files("elpv_dataset"))) / "data"
-    with (folder / "labels.csv").open() as file:
-        rows = [line.split() for line in file]
-    comparisons = []
-    for kind in ("mono", "poly"):
-        items = [
-            Item(folder / path, anomalous=float(probability) == 1)
-            for path, probability, cell in rows
-            if cell == kind and float(probability) in (0.0, 1.0)
-        ]
-        comparisons.append(Comparison(f"elpv {kind}", tuple(items), has_masks=False))
-    return comparisons
+    cells = [cell for cell in solar_cells() if cell.defect_probability in (0.0, 1.0)]
+    return [
+        Comparison(
+            f"elpv {kind}",
+            tuple(Item(cell.path, cell.defect_probability == 1) for cell in cells if cell.kind == kind),
+            has_masks=False,
+        )
+        for kind in ("mono", "poly")
+    ]
 
 
 def magnetic_tile(root: Path) -> list[Comparison]:
@@ -106,7 +105,7 @@ def available(root: Path) -> tuple[list[Comparison], list[str]]:
     for name, source in sources.items():
         try:
             found = source()
-        except (ModuleNotFoundError, FileNotFoundError) as error:
+        except (ModuleNotFoundError, FileNotFoundError, MissingExtraError) as error:
             missing.append(f"{name}: not found ({error})")
             continue
         comparisons += [comparison for comparison in found if comparison.items]

@@ -59,6 +59,17 @@ def test_pixel_auroc_equals_the_exact_one_within_its_bins() -> None:
     assert low < exact < high
 
 
+def test_pixel_auroc_keeps_its_resolution_where_probabilities_saturate() -> None:
+    rng = np.random.default_rng(0)
+    mask = np.zeros((60, 60), bool)
+    mask[:20] = True
+    for centre in (-12.0, 12.0):
+        scores = (1 / (1 + np.exp(-rng.normal(centre + mask, 1.0)))).astype(np.float32)
+        ranking = PixelRanking()
+        ranking.add(scores, mask)
+        assert ranking.auroc() == pytest.approx(roc_auc_score(mask.ravel(), scores.ravel()), abs=2e-3)
+
+
 def test_pixel_ranking_refuses_maps_it_would_misjudge() -> None:
     ranking = PixelRanking()
     with pytest.raises(UsageError, match="cannot be compared"):

@@ -12,10 +12,12 @@ import torch
 from blemish.clip.model import Clip
 from blemish.clip.tokenizer import tokenize
 from blemish.data.synthetic import DEFECTS, NORMAL
+from blemish.errors import UsageError
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from training.embedded import joint
+from training.embedded.checkpoint import load_checkpoint, minutes_spent, save_checkpoint
 from training.embedded.config import BACKBONE, Recipe
 from training.embedded.samples import TYPES
 
@@ -68,6 +70,18 @@ def test_alignment_is_low_for_features_that_point_at_their_texts() -> None:
     bad = joint.alignment(right.flip(1), texts, **common)
     assert all(good[name] < 0.05 for name in good)
     assert sum(bad.values()) > 10 * sum(good.values())
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    layer = torch.nn.Linear(2, 2)
+    optimiser = torch.optim.AdamW(layer.parameters())
+    path = tmp_path / "local.pt"
+    assert load_checkpoint(path, layer, optimiser, recipe=Recipe()) == (0, 0.0)
+    save_checkpoint(path, layer, optimiser, step=5, seconds=90.0, recipe=Recipe())
+    assert load_checkpoint(path, layer, optimiser, recipe=Recipe()) == (5, 90.0)
+    assert minutes_spent(tmp_path) == 1.5
+    with pytest.raises(UsageError, match="another recipe"):
+        load_checkpoint(path, layer, optimiser, recipe=Recipe(seed=1))
 
 
 @pytest.mark.parametrize("stage", ["local", "joint"])

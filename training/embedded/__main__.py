@@ -7,14 +7,14 @@ same seed the result is the same up to the floating-point order of the machine. 
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
 import torch
 
+from training.embedded.checkpoint import minutes_spent
 from training.embedded.config import BACKBONE, Recipe
 from training.embedded.export import export
-from training.embedded.held_out import summary
+from training.embedded.held_out import predict, summary, unpaired_words
 from training.embedded.joint import fresh_clip, train_images
 from training.embedded.samples import HELD_OUT_SEEDS, render_all
 from training.embedded.texts import text_data, train_text
@@ -33,7 +33,7 @@ def main() -> None:
     steps = ("render", "texts", "local", "joint", "export")
     last = steps.index(arguments.until)
     torch.set_num_threads(arguments.threads)
-    recipe, cache, started = Recipe(seed=arguments.seed), arguments.cache, time.monotonic()
+    recipe, cache = Recipe(seed=arguments.seed), arguments.cache
 
     train = render_all(cache / "train", count=recipe.train_images, first_seed=0, workers=arguments.threads)
     held_out = render_all(
@@ -46,9 +46,10 @@ def main() -> None:
     words = text_data(recipe, cache)
     for stage in steps[2 : min(last, 3) + 1]:
         clip = train_images(stage, clip, samples=train, recipe=recipe, cache=cache, texts=words)
-        print(stage, "held-out:", summary(clip, held_out), flush=True)
+        figures = summary(predict(clip, held_out), predict(clip, held_out, vocabulary=unpaired_words()))
+        print(stage, "held-out:", {name: round(value, 4) for name, value in figures.items()}, flush=True)
     if last == 4:
-        export(clip, arguments.out, held_out=held_out, recipe=recipe, minutes=(time.monotonic() - started) / 60)
+        export(clip, arguments.out, held_out=held_out, recipe=recipe, minutes=minutes_spent(cache))
         print(f"{BACKBONE.name} written to {arguments.out}")
 
 

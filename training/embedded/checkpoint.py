@@ -1,24 +1,40 @@
-"""Resumable training state: written beside itself and renamed, so that a kill leaves the last one whole."""
+"""Resumable training state, whole or absent, and refused by another recipe than the one that made it."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import nn
 
-
-def save_checkpoint(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
-    temporary = path.with_suffix(".tmp")
-    torch.save({"module": module.state_dict(), "optimiser": optimiser.state_dict(), "step": step}, temporary)
-    temporary.replace(path)
+from blemish.atomic import replace_file
+from blemish.errors import UsageError
+from training.embedded.config import Recipe
 
 
-def load_checkpoint(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer) -> int:
-    """Restores module and optimiser; returns the number of steps done, 0 where there is no checkpoint."""
+def save_checkpoint(
+    path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, *, step: int, seconds: float, recipe: Recipe
+) -> None:
+    state = {"module": module.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "seconds": seconds}
+    with replace_file(path) as temporary:
+        torch.save({**state, "recipe": asdict(recipe)}, temporary)
+
+
+def load_checkpoint(
+    path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, *, recipe: Recipe
+) -> tuple[int, float]:
+    """Restores module and optimiser; the steps done and the seconds they took, (0, 0.0) where there is no checkpoint."""
     if not path.exists():
-        return 0
+        return 0, 0.0
     state = torch.load(path, map_location="cpu", weights_only=True)
+    if state["recipe"] != asdict(recipe):
+        raise UsageError(f"{path}: made by another recipe; choose another --cache or remove it")
     module.load_state_dict(state["module"])
     optimiser.load_state_dict(state["optimiser"])
-    return int(state["step"])
+    return int(state["step"]), float(state["seconds"])
+
+
+def minutes_spent(cache: Path) -> float:
+    """How long the steps of all checkpoints took, resumed runs included."""
+    return sum(float(torch.load(path, weights_only=True)["seconds"]) for path in cache.glob("*.pt")) / 60

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from blemish.clip.model import Clip
-from blemish.methods.ensemble import PromptEnsemble
+from blemish.methods.ensemble import EnsembleConfig, PromptEnsemble
 from blemish.metrics import PixelRanking, auroc
 from blemish.vocabulary import DefectType, Vocabulary, general
 from training.embedded.config import BACKBONE
@@ -19,23 +19,35 @@ from training.embedded.samples import SIZE_PX, TYPES, Samples
 
 @dataclass(frozen=True)
 class Predictions:
-    """Scores of the held-out images: global and place probabilities apart, so that how they are pooled can be decided here."""
+    """The prompt ensemble's scores of the held-out images, global and local apart, so that their mixture can be decided here."""
 
-    image_scores: NDArray[np.float32]  # [N]
+    global_scores: NDArray[np.float32]  # [N]
     maps: NDArray[np.float32]  # [N, h, w]
     type_scores: NDArray[np.float32]  # [N, T]
     types: NDArray[np.int64]  # [N], 0 normal
     pixel_auroc: float
 
+    @property
+    def defective(self) -> NDArray[np.bool_]:
+        return self.types > 0
+
+    def image_scores(self, config: EnsembleConfig | None = None) -> NDArray[np.float32]:
+        """The image scores [N] under these options (the method's own by default)."""
+        config = config or EnsembleConfig()
+        flat = np.sort(self.maps.reshape(len(self.maps), -1), axis=1)
+        local = flat[:, -max(1, round(config.top_share * flat.shape[1])) :].mean(1)
+        return config.global_weight * self.global_scores + (1 - config.global_weight) * local
+
+    def type_accuracy(self) -> float:
+        """The share of defective images whose own type comes first."""
+        first = self.type_scores[self.defective].argmax(1) + 1
+        return float((first == self.types[self.defective]).mean())
+
 
 @torch.inference_mode()
-def predict(
-    clip: Clip, samples: Samples, *, vocabulary: Vocabulary | None = None, batch: int = 32, **options: float
-) -> Predictions:
-    """The prompt ensemble's scores on held-out samples."""
-    from blemish.methods.ensemble import EnsembleConfig
-
-    method = PromptEnsemble(clip, EnsembleConfig(**options))  # type: ignore[arg-type]
+def predict(clip: Clip, samples: Samples, *, vocabulary: Vocabulary | None = None, batch: int = 32) -> Predictions:
+    """The scores of all held-out samples."""
+    method = PromptEnsemble(clip, EnsembleConfig(global_weight=1.0))  # so that its image score is the global one
     method.prepare(vocabulary)
     mean, std = (torch.tensor(value)[:, None, None] for value in (BACKBONE.preprocess.mean, BACKBONE.preprocess.std))
     scores, maps, typed, ranking = [], [], [], PixelRanking()
@@ -44,7 +56,7 @@ def predict(
         x = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - mean) / std
         result = method.score(method.encode(x))
         full = F.interpolate(result.anomaly_map[:, None], (SIZE_PX, SIZE_PX), mode="bilinear")[:, 0]
-        for anomaly_map, mask in zip(full.numpy(), masks, strict=True):
+        for anomaly_map, mask in zip(full.clamp(0, 1).numpy(), masks, strict=True):
             ranking.add(anomaly_map, mask)
         scores.append(result.image_score.numpy())
         maps.append(result.anomaly_map.numpy())
@@ -54,22 +66,19 @@ def predict(
     )
 
 
-def summary(clip: Clip, samples: Samples) -> dict[str, float]:
-    """Image and pixel AUROC, type accuracy among defective images, and the same with words never taught."""
-    found = predict(clip, samples)
-    defective = found.types > 0
-    unseen = Vocabulary(tuple(DefectType(defect.synonyms[-1]) for defect in general().types))
-    other_words = predict(clip, samples, vocabulary=unseen)
-
-    def accuracy(predictions: Predictions) -> float:
-        return float((predictions.type_scores[defective].argmax(1) + 1 == found.types[defective]).mean())
-
+def summary(found: Predictions, other_words: Predictions) -> dict[str, float]:
+    """Image and pixel AUROC, type accuracy among defective images, and the same with words never paired with an image."""
     return {
-        "image_auroc": auroc(found.image_scores, defective),
-        "image_auroc_map_only": auroc(predict(clip, samples, global_weight=0.0).image_scores, defective),
-        "image_auroc_global_only": auroc(predict(clip, samples, global_weight=1.0).image_scores, defective),
+        "image_auroc": auroc(found.image_scores(), found.defective),
+        "image_auroc_map_only": auroc(found.image_scores(EnsembleConfig(global_weight=0)), found.defective),
+        "image_auroc_global_only": auroc(found.global_scores, found.defective),
         "pixel_auroc": found.pixel_auroc,
-        "type_accuracy": accuracy(found),
-        "type_accuracy_untaught_words": accuracy(other_words),
-        "chance": 1 / (len(TYPES) - 1),
+        "type_accuracy": found.type_accuracy(),
+        "type_accuracy_words_never_paired_with_an_image": other_words.type_accuracy(),
+        "type_accuracy_by_chance": 1 / (len(TYPES) - 1),
     }
+
+
+def unpaired_words() -> Vocabulary:
+    """Each type by its last synonym, which training never pairs with an image (the sentence model knows it)."""
+    return Vocabulary(tuple(DefectType(defect.synonyms[-1]) for defect in general().types))

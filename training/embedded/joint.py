@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blemish.clip.layers import Block
 from blemish.clip.model import Clip
 from blemish.clip.tokenizer import tokenize
+from blemish.clip.trunk import LocalStem
 from blemish.methods.ensemble import phrases
 from blemish.vocabulary import DefectType, general
 from training.embedded.checkpoint import load_checkpoint, save_checkpoint
@@ -37,9 +42,10 @@ def fresh_clip(text_state: dict[str, Tensor], *, seed: int) -> Clip:
     torch.manual_seed(seed)
     clip = Clip(BACKBONE)
     clip.text.load_state_dict(text_state)
-    clip.image.stem.trunk.load_state_dict(pretrained_trunk().state_dict())
+    stem = cast(LocalStem, clip.image.stem)
+    stem.trunk.load_state_dict(pretrained_trunk().state_dict())
     nn.init.normal_(clip.image.position_embedding, std=0.01)
-    for block in clip.image.blocks:
+    for block in cast(Iterable[Block], clip.image.blocks):
         nn.init.zeros_(block.attention.out_projection.weight)
         nn.init.zeros_(block.mlp.fc_out.weight)
     clip.logit_scale.requires_grad_(False)
@@ -51,7 +57,7 @@ class Sayings:
     """Random phrasings for normal, abnormal and each type, as directions in the joint space."""
 
     def __init__(self) -> None:
-        # the last synonym of each type is never shown in training: the card reports how well such words are understood
+        # the last synonym of each type is never paired with an image: the card reports how well such words are understood
         taught = [DefectType(defect.name, defect.synonyms[:-1]) for defect in general().types]
         self.groups = [phrases("normal"), phrases("abnormal"), *(phrases("typed", defect) for defect in taught)]
 
@@ -64,7 +70,7 @@ class Sayings:
                 thing = "object" if rng.random() < 0.5 else THINGS[int(rng.integers(len(THINGS)))]
                 texts.append(group[index].replace("{}", thing))
         encoded = F.normalize(clip.text.encode(torch.from_numpy(tokenize(texts, truncate=True))), dim=-1)
-        means = [part.mean(0) for part in encoded.split(counts)]
+        means = [part.mean(0) for part in torch.split(encoded, counts)]
         return F.normalize(torch.stack(means), dim=-1)
 
 
@@ -120,8 +126,9 @@ def train_images(
     optimiser = torch.optim.AdamW(
         [{"params": image_part, "share": 1.0}, {"params": text_part, "share": 0.15}], lr=rate, weight_decay=0.02
     )
-    first = load_checkpoint(cache / f"{stage}.pt", both, optimiser)
-    (ids, targets), sayings, started, average = texts, Sayings(), time.monotonic(), {}
+    first, before = load_checkpoint(cache / f"{stage}.pt", both, optimiser, recipe=recipe)
+    (ids, targets), sayings, started = texts, Sayings(), time.monotonic()
+    average: dict[str, float] = {}
     for step in range(first, steps):
         rng = np.random.default_rng((recipe.seed, 2 if stage == "local" else 3, step))
         factor = min(1.0, (step + 1) / 60) * (0.5 + 0.5 * float(np.cos(np.pi * step / steps)) + 0.01)
@@ -132,7 +139,7 @@ def train_images(
         rows = rng.integers(len(ids), size=48)
         terms["words"] = distillation(clip.text.encode(ids[rows]), targets[rows])
         optimiser.zero_grad(set_to_none=True)
-        sum(terms.values(), torch.zeros(())).backward()
+        torch.autograd.backward(sum(terms.values(), torch.zeros(())))
         torch.nn.utils.clip_grad_norm_(image_part + text_part, 1.0)
         optimiser.step()
         _move_average(averaged, clip, step)
@@ -140,8 +147,9 @@ def train_images(
             average[name] = average.get(name, value.item()) * 0.98 + 0.02 * value.item()
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
             shown = " ".join(f"{name} {value:.3f}" for name, value in average.items())
-            print(f"{stage} {step + 1}/{steps} {time.monotonic() - started:.0f} s: {shown}", flush=True)
-            save_checkpoint(cache / f"{stage}.pt", both, optimiser, step + 1)
+            seconds = before + time.monotonic() - started
+            print(f"{stage} {step + 1}/{steps} {seconds:.0f} s: {shown}", flush=True)
+            save_checkpoint(cache / f"{stage}.pt", both, optimiser, step=step + 1, seconds=seconds, recipe=recipe)
     return averaged
 
 
@@ -155,7 +163,9 @@ def _losses(
     images, masks, types = batch
     anomalous, counts = place_targets(masks)
     types = types * anomalous.any(1)  # a defect too small for any place does not make the image anomalous
-    truth = {"anomalous": anomalous, "counts": counts, "types": types, "temperature": temperature}
+    aligned = partial(
+        alignment, texts=directions, anomalous=anomalous, counts=counts, types=types, temperature=temperature
+    )
     tower = clip.image
     with torch.autocast("cpu", torch.bfloat16):
         if stage == "local":
@@ -166,9 +176,9 @@ def _losses(
             assert features.value_value is not None
             local = tower.project(features.value_value[:, 1:])
             ordinary, cls = tower.project(features.tokens[:, 1:]), tower.project(features.tokens[:, 0])
-    terms = alignment(local, directions, **truth)
+    terms = aligned(local)
     if ordinary is not None and cls is not None:
-        second = alignment(ordinary, directions, **truth)
+        second = aligned(ordinary)
         terms["ordinary"] = 0.3 * sum(second.values(), torch.zeros(()))
         terms |= whole_image(cls, directions, types, temperature=temperature)
     return terms

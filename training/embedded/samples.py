@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.data.synthetic import DEFECTS, NORMAL, render
+from blemish.data.synthetic import DEFECTS, NORMAL, RENDERER_VERSION, render
 
 SIZE_PX = 224
 SHARD = 1000
@@ -19,33 +18,27 @@ TYPES = (NORMAL, *DEFECTS)  # the class index of a type, 0 is normal
 HELD_OUT_SEEDS = 50_000_000  # far from any training seed
 
 
-@dataclass(frozen=True)
 class Samples:
     """images uint8 [N, 224, 224, 3] (memory-mapped shards), masks bool [N, 224, 224], types int64 [N] into TYPES."""
 
-    shards: tuple[Path, ...]
+    def __init__(self, shards: Sequence[Path]) -> None:
+        self._images = [np.load(shard / "images.npy", mmap_mode="r") for shard in shards]
+        self._masks = np.concatenate([np.load(shard / "masks.npy") for shard in shards])  # packed bits
+        self.types: NDArray[np.int64] = np.concatenate([np.load(shard / "types.npy") for shard in shards])
 
     def __len__(self) -> int:
-        return SHARD * len(self.shards)
-
-    def __post_init__(self) -> None:
-        images = [np.load(shard / "images.npy", mmap_mode="r") for shard in self.shards]
-        masks = [np.load(shard / "masks.npy") for shard in self.shards]
-        object.__setattr__(self, "_images", images)
-        object.__setattr__(self, "_masks", np.concatenate(masks))
-        object.__setattr__(self, "types", np.concatenate([np.load(shard / "types.npy") for shard in self.shards]))
-
-    types: NDArray[np.int64] = None  # type: ignore[assignment]
+        return len(self.types)
 
     def batch(self, indices: NDArray[np.integer]) -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.int64]]:
-        images = np.stack([self._images[i // SHARD][i % SHARD] for i in indices])  # type: ignore[attr-defined]
-        packed = self._masks[indices]  # type: ignore[attr-defined]
+        images = np.stack([self._images[i // SHARD][i % SHARD] for i in indices])
+        packed = self._masks[indices]
         masks = np.unpackbits(packed, axis=1, count=SIZE_PX * SIZE_PX).reshape(-1, SIZE_PX, SIZE_PX).astype(bool)
         return images, masks, self.types[indices]
 
 
 def render_all(folder: Path, *, count: int, first_seed: int, workers: int) -> Samples:
     """`count` samples (a multiple of 1,000) with seeds from `first_seed`, rendered where they are not there yet."""
+    folder = folder.with_name(f"{folder.name}-v{RENDERER_VERSION}")
     folder.mkdir(parents=True, exist_ok=True)
     jobs = list(_jobs(folder, count=count, first_seed=first_seed))
     missing = [job for job in jobs if not job[0].exists()]
@@ -53,7 +46,7 @@ def render_all(folder: Path, *, count: int, first_seed: int, workers: int) -> Sa
         with multiprocessing.get_context("spawn").Pool(workers) as pool:
             for index, shard in enumerate(pool.imap_unordered(_render_shard, missing), 1):
                 print(f"rendered {shard.name} ({index} of {len(missing)})", flush=True)
-    return Samples(tuple(job[0] for job in jobs))
+    return Samples([job[0] for job in jobs])
 
 
 def _jobs(folder: Path, *, count: int, first_seed: int) -> Iterator[tuple[Path, int]]:

@@ -98,7 +98,7 @@ def train_text(recipe: Recipe, cache: Path) -> TextTower:
     tower.token_embedding.requires_grad_(False)
     trained = [parameter for parameter in tower.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=recipe.text_rate, weight_decay=0.01)
-    first = load_checkpoint(cache / "text.pt", tower, optimiser)
+    first, before = load_checkpoint(cache / "text.pt", tower, optimiser, recipe=recipe)
     ids = torch.from_numpy(tokenize(texts, truncate=True))
     started, average = time.monotonic(), 0.0
     for step in range(first, recipe.text_steps):
@@ -107,15 +107,14 @@ def train_text(recipe: Recipe, cache: Path) -> TextTower:
         rows = np.random.default_rng((recipe.seed, 1, step)).integers(len(texts), size=recipe.text_batch)
         loss = distillation(tower.encode(ids[rows]), targets[rows])
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
         average += (loss.item() - average) * (0.02 if step > first else 1.0)
         if (step + 1) % 100 == 0:
-            print(
-                f"text {step + 1}/{recipe.text_steps} loss {average:.4f} {time.monotonic() - started:.0f} s", flush=True
-            )
-            save_checkpoint(cache / "text.pt", tower, optimiser, step + 1)
+            seconds = before + time.monotonic() - started
+            print(f"text {step + 1}/{recipe.text_steps} loss {average:.4f} {seconds:.0f} s", flush=True)
+            save_checkpoint(cache / "text.pt", tower, optimiser, step=step + 1, seconds=seconds, recipe=recipe)
     return tower
 
 

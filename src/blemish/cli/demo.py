@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-from importlib import resources
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from blemish.errors import MissingExtraError
 
 __all__ = ["demo"]
 
@@ -45,16 +44,17 @@ def demo(
 
 def _solar_cells() -> list[Path]:
     """The first good and the first defective cells of the data set, mono- and polycrystalline, where it is installed."""
-    if find_spec("elpv_dataset") is None:
+    from blemish.data.elpv import solar_cells
+
+    try:
+        cells = solar_cells()
+    except MissingExtraError:
         return []
-    folder = Path(str(resources.files("elpv_dataset"))) / "data"
-    with (folder / "labels.csv").open(encoding="utf-8") as file:
-        rows = [row for row in csv.reader(file, delimiter=" ", skipinitialspace=True) if row]
     chosen: list[Path] = []
     for kind in ("mono", "poly"):
         for probability in (0.0, 1.0):
-            alike = [row[0] for row in rows if row[-1] == kind and float(row[1]) == probability]
-            chosen += [folder / name for name in alike[:CELLS_EACH]]
+            alike = [cell.path for cell in cells if (cell.kind, cell.defect_probability) == (kind, probability)]
+            chosen += alike[:CELLS_EACH]
     return chosen
 
 

@@ -11,6 +11,7 @@ from blemish.errors import UsageError
 __all__ = ["PixelRanking", "auroc", "bootstrap_auroc"]
 
 Floats = NDArray[np.float64]
+_LOGIT_REACH = 16.0
 
 
 def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
@@ -47,7 +48,8 @@ class PixelRanking:
     """Pixel AUROC over images fed one by one, from histograms of scores in 0..1; a score outside is an error.
 
     Memory does not depend on the image size; each image keeps two histograms of `bins` counts so that images can be resampled.
-    The error of binning is at most half the share of pixel pairs that fall into the same bin.
+    The bins are even in log(p / (1 - p)) from -16 to 16, which is as far as float32 probabilities reach: scores of a softmax
+    crowd at both ends. The error of binning is at most half the share of pixel pairs that fall into the same bin.
     """
 
     def __init__(self, *, bins: int = 4096) -> None:
@@ -61,9 +63,14 @@ class PixelRanking:
             raise UsageError(f"a map of {anomaly_map.shape} and a mask of {mask.shape} cannot be compared")
         if not (anomaly_map.min() >= 0 and anomaly_map.max() <= 1):
             raise UsageError(f"map scores must lie in 0..1, not {anomaly_map.min():.4g}..{anomaly_map.max():.4g}")
-        cells = np.minimum((anomaly_map.astype(np.float64) * self.bins).astype(np.int32), self.bins - 1)
+        cells = self._cells(anomaly_map)
         for kept, chosen in ((self._normal, cells[~mask]), (self._anomalous, cells[mask])):
             kept.append(np.bincount(chosen, minlength=self.bins).astype(np.int32))
+
+    def _cells(self, scores: NDArray[np.floating]) -> NDArray[np.int32]:
+        p = np.clip(scores.astype(np.float64), 1e-9, 1 - 1e-9)
+        position = (np.log(p / (1 - p)) + _LOGIT_REACH) / (2 * _LOGIT_REACH)
+        return np.clip((position * self.bins).astype(np.int32), 0, self.bins - 1)
 
     def auroc(self) -> float:
         """Pixel AUROC over all pixels of all images."""

@@ -1,6 +1,6 @@
 """Pictures of defects made from nothing: materials, objects, light, typed defects with exact masks."""
 
 from blemish.data.synthetic.defects import DEFECTS
-from blemish.data.synthetic.render import NORMAL, SyntheticSample, render
+from blemish.data.synthetic.render import NORMAL, RENDERER_VERSION, SyntheticSample, render
 
-__all__ = ["DEFECTS", "NORMAL", "SyntheticSample", "render"]
+__all__ = ["DEFECTS", "NORMAL", "RENDERER_VERSION", "SyntheticSample", "render"]

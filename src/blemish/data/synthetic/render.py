@@ -13,9 +13,10 @@ from blemish.data.synthetic.defects import DEFECTS, add_defect
 from blemish.data.synthetic.fields import Random, soften
 from blemish.data.synthetic.scenes import Pixels, good_scene
 
-__all__ = ["NORMAL", "SyntheticSample", "render"]
+__all__ = ["NORMAL", "RENDERER_VERSION", "SyntheticSample", "render"]
 
 NORMAL = "normal"
+RENDERER_VERSION = 1  # goes up when a seed renders differently
 _NORMAL_SHARE = 0.35
 
 
