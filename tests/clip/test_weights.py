@@ -14,16 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoint_files import (
-    huggingface_state,
-    openai_state,
-    outputs,
-    tiny_clip,
-    tiny_config,
-    write_huggingface,
-    write_open_clip,
-    write_torchscript,
-)
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel
@@ -38,6 +28,16 @@ from blemish.clip.config import (
 from blemish.clip.model import Clip
 from blemish.clip.weights import load_backbone, read_state, read_weights, save_backbone
 from blemish.errors import ModelError
+from checkpoint_files import (
+    huggingface_state,
+    openai_state,
+    outputs,
+    tiny_clip,
+    tiny_config,
+    write_huggingface,
+    write_open_clip,
+    write_torchscript,
+)
 
 CLIP = tiny_clip()
 EXPECTED = outputs(CLIP)

@@ -15,8 +15,10 @@ from typing import Annotated, cast
 import typer
 
 from blemish._version import __version__
+from blemish.cli.cache import cache
 from blemish.cli.demo import demo
 from blemish.cli.inspect import inspect
+from blemish.cli.models import models
 from blemish.errors import BlemishError
 
 __all__ = ["app", "main", "run"]
@@ -35,6 +37,8 @@ app = typer.Typer(
 )
 app.command("inspect")(inspect)
 app.command("demo")(demo)
+app.add_typer(models, name="models")
+app.add_typer(cache, name="cache")
 
 
 def _print_version(wanted: bool) -> None:
