@@ -49,9 +49,27 @@ def test_a_file_whose_name_looks_like_a_pattern_is_a_file(tmp_path: Path) -> Non
 
 
 def test_results_inside_the_input_are_no_input(tmp_path: Path) -> None:
-    touch(tmp_path, "a.png", "out/overlays/a.png", "old/run.json", "old/overlays/a.png")
+    touch(tmp_path, "a.png", "out/overlays/a.png", "old/overlays/a.png")
+    (tmp_path / "old" / "run.json").write_text('{"schema": "blemish.run/7"}')
     assert names(tmp_path, tmp_path, skip=tmp_path / "out") == ["a.png"]
-    assert names(tmp_path, str(tmp_path / "**" / "*.png"), skip=tmp_path / "out") == ["a.png", "old/overlays/a.png"]
+    assert names(tmp_path, str(tmp_path / "**" / "*.png"), skip=tmp_path / "out") == ["a.png"]
+    with pytest.raises(UsageError, match="matches no image"):
+        list_images(str(tmp_path / "o*" / "overlays" / "*.png"), skip=tmp_path / "out")
+    for named in (tmp_path / "old", str(tmp_path / "old" / "overlays" / "*.png")):
+        assert names(tmp_path, named) == ["old/overlays/a.png"]
+
+
+@pytest.mark.parametrize("content", ["", "not JSON", "[]", '{"schema": "other.run/1"}', '{"lines": 5}'])
+def test_another_programs_run_json_hides_no_images(content: str, tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "camera/b.png")
+    (tmp_path / "camera" / "run.json").write_text(content)
+    assert names(tmp_path, tmp_path) == ["a.png", "camera/b.png"]
+    assert names(tmp_path, str(tmp_path / "**" / "*.png")) == ["a.png", "camera/b.png"]
+
+
+def test_digits_that_are_no_numbers_sort_as_letters(tmp_path: Path) -> None:
+    touch(tmp_path, "5²5.png", "5.png", "٣.png")
+    assert len(list_images(tmp_path)) == 3
 
 
 def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:

@@ -7,14 +7,15 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from blemish.errors import UsageError
+from blemish.layout import RUN_FILE, holds_run
 
-__all__ = ["RUN_FILE", "SUFFIXES", "FoundImage", "find_images", "list_images"]
+__all__ = ["SUFFIXES", "FoundImage", "find_images", "list_images"]
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp"})
-RUN_FILE = "run.json"  # marks a folder of results, which is no input
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ def list_images(paths: str | Path | Iterable[str | Path], *, skip: Path | None =
     """The image files among files, folders (recursive) and patterns such as `*.png` or `**/*.jpg`, each once.
 
     Folders and patterns are sorted as people count (part2 before part10). Hidden files and folders, and folders of
-    results (`skip`, or any that holds Blemish's run.json), are left out; a file named by itself is taken whatever its
-    suffix.
+    results (`skip`, or any that holds Blemish's run.json), are left out, unless they are named themselves. Links to
+    folders are not followed below a folder. A file named by itself is taken whatever its suffix.
     A UsageError names what does not exist and a folder or pattern without images.
     """
     return [found.path for found in find_images(paths, skip=skip)]
@@ -76,7 +77,7 @@ def _in_folder(folder: Path, skip: Path | None) -> list[FoundImage]:
         if skipped is not None and here.resolve() == skipped:
             folders.clear()
             continue
-        if RUN_FILE in names and here != folder:
+        if here != folder and RUN_FILE in names and holds_run(here):
             folders.clear()
             continue
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -94,11 +95,15 @@ def _matching(pattern: Path, skip: Path | None) -> list[FoundImage]:
         fixed.append(part)
     root = Path(*fixed) if fixed else Path()
     skipped = None if skip is None else skip.resolve()
+    is_results = cache(holds_run)
     matches = [Path(match) for match in glob.glob(str(pattern), recursive=True)]  # noqa: PTH207  (takes absolute ones)
     files = [
         path
         for path in matches
-        if path.is_file() and _is_image_name(path.name) and (skipped is None or skipped not in path.resolve().parents)
+        if path.is_file()
+        and _is_image_name(path.name)
+        and (skipped is None or skipped not in path.resolve().parents)
+        and not any(is_results(root / folder) for folder in list(path.relative_to(root).parents)[:-1])
     ]
     if not files:
         raise UsageError(f"{pattern}: the pattern matches no image")
@@ -112,4 +117,4 @@ def _is_image_name(name: str) -> bool:
 def _natural(path: Path) -> list[tuple[int, int, str]]:
     """A key that sorts numbers in names by value and letters without case; the path itself breaks ties."""
     pieces = re.split(r"(\d+)", path.as_posix().lower())
-    return [(1, int(piece), "") if piece.isdigit() else (0, 0, piece) for piece in pieces] + [(0, 0, path.as_posix())]
+    return [(1, int(piece), "") if piece.isdecimal() else (0, 0, piece) for piece in pieces] + [(0, 0, path.as_posix())]

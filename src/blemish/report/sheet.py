@@ -9,6 +9,7 @@ from PIL import Image
 
 from blemish import images
 from blemish.errors import UsageError
+from blemish.layout import LINES_FILE
 
 __all__ = ["write_contact_sheet"]
 
@@ -21,13 +22,16 @@ PAPER = (250, 250, 248)
 def write_contact_sheet(results: Path, path: Path) -> Path:
     """The `MOST_IMAGES` highest-scoring overlays of the folder `results`, as one picture at `path`; its path.
 
-    UsageError where the folder holds no results.
+    What an interrupted run has not finished is left out. UsageError where the folder holds no results.
     """
-    lines = results / "results.jsonl"
+    lines = results / LINES_FILE
     if not lines.is_file():
-        raise UsageError(f"{results}: holds no results.jsonl")
-    records = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
-    records = sorted((r for r in records if r["overlay"]), key=lambda r: -r["image_score"])[:MOST_IMAGES]
+        raise UsageError(f"{results}: holds no {LINES_FILE}")
+    *whole, _torn = lines.read_bytes().split(b"\n")  # a line without its line feed was cut off
+    drawn = [
+        record for record in map(json.loads, whole) if record["overlay"] and (results / record["overlay"]).is_file()
+    ]
+    records = sorted(drawn, key=lambda record: -record["image_score"])[:MOST_IMAGES]
     if not records:
         raise UsageError(f"{results}: holds no overlays")
     columns = min(COLUMNS, len(records))

@@ -1,0 +1,20 @@
+"""What a folder of results holds, by name, and how to tell one from a folder of images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+__all__ = ["LINES_FILE", "MASKS", "OVERLAYS", "RUN_FILE", "RUN_SCHEMA", "TABLE_FILE", "holds_run"]
+
+RUN_SCHEMA = "blemish.run/1"
+RUN_FILE, LINES_FILE, TABLE_FILE, OVERLAYS, MASKS = "run.json", "results.jsonl", "results.csv", "overlays", "masks"
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a run of Blemish, of any version, was written into this folder; another program's run.json is none."""
+    try:
+        run = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(run, dict) and str(run.get("schema", "")).startswith("blemish.run/")
