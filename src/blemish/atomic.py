@@ -10,7 +10,7 @@ from pathlib import Path
 
 from blemish.errors import OutputError
 
-__all__ = ["make_folder", "replace_file", "write_text"]
+__all__ = ["make_folder", "reason", "replace_file", "write_text"]
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def replace_file(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)  # noqa: PTH105  (atomic on every system, also where `path` exists)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({reason(error)}); choose another place with --out") from error
+        raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
     finally:
         with suppress(OSError):  # gone after the rename; never there where the folder could not be made
             temporary.unlink()

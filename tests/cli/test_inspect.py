@@ -366,6 +366,27 @@ def test_a_disk_that_fills_up_is_one_line(
     assert "no space left on device" in one_line(capsys)
 
 
+def test_an_image_without_pictures_is_one_line_and_the_others_done(
+    parts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (parts / "ok.png").rename(parts / f"{'n' * 250}.png")  # with its new suffix, a name too long for the system
+    (parts / f"{'n' * 250}.jpg").write_bytes((parts / f"{'n' * 250}.png").read_bytes())
+    assert cli.main(["inspect", str(parts), "--out", "out", "-q"]) == 3
+    messages = capsys.readouterr().err.splitlines()
+    assert len(messages) == 2
+    assert all(line.startswith("not drawn: ") and "too long" in line for line in messages)
+    assert len(list(Path("out/overlays").rglob("*.jpg"))) == 2
+    run = json.loads(Path("out/run.json").read_text(encoding="utf-8"))
+    assert (run["status"], len(run["unwritten"])) == ("finished", 2)
+
+
+def test_an_error_in_the_middle_leaves_a_run_that_says_failed(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DarknessMethod, "score", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["inspect", str(parts), "--out", "out"])
+    assert json.loads(Path("out/run.json").read_text(encoding="utf-8"))["status"] == "failed"
+
+
 # interruption
 
 

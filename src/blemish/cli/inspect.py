@@ -20,6 +20,8 @@ from blemish._version import __version__
 from blemish.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
+    from blemish.export.folder import ResultsFolder
+    from blemish.images import FoundImage
     from blemish.pipeline import Inspector
     from blemish.results import Inspection
 
@@ -76,15 +78,15 @@ def inspect(
 ) -> None:
     """Inspect images: verdict, score, defect type and regions of each.
 
-    Exit codes: 0 all done, 2 bad usage, 3 some files were unreadable (before 4), 4 --fail-on met.
+    Exit codes: 0 all done, 2 bad usage, 3 some files could not be read or drawn (before 4), 4 --fail-on met.
     """
     from blemish import pipeline
-    from blemish.export.folder import choose_folder
+    from blemish.export.folder import ResultsFolder, check_out
     from blemish.images import find_images
 
     limits = _parse_range(value_range)
-    folder = None if json_lines and out is None else choose_folder(out, overwrite=overwrite)
-    images = find_images(paths, skip=folder)
+    out = None if out is None else check_out(out, overwrite=overwrite)
+    images = find_images(paths, skip=out)
     inspector = pipeline.load(
         backbone,
         method=method,
@@ -97,11 +99,18 @@ def inspect(
         max_megapixels=max_megapixels,
     )
     run = _Run(inspector)
-    run.inspect(images, folder, json_lines=json_lines, quiet=quiet)
+    # the folder is made only now, so that a start that fails leaves none behind
+    target = nullcontext() if json_lines and out is None else ResultsFolder(out, run.record, overwrite=overwrite)
+    with target as results:
+        run.inspect(images, results, json_lines=json_lines, quiet=quiet)
+    if results is not None:
+        run.unwritten = results.unwritten
     for error in run.unreadable:
         typer.echo(f"unreadable: {error}", err=True)
+    for error in run.unwritten:
+        typer.echo(f"not drawn: {error}", err=True)
     if not quiet:
-        _print_summary(run, folder, err=json_lines)
+        _print_summary(run, None if results is None else results.path, err=json_lines)
     raise typer.Exit(_exit_code(run, fail_on))
 
 
@@ -114,35 +123,29 @@ class _Run:
     top_types: Counter[str] = field(default_factory=Counter)
     value_ranges: Counter[tuple[float, float]] = field(default_factory=Counter)
     unreadable: list[ImageError] = field(default_factory=list)
+    unwritten: list[ImageError] = field(default_factory=list)  # inspected, but without pictures
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     clock: float = field(default_factory=time.perf_counter)
 
-    def inspect(self, images: list[Any], folder: Path | None, *, json_lines: bool, quiet: bool) -> None:
-        from blemish.export.folder import ResultsFolder
+    def inspect(
+        self, images: list[FoundImage], results: ResultsFolder | None, *, json_lines: bool, quiet: bool
+    ) -> None:
         from blemish.export.names import output_names
         from blemish.export.records import json_line
 
         names = output_names(images)
-        target = nullcontext() if folder is None else ResultsFolder(folder, self.record())
-        with target as results, _progress(len(images), quiet=quiet) as advance:
-            try:
-                for name, outcome in zip(names, self.inspector.stream([image.path for image in images]), strict=True):
-                    if isinstance(outcome, ImageError):
-                        self.unreadable.append(outcome)
-                    else:
-                        self._count(outcome.inspection)
-                        record = {**outcome.inspection.to_dict(), "overlay": None, "mask": None}
-                        if results is not None:
-                            record = results.add(outcome.inspection, outcome.picture, name)
-                        if json_lines:
-                            typer.echo(json_line(record, ascii_only=True))
-                    advance()
-            except KeyboardInterrupt:
-                if results is not None:
-                    results.finish(self.record(), status="interrupted")
-                raise
-            if results is not None:
-                results.finish(self.record())
+        with _progress(len(images), quiet=quiet) as advance:
+            for name, outcome in zip(names, self.inspector.stream([image.path for image in images]), strict=True):
+                if isinstance(outcome, ImageError):
+                    self.unreadable.append(outcome)
+                else:
+                    self._count(outcome.inspection)
+                    record = {**outcome.inspection.to_dict(), "overlay": None, "mask": None}
+                    if results is not None:
+                        record = results.add(outcome.inspection, outcome.picture, name)
+                    if json_lines:
+                        typer.echo(json_line(record, ascii_only=True))
+                advance()
 
     def record(self) -> dict[str, Any]:
         """The content of run.json but its schema and status (docs/results.md)."""
@@ -193,7 +196,7 @@ def _parse_range(text: str | None) -> tuple[float, float] | None:
 
 
 def _exit_code(run: _Run, fail_on: FailOn | None) -> int:
-    if run.unreadable:
+    if run.unreadable or run.unwritten:
         return UNREADABLE
     failing = {None: (), FailOn.NG: ("ng",), FailOn.REVIEW: ("ng", "review")}[fail_on]
     return FAILED if any(run.verdicts[verdict] for verdict in failing) else 0
@@ -227,6 +230,8 @@ def _print_summary(run: _Run, folder: Path | None, *, err: bool) -> None:
         table.add_row(f"[{style}]{verdict.upper()}[/]", str(run.verdicts[verdict]))
     if run.unreadable:
         table.add_row("unreadable", str(len(run.unreadable)))
+    if run.unwritten:
+        table.add_row("not drawn", str(len(run.unwritten)))
     console.print(table)
     if run.top_types:
         listed = ", ".join(f"{name} {count}" for name, count in run.top_types.most_common(5))

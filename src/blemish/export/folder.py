@@ -1,13 +1,14 @@
-"""A folder of results: records and tables as they come, pictures in background threads, run.json at the end."""
+"""A folder of results: records and tables as they come, pictures in background threads, run.json first and last."""
 
 from __future__ import annotations
 
 import csv
-import json
+import errno
 import shutil
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
@@ -15,36 +16,32 @@ from typing import Any, Self
 import numpy as np
 
 from blemish.atomic import make_folder, reason, write_text
-from blemish.errors import OutputError, UsageError
+from blemish.errors import ImageError, OutputError, UsageError
 from blemish.export.records import CSV_COLUMNS, csv_row, json_line, json_text
 from blemish.images import Picture, save
+from blemish.layout import LINES_FILE, MASKS, OVERLAYS, RUN_FILE, RUN_SCHEMA, TABLE_FILE, holds_run
 from blemish.report.overlay import draw_overlay
 from blemish.results import Inspection
 
-__all__ = ["DEFAULT_NAME", "RUN_SCHEMA", "ResultsFolder", "choose_folder"]
+__all__ = ["DEFAULT_NAME", "ResultsFolder", "check_out"]
 
 DEFAULT_NAME = "blemish-results"
-RUN_SCHEMA = "blemish.run/1"
-RUN_FILE, LINES_FILE, TABLE_FILE, OVERLAYS, MASKS = "run.json", "results.jsonl", "results.csv", "overlays", "masks"
 MOST_WAITING, MOST_WAITING_BYTES = 8, 256 * 2**20  # pictures to be written, at most (one may exceed the bytes)
+JPEG_MOST_PX = 65_500  # what libjpeg writes, across or down
+# What the name or the size of one picture can cause (None: Pillow's encoder); anything else befalls all that follow.
+OF_ONE_PICTURE = {
+    *(None, errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG),
+    *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
+}
 
 
-def choose_folder(out: str | Path | None, *, overwrite: bool = False) -> Path:
-    """The folder that results go to: `out`, which must be new or empty, or the first free `blemish-results[-N]` here.
-
-    With `overwrite`, an `out` that holds an earlier run is taken too; anything else in it stays.
-    """
-    if out is None:
-        number, path = 1, Path(DEFAULT_NAME)
-        while path.exists():
-            number += 1
-            path = Path(f"{DEFAULT_NAME}-{number}")
-        return path
+def check_out(out: str | Path, *, overwrite: bool = False) -> Path:
+    """`out` as a path that results may go to: new or empty or, with `overwrite`, a folder that holds an earlier run."""
     path = Path(out).expanduser()
     if path.exists() and not path.is_dir():
         raise OutputError(f"{path}: is a file, not a folder; choose another place with --out")
-    if path.is_dir() and any(path.iterdir()) and not (overwrite and _holds_run(path)):
-        hint = "--overwrite replaces it" if _holds_run(path) else "choose a new or empty one"
+    if path.is_dir() and any(path.iterdir()) and not (overwrite and holds_run(path)):
+        hint = "--overwrite replaces it" if holds_run(path) else "choose a new or empty one"
         raise UsageError(f"{path}: the folder is not empty; results of two runs are never mixed: {hint}")
     return path
 
@@ -52,24 +49,35 @@ def choose_folder(out: str | Path | None, *, overwrite: bool = False) -> Path:
 class ResultsFolder:
     """Writes a run into a folder; use it in a `with` block, which waits for pictures still being written.
 
-    run.json is there from the beginning with the status "running", so that a folder of results can be told from images.
+    `out` is a folder as `check_out` allows it; None makes the first free `blemish-results[-N]` here. An earlier run is
+    removed with `overwrite` only, and anything else in the folder stays. `record` gives the content of run.json, which
+    is there from the beginning, so that a folder of results can be told from images, and again at the end. `unwritten`
+    lists images whose pictures could not be written.
     """
 
-    def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
-        self.path = path
-        make_folder(path)
-        if _holds_run(path):
-            _clear(path)
-        write_text(path / RUN_FILE, json_text({"schema": RUN_SCHEMA, "status": "running", **run}))
+    def __init__(
+        self, out: str | Path | None, record: Callable[[], Mapping[str, Any]], *, overwrite: bool = False
+    ) -> None:
+        self.path = _new_folder() if out is None else check_out(out, overwrite=overwrite)
+        self.unwritten: list[ImageError] = []
+        self._record = record
+        make_folder(self.path)
+        if overwrite and holds_run(self.path):
+            _clear(self.path)
         try:
-            self._lines = (path / LINES_FILE).open("w", encoding="utf-8", newline="\n")
-            self._table_file = (path / TABLE_FILE).open("w", encoding="utf-8", newline="")
+            (self.path / LINES_FILE).touch(exist_ok=False)
+        except FileExistsError as error:
+            raise UsageError(f"{self.path}: another run has begun to write there; choose a new folder") from error
+        self._write_run("running")
+        try:
+            self._lines = (self.path / LINES_FILE).open("w", encoding="utf-8", newline="\n")
+            self._table_file = (self.path / TABLE_FILE).open("w", encoding="utf-8", newline="")
         except OSError as error:
-            raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
+            raise _unwritable(self.path, error) from error
         self._table = csv.DictWriter(self._table_file, CSV_COLUMNS, lineterminator="\n")
         self._table.writeheader()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="blemish-write")
-        self._waiting: deque[tuple[Future[None], int]] = deque()  # and the bytes that each holds
+        self._waiting: deque[tuple[Future[ImageError | None], int]] = deque()  # and the bytes that each holds
 
     def __enter__(self) -> Self:
         return self
@@ -77,21 +85,26 @@ class ResultsFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=kind is not None)
-        self._lines.close()
-        self._table_file.close()
-        if kind is None:
-            self._wait(0)
+        status = "finished" if kind is None else "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
+        self._pool.shutdown(wait=True, cancel_futures=status == "failed")
+        try:
+            self._finish(status)
+        except OutputError:
+            with suppress(OutputError):
+                self._write_run("failed")
+            if kind is None:  # else the error that ends the run says more
+                raise
 
     def add(self, inspection: Inspection, picture: Picture, name: PurePosixPath) -> dict[str, Any]:
         """Write one inspection under `name` (relative, no suffix); its record, with the places of its pictures."""
-        overlay, mask = f"{OVERLAYS}/{name}.jpg", f"{MASKS}/{name}.png"
+        too_large = max(inspection.width_px, inspection.height_px) > JPEG_MOST_PX
+        overlay, mask = f"{OVERLAYS}/{name}{'.png' if too_large else '.jpg'}", f"{MASKS}/{name}.png"
         record = {**inspection.to_dict(), "overlay": overlay, "mask": mask}
         try:
             self._lines.write(json_line(record) + "\n")
             self._table.writerow(csv_row(record))
         except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written ({reason(error)})") from error
+            raise _unwritable(self.path, error) from error
         pixels = picture.pixels.nbytes
         while self._waiting and sum(held for _, held in self._waiting) + pixels > MOST_WAITING_BYTES:
             self._wait(len(self._waiting) - 1)
@@ -100,29 +113,68 @@ class ResultsFolder:
         self._wait(MOST_WAITING)
         return record
 
-    def finish(self, run: Mapping[str, Any], *, status: str = "finished") -> None:
-        """Wait for the pictures and put the final run.json in place."""
-        self._wait(0)
-        self._lines.flush()
-        self._table_file.flush()
-        write_text(self.path / RUN_FILE, json_text({"schema": RUN_SCHEMA, "status": status, **run}))
-
     def _wait(self, most: int) -> None:
         while len(self._waiting) > most:
-            self._waiting.popleft()[0].result()
+            problem = self._waiting.popleft()[0].result()
+            if problem is not None:
+                self.unwritten.append(problem)
 
-    def _write_pictures(self, inspection: Inspection, picture: Picture, overlay: str, mask: str) -> None:
-        scores = inspection.map_at_original()
-        save(draw_overlay(picture, inspection, scores=scores), self.path / overlay)
-        save((scores >= np.float32(inspection.thresholds.pixel)).astype(np.uint8) * 255, self.path / mask)
+    def _write_pictures(self, inspection: Inspection, picture: Picture, overlay: str, mask: str) -> ImageError | None:
+        """Writes overlay and mask; an ImageError where this image alone stands in the way, an OutputError else."""
+        try:
+            scores = inspection.map_at_original()
+            save((scores >= np.float32(inspection.thresholds.pixel)).astype(np.uint8) * 255, self.path / mask)
+            save(draw_overlay(picture, inspection, scores=scores), self.path / overlay)
+        except MemoryError:
+            return ImageError(inspection.source, "its pictures cannot be drawn (they do not fit into memory)")
+        except OutputError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in OF_ONE_PICTURE:
+                return ImageError(inspection.source, f"its pictures cannot be written ({reason(error.__cause__)})")
+            raise
+        return None
+
+    def _finish(self, status: str) -> None:
+        try:
+            if status != "failed":
+                self._wait(0)
+        finally:
+            self._close()
+        self._write_run(status)
+
+    def _close(self) -> None:
+        """Closes the tables; what the system could not write until now becomes an OutputError."""
+        failure: OSError | None = None
+        for file in (self._lines, self._table_file):
+            try:
+                file.close()
+            except OSError as error:
+                failure = error
+        if failure is not None:
+            raise _unwritable(self.path, failure) from failure
+
+    def _write_run(self, status: str) -> None:
+        unwritten = [{"source": error.source, "reason": error.reason} for error in self.unwritten]
+        run = {"schema": RUN_SCHEMA, "status": status, **self._record(), "unwritten": unwritten}
+        write_text(self.path / RUN_FILE, json_text(run))
 
 
-def _holds_run(path: Path) -> bool:
-    try:
-        run = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(run, dict) and str(run.get("schema", "")).startswith("blemish.run/")
+def _new_folder() -> Path:
+    """The first free `blemish-results[-N]` here; made at once, so that a run beside this one takes the next."""
+    number, path = 1, Path(DEFAULT_NAME)
+    while True:
+        try:
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+            path = Path(f"{DEFAULT_NAME}-{number}")
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be made ({reason(error)}); choose another place with --out") from error
+        else:
+            return path
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path}: cannot be written ({reason(error)})")
 
 
 def _clear(path: Path) -> None:
