@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import given
@@ -99,10 +99,15 @@ def test_names_that_would_fall_together_keep_their_suffix_or_get_a_number() -> N
     assert len(set(names(("in/a.png", "in"), ("in/a.jpg", "in"), ("in/a.jpg.bmp", "in")))) == 3
 
 
+def test_no_picture_takes_the_place_of_a_folder() -> None:
+    assert names(("in/1.jpg/a.png", "in"), ("in/1.png", "in")) == ["1.jpg/a", "1.png"]
+    assert names(("in/1.png", "in"), ("in/1.PNG/a.png", "in")) == ["1.png", "1.PNG/a"]
+
+
 paths = st.lists(
     st.tuples(
         st.sampled_from(["r", "r/s", "q"]),
-        st.sampled_from(["a", "A", "a.b", "b"]),
+        st.sampled_from(["a", "A", "a.b", "b", "a.jpg/b", "A.png/a"]),
         st.sampled_from([".png", ".JPG", ".b"]),
     ),
     unique=True,
@@ -115,3 +120,5 @@ def test_names_are_always_unique_where_case_is_ignored(parts: list[tuple[str, st
     found = names(*((f"{root}/{stem}{suffix}", root) for root, stem, suffix in parts))
     assert len({name.casefold() for name in found}) == len(parts)
     assert not any(name.startswith(("/", "..")) for name in found)
+    folders = {str(folder).casefold() for name in found for folder in PurePosixPath(name).parents}
+    assert not folders & {name.casefold() + suffix for name in found for suffix in (".jpg", ".png")}

@@ -5,32 +5,38 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
 from blemish.images import FoundImage
 
 __all__ = ["output_names"]
 
+PICTURE_SUFFIXES = (".jpg", ".png")
+
 
 def output_names(images: Sequence[FoundImage]) -> list[PurePosixPath]:
     """One relative name without suffix for each image, as it lies below the folder that was asked for.
 
     `a/1.png` is named `a/1`; where `a/1.jpg` is there too, both keep their suffix: `a/1.png` and `a/1.jpg`. Where
-    several folders were asked for, their names come first: `left/1`, `right/1`.
+    several folders were asked for, their names come first: `left/1`, `right/1`. No name is, with the suffix of a
+    picture, that of a folder: beside a folder `1.jpg`, `1.png` keeps its suffix.
     """
     folders = _folder_names({_absolute(image.root) for image in images})
     relative = [_below(_absolute(image.path), _absolute(image.root), folders) for image in images]
     stems = Counter(_key(path.with_suffix("")) for path in relative)
+    folders_used = {_key(folder) for path in relative for folder in path.parents}
     taken: set[str] = set()
     names = []
     for path in relative:
-        name = path if stems[_key(path.with_suffix(""))] > 1 else path.with_suffix("")
-        unique, number = name, 1
-        while _key(unique) in taken:
-            number += 1
-            unique = name.with_name(f"{name.name}-{number}")
-        taken.add(_key(unique))
-        names.append(unique)
+        wanted = path if stems[_key(path.with_suffix(""))] > 1 else path.with_suffix("")
+        numbered = (wanted.with_name(f"{wanted.name}-{number}") for number in count(2))
+        for name in chain((wanted, path), numbered):
+            pictures = {_key(name) + suffix for suffix in PICTURE_SUFFIXES}
+            if _key(name) not in taken and not pictures & folders_used:
+                break
+        taken.add(_key(name))
+        names.append(name)
     return names
 
 
