@@ -121,6 +121,14 @@ def test_maps_come_back_at_original_size_and_in_their_own_range() -> None:
     np.testing.assert_array_equal(result.mask(), enlarged >= 0.5)
 
 
+def test_a_map_at_original_size_is_no_view_of_the_frozen_one() -> None:
+    result = inspection(width_px=2, height_px=2)
+    kept = result.anomaly_map.copy()
+    assert result.map_at_original().shape == kept.shape
+    result.map_at_original()[:] = 7
+    np.testing.assert_array_equal(result.anomaly_map, kept)
+
+
 def test_enlarging_is_bilinear_between_cell_centres() -> None:
     np.testing.assert_allclose(enlarge(np.array([[0, 1]], np.float32), (4, 1)), [[0, 0.25, 0.75, 1]])
 

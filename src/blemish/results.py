@@ -134,8 +134,9 @@ class Inspection:
         return self.types[int(self.type_scores.argmax())] if len(self.types) else None
 
     def map_at_original(self) -> NDArray[np.float32]:
-        """The anomaly map [height_px, width_px], enlarged bilinearly."""
-        return enlarge(self.anomaly_map, (self.width_px, self.height_px))
+        """The anomaly map [height_px, width_px], enlarged bilinearly; an array of its own, to be written to."""
+        enlarged = enlarge(self.anomaly_map, (self.width_px, self.height_px))
+        return enlarged.copy() if enlarged is self.anomaly_map else enlarged
 
     def mask(self) -> NDArray[np.bool_]:
         """Where the map at original size is at or above the pixel threshold, [height_px, width_px]."""
