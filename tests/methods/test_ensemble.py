@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -79,6 +81,14 @@ def test_the_image_score_is_the_stated_mixture(backbone: Clip, images: torch.Ten
     assert torch.allclose(half.image_score, (whole.image_score + places.image_score) / 2, atol=1e-6)
     top = scored(backbone, images, "hole", global_weight=0.0, top_share=1 / 64)
     assert torch.allclose(top.image_score, top.anomaly_map.flatten(1).max(1).values)
+
+
+def test_without_value_value_blocks_the_ordinary_patches_are_scored(images: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    clip = Clip(replace(TINY, value_value_depth=0))
+    scores = scored(clip, images, "hole")
+    assert scores.anomaly_map.shape == (3, 8, 8)
+    assert scores.anomaly_map.std() > 0
 
 
 def test_phrases_name_the_defect_and_its_synonyms_in_every_frame() -> None:

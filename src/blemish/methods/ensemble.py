@@ -71,13 +71,13 @@ class PromptEnsemble(Method):
 
     def encode(self, images: Tensor) -> VisionFeatures:
         depth = self.backbone.config.value_value_depth
-        return self.backbone.image(images, value_value_depth=depth, patches=False)
+        return self.backbone.image(images, value_value_depth=depth, patches=depth == 0)
 
     def score(self, features: VisionFeatures) -> Scores:
-        assert features.value_value is not None
+        stream = features.tokens if features.value_value is None else features.value_value  # depth 0: no such path
         tower, temperature = self.backbone.image, self.config.temperature
         whole = F.normalize(tower.project(features.tokens[:, 0]), dim=-1)  # [B, D]
-        places = F.normalize(tower.project(features.value_value[:, 1:]), dim=-1)  # [B, N, D]
+        places = F.normalize(tower.project(stream[:, 1:]), dim=-1)  # [B, N, D]
         image_abnormal = (whole @ self.states.T / temperature).softmax(-1)[:, 1]  # [B]
         abnormal = (places @ self.states.T / temperature).softmax(-1)[..., 1]  # [B, N]
         type_share = (places @ self.type_texts.T / temperature).softmax(-1)  # [B, N, T]
