@@ -144,7 +144,7 @@ def test_the_package_without_its_model_says_so(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("blemish.store.lookup.package_models", lambda: tmp_path)
     with pytest.raises(ModelError, match="embedded"):
         store.load_backbone("embedded")
-    assert store.list_models()[0].place is None
+    assert store.list_models()[0].state == "missing"
 
 
 def test_the_embedded_model_is_found_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +179,7 @@ def test_an_imported_backbone_is_found_by_its_name_without_its_file(tmp_path: Pa
     clip = store.load_backbone("ViT-tiny")
     assert_computes_the_same(clip)
     assert clip.config.name == "ViT-tiny"
-    assert load_file(imported.place / "model.safetensors")["image.stem.weight"].dtype == torch.float16
+    assert load_file(imported.place / "model.safetensors")["image.stem.weight"].dtype == torch.float32
     listed = store.list_models()[-1]
     assert (listed.name, listed.state, listed.kind) == ("ViT-tiny", "installed", "backbone")
     found = store.info("ViT-tiny")
@@ -229,7 +229,9 @@ def test_the_names_of_known_models_are_kept_for_them(tmp_path: Path, name: str) 
 
 def test_a_known_model_takes_the_catalogs_settings(tmp_path: Path, tiny_catalog: Path) -> None:
     path = write_huggingface(CLIP, tmp_path / "clip-tiny")  # called as in its repository
-    assert store.import_model(path).name == "tiny"
+    imported = store.import_model(path)
+    assert imported.name == "tiny"
+    assert "the catalog has no checksum" in imported.notes[-1]
     assert store.load_backbone("tiny").config.preprocess.size == 32
 
 
@@ -240,7 +242,12 @@ def test_a_known_checksum_is_recognised_under_any_file_name(
     sha256 = hashlib.sha256((tmp_path / "downloaded (1).pt").read_bytes()).hexdigest()
     write_catalog(tmp_path, sha256={"tiny.pt": sha256})
     catalog_module.catalog.cache_clear()
-    assert store.import_model(tmp_path / "downloaded (1).pt").name == "tiny"
+    imported = store.import_model(tmp_path / "downloaded (1).pt")
+    assert imported.name == "tiny"
+    assert imported.notes == ("recognised as OpenAI torchscript, a tiny model by its checksum",)
+    store.remove(tuple(file for model in store.stored_models() for file in model.files))
+    write_torchscript(CLIP, tmp_path / "tiny.pt", half=False)
+    assert "the published tiny.pt differs" in store.import_model(tmp_path / "tiny.pt").notes[-1]
 
 
 def test_a_wrong_file_leaves_nothing(tmp_path: Path, home: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from blemish._version import __version__
 from blemish.atomic import write_text
 from blemish.clip.catalog import EMBEDDED, CatalogEntry, catalog, entry_of_file
-from blemish.errors import ModelError, UnknownNameError, UsageError
+from blemish.errors import ModelError, OutputError, UnknownNameError, UsageError
 from blemish.store.hub import download, sha256_of
 from blemish.store.lookup import find
 from blemish.store.places import (
@@ -100,7 +101,8 @@ def pull(name: str, *, endpoint: str | None = None, overwrite: bool = False, pro
     try:
         imported = _import_download(fetched.path, record, name)
     finally:
-        remove((fetched.path, fetched.path.with_name(".lock")))
+        with suppress(OutputError):  # where it is still mapped (Windows), `blemish cache` shows and clears it
+            remove((fetched.path, fetched.path.with_name(".lock")))
     return replace(imported, notes=notes)
 
 
@@ -143,15 +145,28 @@ def _import_backbone(checkpoint: Checkpoint, record: dict[str, Any], *, name: st
     if not _must_write(place, "backbone", record, overwrite=overwrite):
         return Imported(name, "backbone", place, ("it was there already",))
     own_card = read_json(checkpoint.path.parent / "card.json") if weights.kind.startswith("Blemish") else {}
+    # float32 can be mapped when it is loaded; float16 has to be converted each time, which takes ten times as long
+    state = {key: value.float() for key, value in weights.state.items()}
     with new_folder(place, overwrite=overwrite) as folder:
-        write_weights(weights.state, weights.config, folder)
+        write_weights(state, weights.config, folder)
         if own_card:
             write_text(folder / "card.json", json.dumps(own_card, indent=2) + "\n")
         _write_record(folder, "backbone", record)
-    notes = [f"recognised as {weights.kind}" + (f", {entry.config.source}" if entry else "")]
+    return Imported(name, "backbone", place, _notes(weights, entry, record))
+
+
+def _notes(weights: Weights, entry: CatalogEntry | None, record: dict[str, Any]) -> tuple[str, ...]:
+    """How the file was recognised, and what is not certain about that."""
+    notes = [f"recognised as {weights.kind}"]
     if record["assumed"]:
         notes.append(f"assumed, as nothing beside the file says otherwise: {', '.join(record['assumed'])}")
-    return Imported(name, "backbone", place, tuple(notes))
+    if entry is not None and record["sha256"] in entry.sha256.values():
+        notes[0] += f", {entry.config.source} by its checksum"
+    elif entry is not None and record["file"] in entry.sha256:
+        notes.append(f"taken for {entry.config.source} by its shape; mind that the published {record['file']} differs")
+    elif entry is not None:
+        notes.append(f"taken for {entry.config.source} by its name and shape; the catalog has no checksum of this file")
+    return tuple(notes)
 
 
 def _import_prompts(checkpoint: Checkpoint, record: dict[str, Any], *, name: str | None, overwrite: bool) -> Imported:

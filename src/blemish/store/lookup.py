@@ -46,9 +46,9 @@ class Model:
 
     @property
     def state(self) -> str:
-        if self.place is None:
-            return "not pulled"
-        return "in the package" if self.name == EMBEDDED else "installed"
+        if self.name == EMBEDDED:
+            return "missing" if self.place is None else "in the package"
+        return "not pulled" if self.place is None else "installed"
 
     @property
     def files(self) -> tuple[Path, ...]:
