@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from logging import ERROR
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from blemish._version import __version__
 from blemish.atomic import reason
@@ -26,6 +26,7 @@ __all__ = ["Download", "download", "sha256_of"]
 
 METADATA_TIMEOUT_S = 10.0
 LOCK_TIMEOUT_S = 2.0
+TRIES = 4  # of a transfer that is cut; the hub library has its own beneath, which differ from version to version
 SHA256 = re.compile(r"[0-9a-f]{64}")
 HEADERS = {"user-agent": f"blemish/{__version__}"}  # instead of the hub's, which lists versions and packages
 
@@ -79,7 +80,7 @@ def _find(entry: CatalogEntry, endpoint: str | None) -> tuple[str, Any]:
         try:
             return file, get_hf_file_metadata(url, token=False, timeout=METADATA_TIMEOUT_S, headers=HEADERS)
         except _network_errors() as error:
-            status = getattr(getattr(error, "response", None), "status_code", None)
+            status = _status(error)
             if status == 404:
                 continue
             said = f"the hub answers with {status}" if status else f"the hub cannot be reached ({_short(error)})"
@@ -117,8 +118,6 @@ def _fetch(entry: CatalogEntry, target: Path, metadata: Any) -> Download:
 
 def _transfer(entry: CatalogEntry, part: Path, metadata: Any) -> int:
     """Appends to `part` what is missing; the number of bytes that were there before."""
-    from huggingface_hub.file_download import http_get
-
     for other in part.parent.glob("*.part"):
         if other != part:  # of a file that the hub has replaced
             other.unlink()
@@ -128,24 +127,40 @@ def _transfer(entry: CatalogEntry, part: Path, metadata: Any) -> int:
         before = 0
     with part.open("r+b") as file:
         file.truncate(before)
-        file.seek(before)
-        try:
-            http_get(
-                metadata.location,
-                file,
-                resume_size=before,
-                headers=dict(HEADERS),
-                expected_size=metadata.size,
-                displayed_filename=f"{entry.name} {part.name.split('.')[0]}",
-            )
-        except _network_errors() as error:
-            got = file.seek(0, os.SEEK_END)
-            total = "" if metadata.size is None else f" of {metadata.size / 1e6:.1f}"
-            raise ModelError(
-                f"{entry.name}: the transfer broke off at {got / 1e6:.1f}{total} MB ({_short(error)}); "
-                "the same command goes on from there"
-            ) from error
+        got = before
+        for tries_left in reversed(range(TRIES)):
+            start = file.seek(got)
+            try:
+                _get(entry, file, start, metadata)
+                break
+            except _network_errors() as error:
+                got = file.seek(0, os.SEEK_END)
+                if got > start and tries_left and _status(error) is None:
+                    continue  # the connection was cut
+                total = "" if metadata.size is None else f" of {metadata.size / 1e6:.1f}"
+                raise ModelError(
+                    f"{entry.name}: the transfer broke off at {got / 1e6:.1f}{total} MB ({_short(error)}); "
+                    "the same command goes on from there"
+                ) from error
     return before
+
+
+def _get(entry: CatalogEntry, file: BinaryIO, start: int, metadata: Any) -> None:
+    from huggingface_hub.file_download import http_get
+
+    http_get(
+        metadata.location,
+        file,
+        resume_size=start,
+        headers=dict(HEADERS),
+        expected_size=metadata.size,
+        displayed_filename=f"{entry.name} {Path(file.name).name.split('.')[0]}",
+    )
+
+
+def _status(error: BaseException) -> int | None:
+    """The hub's answer, where it gave one."""
+    return getattr(getattr(error, "response", None), "status_code", None)
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
