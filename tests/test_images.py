@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blemish.errors import ImageError, OutputError, UsageError
-from blemish.images import ValueRanges, decode, is_deep, read, save
+from blemish.images import Header, ValueRanges, decode, read, read_header, save
 
 RNG = np.random.default_rng(5)
 RGB = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -380,7 +380,7 @@ def test_16_bit_colour_tiff_is_read_by_tifffile(planar: str) -> None:
     pixels = RNG.integers(0, 4096, (6, 9, 3), dtype=np.uint16)
     stored = pixels if planar == "contig" else np.moveaxis(pixels, -1, 0)
     data = tiff(stored, photometric="rgb", planarconfig=planar)
-    assert is_deep(data)
+    assert read_header(data) == Header(9, 6, True)
     np.testing.assert_allclose(read(data).pixels, pixels / np.float32(4095), rtol=1e-6)
 
 
@@ -433,15 +433,15 @@ def test_16_bit_colour_tiff_without_tifffile_says_what_to_install(monkeypatch: p
         read(data)
 
 
-def test_header_tells_which_files_are_deep(tmp_path: Path) -> None:
-    assert is_deep(png(DEEP, 0, 16))
-    assert is_deep(tiff(DEEP))
-    assert is_deep(DEEP)
-    assert is_deep(Image.fromarray(DEEP))
-    assert not is_deep(as_bytes(Image.fromarray(RGB), "JPEG"))
-    assert not is_deep(as_bytes(Image.fromarray(RGB), "TIFF"))
-    assert not is_deep(RGB)
-    assert not is_deep(tmp_path / "missing.png")
+def test_the_header_tells_size_and_depth(tmp_path: Path) -> None:
+    for deep in (png(DEEP, 0, 16), tiff(DEEP), DEEP, Image.fromarray(DEEP)):
+        assert read_header(deep) == Header(9, 6, True)
+    for kind in ("JPEG", "TIFF", "PNG", "BMP", "WEBP"):
+        assert read_header(as_bytes(Image.fromarray(RGB), kind)) == Header(9, 6, False)
+    assert read_header(RGB) == Header(9, 6, False)
+    for bad in (tmp_path / "missing.png", b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", np.zeros(3), 5):
+        assert read_header(bad) == Header(0, 0, False)  # type: ignore[arg-type]
+    assert (Header(9, 6, False).picture_bytes, Header(9, 6, True).picture_bytes) == (RGB.nbytes, 4 * RGB.nbytes)
 
 
 # arrays and Pillow images
@@ -491,6 +491,18 @@ def test_other_objects_are_refused() -> None:
         read(5)  # type: ignore[arg-type]
 
 
+def test_paths_and_buffers_of_any_kind_are_read(tmp_path: Path) -> None:
+    path = save(RGB, tmp_path / "a.png")
+
+    class Named:
+        def __fspath__(self) -> str:
+            return str(path)
+
+    for item in (Named(), bytearray(path.read_bytes()), memoryview(path.read_bytes())):
+        np.testing.assert_array_equal(read(item).pixels, RGB)
+    assert read(Named()).source == path.as_posix()
+
+
 # damage and limits
 
 
@@ -526,6 +538,35 @@ def test_truncated_deep_colour_tiff_is_one_clear_error() -> None:
     for size in (len(data) - 50, 60, 10):
         with pytest.raises(ImageError):
             read(data[:size])
+
+
+@pytest.mark.parametrize("good_bytes", [0, 12, 40])
+def test_a_drive_that_fails_while_it_is_read_is_an_image_error(
+    good_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if size is None or size < 0 or self.tell() + size > good_bytes:
+                raise OSError(5, "Input/output error")
+            return super().read(size)
+
+    content = png(DEEP, 0, 16)
+    (tmp_path / "a.png").write_bytes(content)
+    monkeypatch.setattr(Path, "open", lambda *_: Failing(content))
+    with pytest.raises(ImageError, match=r"a\.png: .*[Ii]nput/output error"):
+        read(tmp_path / "a.png")
+    assert (read_header(tmp_path / "a.png").width_px == 0) == (good_bytes < 25)
+
+
+def test_what_does_not_fit_into_memory_is_an_image_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "fromarray", refuse)
+    monkeypatch.setattr(Image.Image, "convert", refuse)
+    for item in (RGB, png(RGB, 2, 8)):
+        with pytest.raises(ImageError, match="does not fit into memory"):
+            read(item)
 
 
 def test_noise_behind_a_signature_is_an_image_error() -> None:

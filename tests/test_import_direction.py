@@ -17,7 +17,7 @@ FLOORS = (
     {"cli", "serve", "demo", "__main__"},
     {"pipeline", "training", "evaluation"},
     {"methods", "data", "metrics", "calibration", "report", "export", "vocabulary", "localise", "preprocess", "store"},
-    {"clip", "images", "results", "regions", "errors", "atomic", "layout", "_version"},
+    {"clip", "images", "results", "regions", "errors", "ahead", "atomic", "layout", "_version"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import blemish
+from blemish import pipeline
 from blemish.errors import ImageError, UnknownNameError, UsageError
 from blemish.images import save
 from blemish.pipeline import Inspected
@@ -33,7 +35,16 @@ def spotted(*, left: bool, side: int = 128) -> NDArray[np.uint8]:
 def test_one_image_gives_one_inspection(tmp_path: Path) -> None:
     path = save(spotted(left=True), tmp_path / "a.png")
     inspector = darkness_inspector()
-    for item in (path, str(path), path.read_bytes(), spotted(left=True), Image.fromarray(spotted(left=True))):
+    data = path.read_bytes()
+    for item in (
+        path,
+        str(path),
+        data,
+        bytearray(data),
+        memoryview(data),
+        spotted(left=True),
+        Image.fromarray(spotted(left=True)),
+    ):
         result = inspector.inspect(item)
         assert result.verdict is Verdict.NG
         assert result.image_score == pytest.approx(1, abs=0.1)
@@ -86,10 +97,33 @@ def test_an_iterator_is_consumed_lazily_and_never_far_ahead() -> None:
 
     results = darkness_inspector(batch_size=2, workers=2).inspect(endless())
     assert taken == []
-    for _ in range(6):
+    for number in range(6):
         assert next(results).verdict is Verdict.NG
-    assert len(taken) <= 6 + 4 * 2
+        assert len(taken) == number // 2 * 2 + 2  # its batch, and nothing beyond
     results.close()
+
+
+def test_a_camera_that_refills_its_only_buffer_is_read_frame_by_frame() -> None:
+    def frames() -> Iterator[NDArray[np.uint8]]:
+        buffer = grey(0)
+        for value in range(0, 240, 10):
+            buffer[:] = value
+            yield buffer
+
+    scores = [result.image_score for result in darkness_inspector(batch_size=4).inspect(frames())]
+    np.testing.assert_allclose(scores, [1 - value / 255 for value in range(0, 240, 10)], atol=1e-6)
+
+
+def test_a_camera_with_batches_of_one_has_no_lag() -> None:
+    taken: list[int] = []
+
+    def frames() -> Iterator[NDArray[np.uint8]]:
+        for number in range(5):
+            taken.append(number)
+            yield grey(number)
+
+    for number, _ in enumerate(darkness_inspector(batch_size=1).inspect(frames())):
+        assert len(taken) == number + 1
 
 
 def test_stopping_early_leaves_no_threads() -> None:
@@ -115,6 +149,28 @@ def test_large_pictures_are_not_read_far_ahead(monkeypatch: pytest.MonkeyPatch) 
         next(results)
         assert len(taken) <= i + 6
     assert inspector.method.batches[0] == 1
+
+
+@pytest.mark.parametrize("deep_images", [False, True])
+def test_large_pictures_are_decoded_one_by_one_from_the_first(
+    deep_images: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blemish.pipeline.MEMORY_AHEAD", 1)
+    under_way: list[int] = []
+    decode, lock, never = pipeline.decode, threading.Lock(), threading.Event()
+
+    def watched(*args: Any, **options: Any) -> Any:
+        with lock:
+            under_way.append(1)
+        never.wait(0.02)  # leaves the other threads the time to do wrong
+        assert len(under_way) == 1
+        with lock:
+            under_way.pop()
+        return decode(*args, **options)
+
+    monkeypatch.setattr(pipeline, "decode", watched)
+    images = [deep(5000) if deep_images else grey(9)] * 6
+    assert len(darkness_inspector(workers=4).inspect(images)) == 6
 
 
 # errors
@@ -154,6 +210,23 @@ def test_arrays_in_a_batch_are_named_by_their_number() -> None:
 def test_what_is_no_image_is_refused(bad: object) -> None:
     with pytest.raises(UsageError, match="a NumPy array or a Pillow image, not"):
         darkness_inspector().inspect(bad)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("step", ["to_tensor", "find_regions"])
+def test_an_image_that_does_not_fit_into_memory_is_recorded(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    work, calls = getattr(pipeline, step), []
+
+    def refuse_the_first(*args: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise MemoryError
+        return work(*args, **options)
+
+    monkeypatch.setattr(pipeline, step, refuse_the_first)
+    bad, good = darkness_inspector(workers=1).inspect([grey(1), grey(2)], on_error="record")
+    assert isinstance(bad, ImageError)
+    assert "array 0: does not fit into memory" in str(bad)
+    assert not isinstance(good, ImageError)
 
 
 def test_an_error_of_the_model_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

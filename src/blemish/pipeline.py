@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast, overload
 
@@ -20,9 +21,10 @@ from PIL import Image
 from torch import Tensor
 
 from blemish._version import __version__
+from blemish.ahead import in_order
 from blemish.clip.config import PreprocessConfig
 from blemish.errors import ImageError, ModelError, UnknownNameError, UsageError
-from blemish.images import DEFAULT_MEGAPIXELS, ImageInput, Picture, Samples, ValueRanges, decode, is_deep
+from blemish.images import DEFAULT_MEGAPIXELS, Header, ImageInput, Picture, Samples, ValueRanges, decode, read_header
 from blemish.images.reader import name_of
 from blemish.localise import find_regions
 from blemish.methods import METHODS, build
@@ -36,6 +38,7 @@ __all__ = ["Inspected", "Inspector", "choose_thresholds", "load"]
 OnError: TypeAlias = Literal["raise", "skip", "record"]
 
 MIN_AREA_CELLS = 0.25  # a region smaller than a quarter of one patch is below what the model resolves
+NO_MEMORY = "does not fit into memory"
 MEMORY_AHEAD = 512 * 2**20  # bytes of decoded pictures to read ahead at most
 
 
@@ -49,7 +52,7 @@ class Inspected:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A picture and its tensor; deep samples of a lazy batch wait for their value range and have no tensor yet."""
+    """A picture and its tensor; samples, of which deep ones of a lazy batch wait for their value range, have none yet."""
 
     picture: Picture | Samples
     tensor: Tensor | None
@@ -108,15 +111,16 @@ class Inspector:
     def inspect(self, images: Iterator[Any], *, on_error: Literal["record"]) -> Iterator[Inspection | ImageError]: ...
 
     def inspect(self, images: Any, *, on_error: OnError = "raise") -> Any:
-        """One image: its Inspection. A list or tuple: a list. Any other iterable: an iterator, read a few images ahead.
+        """One image: its Inspection. A list or tuple: a list. Any other iterable: an iterator, read by batches.
 
         An image is a path, the bytes of a file, a NumPy array or a Pillow image. One that cannot be read raises
         ImageError; with `on_error` "skip" it is left out, with "record" the ImageError stands in its place. In a list,
-        images with more than 8 bits share one value range; in an iterator the first of them sets it.
+        images with more than 8 bits share one value range; in an iterator the first of them sets it. An iterator's
+        result comes when its batch is full: for a camera, load with `batch_size=1`.
         """
         if on_error not in ("raise", "skip", "record"):
             raise UnknownNameError("on_error", str(on_error), ("raise", "skip", "record"))
-        if isinstance(images, str | os.PathLike | bytes | np.ndarray | Image.Image):
+        if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray | Image.Image):
             return next(self._results([cast(ImageInput, images)], "raise"))
         if isinstance(images, list | tuple):
             return list(self._results(images, on_error))
@@ -127,16 +131,14 @@ class Inspector:
     def stream(self, images: Iterable[ImageInput]) -> Iterator[Inspected | ImageError]:
         """Inspections with their pictures, in order; an ImageError stands for each image that cannot be read."""
         ranges = ValueRanges(self.value_range)
+        lazy = not isinstance(images, Sequence)
         with ThreadPoolExecutor(self.workers, thread_name_prefix="blemish") as pool:
-            settled = isinstance(images, Sequence)
-            if isinstance(images, Sequence):
-                self._learn_ranges(images, ranges, pool)
-            finished: deque[Future[Inspected] | ImageError] = deque()
+            finished: deque[Future[Inspected | ImageError] | ImageError] = deque()
             try:
-                for batch in self._batches(images, ranges, pool, settled=settled):
-                    waiting = len(finished)
+                for batch in self._batches(images, ranges, pool):
                     finished.extend(self._run(batch, pool))
-                    for _ in range(waiting):  # one batch stays behind, so that its regions are found meanwhile
+                    # one batch of a sequence stays behind, so that its regions are found meanwhile
+                    while len(finished) > (0 if lazy else len(batch)):
                         yield _result(finished.popleft())
                 while finished:
                     yield _result(finished.popleft())
@@ -152,79 +154,84 @@ class Inspector:
             elif on_error == "record":
                 yield outcome
 
-    def _learn_ranges(self, images: Sequence[ImageInput], ranges: ValueRanges, pool: ThreadPoolExecutor) -> None:
-        """Decodes the deep images of a batch once before, where there are several, to give them one value range."""
-        if ranges.is_fixed or len(images) < 2:
-            return
-        deep = [image for image, found in zip(images, pool.map(_is_deep, images), strict=True) if found]
-        if len(deep) < 2:
-            return
-
-        def learn(image: ImageInput) -> None:
-            try:
-                ranges.learn(decode(image, max_megapixels=self.max_megapixels))
-            except ImageError:
-                return  # reported when its turn comes
-
-        list(pool.map(learn, deep))
-
     def _batches(
-        self, images: Iterable[ImageInput], ranges: ValueRanges, pool: ThreadPoolExecutor, *, settled: bool
+        self, images: Iterable[ImageInput], ranges: ValueRanges, pool: ThreadPoolExecutor
     ) -> Iterator[list[_Prepared | ImageError]]:
-        """Prepared images in batches, the errors among them in their places; fewer ahead when pictures are large."""
-        source = enumerate(images)
-        ahead: deque[Future[_Prepared | ImageError]] = deque()
+        """Prepared images in batches, the errors among them in their places; smaller ones where pictures are large.
+
+        Of a sequence, up to two batches are read ahead. Any other iterable is asked for one batch and, before that is
+        done, for no more: a camera's next image may take its time.
+        """
+        sized: Iterable[tuple[ImageInput, int]] = _sized(images)
+        most, settled = self.batch_size, False
+        if isinstance(images, Sequence):
+            headers = list(pool.map(read_header, images))
+            self._learn_ranges(images, headers, ranges, pool)
+            sized = zip(images, [header.picture_bytes for header in headers], strict=True)
+            most, settled = 2 * self.batch_size, True
+
+        def prepare(numbered: tuple[int, ImageInput]) -> _Prepared | ImageError:
+            return self._prepare(numbered[1], numbered[0], ranges, settled=settled)
+
         batch: list[_Prepared | ImageError] = []
-        limit, largest, exhausted = self.workers, 1, False
-        while True:
-            while len(ahead) < limit and not exhausted:
-                following = next(source, None)
-                if following is None:
-                    exhausted = True
-                else:
-                    ahead.append(pool.submit(self._prepare, following[1], following[0], ranges, settled=settled))
-            if not ahead:
-                break
-            prepared = self._settle(ahead.popleft().result(), ranges)
-            batch.append(prepared)
-            if isinstance(prepared, _Prepared) and isinstance(prepared.picture, Picture):
-                largest = max(largest, prepared.picture.pixels.nbytes)
-            affordable = max(1, MEMORY_AHEAD // largest)
-            limit = min(2 * self.batch_size, affordable)
-            if len(batch) >= min(self.batch_size, affordable):
+        held = 0
+        work = (((number, image), size) for number, (image, size) in enumerate(sized))
+        for prepared, size in in_order(pool, prepare, work, most=most, most_bytes=MEMORY_AHEAD, drain=not settled):
+            if batch and held + size > MEMORY_AHEAD:
                 yield batch
-                batch = []
+                batch, held = [], 0
+            batch.append(self._settle(prepared, ranges))
+            held += size
+            if len(batch) == self.batch_size:
+                yield batch
+                batch, held = [], 0
         if batch:
             yield batch
 
+    def _learn_ranges(
+        self,
+        images: Sequence[ImageInput],
+        headers: Sequence[Header],
+        ranges: ValueRanges,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        """Decodes the deep images of a batch once before, where there are several, to give them one value range."""
+        deep = [(image, header.picture_bytes) for image, header in zip(images, headers, strict=True) if header.is_deep]
+        if ranges.is_fixed or len(deep) < 2:
+            return
+
+        def learn(image: ImageInput) -> None:
+            with suppress(ImageError):  # reported when its turn comes
+                ranges.learn(decode(image, max_megapixels=self.max_megapixels))
+
+        for _ in in_order(pool, learn, deep, most=2 * self.workers, most_bytes=MEMORY_AHEAD):
+            pass
+
     def _prepare(self, image: ImageInput, number: int, ranges: ValueRanges, *, settled: bool) -> _Prepared | ImageError:
         name = name_of(image)
+        source = f"{name} {number}" if name in ("array", "bytes", "Pillow image") else name
         try:
-            samples = decode(
-                image,
-                source=f"{name} {number}" if name in ("array", "bytes", "Pillow image") else name,
-                max_megapixels=self.max_megapixels,
-            )
-            if samples.is_deep and not settled:
-                return _Prepared(samples, None)
-            picture = ranges.picture(samples)
+            samples = decode(image, source=source, max_megapixels=self.max_megapixels)
         except ImageError as error:
             return error
-        return _Prepared(picture, to_tensor(picture, self.preprocess))
+        prepared = _Prepared(samples, None)
+        return self._settle(prepared, ranges) if settled or not samples.is_deep else prepared
 
     def _settle(self, prepared: _Prepared | ImageError, ranges: ValueRanges) -> _Prepared | ImageError:
-        """Deep samples of a lazy batch get their range here, in the order of the images."""
+        """Samples as a picture and its tensor; deep ones of a lazy batch get their range in the order of the images."""
         if isinstance(prepared, ImageError) or not isinstance(prepared.picture, Samples):
             return prepared
         try:
             picture = ranges.picture(prepared.picture)
+            return _Prepared(picture, to_tensor(picture, self.preprocess))
         except ImageError as error:
             return error
-        return _Prepared(picture, to_tensor(picture, self.preprocess))
+        except MemoryError:
+            return ImageError(prepared.picture.source, NO_MEMORY)
 
     def _run(
         self, batch: list[_Prepared | ImageError], pool: ThreadPoolExecutor
-    ) -> Iterator[Future[Inspected] | ImageError]:
+    ) -> Iterator[Future[Inspected | ImageError] | ImageError]:
         tensors = [item.tensor for item in batch if isinstance(item, _Prepared) and item.tensor is not None]
         rows = iter(self._score(tensors) if tensors else ())
         for item in batch:
@@ -239,17 +246,20 @@ class Inspector:
             scores = self.method.score(features)
         return _rows(scores, features.grid)
 
-    def _assemble(self, picture: Picture, row: _Row) -> Inspected:
+    def _assemble(self, picture: Picture, row: _Row) -> Inspected | ImageError:
         size = (picture.width_px, picture.height_px)
         cell_px = size[0] * size[1] / (row.grid[0] * row.grid[1])
-        regions = find_regions(
-            row.anomaly_map,
-            size,
-            threshold=self.thresholds.pixel,
-            min_area_px=max(1.0, self.min_area_cells * cell_px),
-            types=row.types,
-            type_maps=row.type_maps,
-        )
+        try:
+            regions = find_regions(
+                row.anomaly_map,
+                size,
+                threshold=self.thresholds.pixel,
+                min_area_px=max(1.0, self.min_area_cells * cell_px),
+                types=row.types,
+                type_maps=row.type_maps,
+            )
+        except MemoryError:
+            return ImageError(picture.source, NO_MEMORY)
         inspection = Inspection(
             source=picture.source,
             width_px=size[0],
@@ -365,15 +375,19 @@ def _numpy(tensor: Tensor) -> NDArray[np.float32]:
     return tensor.detach().to("cpu", torch.float32).numpy()
 
 
-def _result(finished: Future[Inspected] | ImageError) -> Inspected | ImageError:
+def _result(finished: Future[Inspected | ImageError] | ImageError) -> Inspected | ImageError:
     return finished if isinstance(finished, ImageError) else finished.result()
 
 
-def _is_deep(image: ImageInput) -> bool:
-    try:
-        return is_deep(image)
-    except UsageError:
-        return False  # not an image at all: reported when its turn comes
+def _sized(images: Iterable[ImageInput]) -> Iterator[tuple[ImageInput, int]]:
+    """Images and the bytes of their pictures, one by one; arrays are copied, as a camera may refill its only buffer."""
+    for image in images:
+        own: ImageInput = image
+        if isinstance(image, np.ndarray):
+            own = image.copy()
+        elif isinstance(image, bytearray | memoryview):
+            own = bytes(image)
+        yield own, read_header(own).picture_bytes
 
 
 def _device(name: str) -> torch.device:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from blemish.images.depth import Picture, Samples, ValueRanges
 from blemish.images.files import FoundImage, find_images, list_images
-from blemish.images.reader import DEFAULT_MEGAPIXELS, ImageInput, decode, is_deep, read
+from blemish.images.reader import DEFAULT_MEGAPIXELS, Header, ImageInput, decode, read, read_header
 from blemish.images.writer import save
 
 __all__ = [
     "DEFAULT_MEGAPIXELS",
     "FoundImage",
+    "Header",
     "ImageInput",
     "Picture",
     "Samples",
     "ValueRanges",
     "decode",
     "find_images",
-    "is_deep",
     "list_images",
     "read",
+    "read_header",
     "save",
 ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -19,9 +21,9 @@ from blemish.errors import ImageError, UsageError
 from blemish.images import png16, tiff
 from blemish.images.depth import Picture, Samples, ValueRanges
 
-__all__ = ["DEFAULT_MEGAPIXELS", "ImageInput", "decode", "is_deep", "name_of", "read"]
+__all__ = ["DEFAULT_MEGAPIXELS", "Header", "ImageInput", "decode", "name_of", "read", "read_header"]
 
-ImageInput: TypeAlias = str | Path | bytes | NDArray[Any] | Image.Image
+ImageInput: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | NDArray[Any] | Image.Image
 
 DEFAULT_MEGAPIXELS = 200.0
 BACKGROUND = 255  # white: what transparent parts show
@@ -40,8 +42,25 @@ OPENERS: dict[str, type[ImageFile.ImageFile]] = {
 # What decoders raise on damaged data; Warning because a process may turn warnings into errors.
 DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, AttributeError),
-    *(struct.error, zlib.error, Image.DecompressionBombError, MemoryError, Warning),
+    *(struct.error, zlib.error, Image.DecompressionBombError, Warning),
 )
+
+
+@dataclass(frozen=True)
+class Header:
+    """The size of an image, not yet turned upright, and whether it holds more than 8 bits a sample."""
+
+    width_px: int
+    height_px: int
+    is_deep: bool
+
+    @property
+    def picture_bytes(self) -> int:
+        """What its picture will take in memory."""
+        return self.width_px * self.height_px * 3 * (4 if self.is_deep else 1)
+
+
+NO_HEADER = Header(0, 0, False)
 
 
 def read(
@@ -63,6 +82,13 @@ def read(
 def decode(item: ImageInput, *, source: str | None = None, max_megapixels: float = DEFAULT_MEGAPIXELS) -> Samples:
     """The upright samples of one image, before a value range is chosen for those with more than 8 bits."""
     source = name_of(item) if source is None else source
+    try:
+        return _decode(item, source, max_megapixels)
+    except MemoryError as error:
+        raise ImageError(source, "does not fit into memory") from error
+
+
+def _decode(item: ImageInput, source: str, max_megapixels: float) -> Samples:
     if isinstance(item, np.ndarray):
         return _from_array(item, source, max_megapixels)
     if isinstance(item, Image.Image):
@@ -88,43 +114,45 @@ def decode(item: ImageInput, *, source: str | None = None, max_megapixels: float
             return _from_pillow(image, source, declared_bits=declared, inverted=inverted)
 
 
-def is_deep(item: ImageInput) -> bool:
-    """Whether an image holds more than 8 bits a sample, from its header alone; False where it cannot be read."""
+def read_header(item: ImageInput) -> Header:
+    """What is known of an image before it is decoded, for files from their header alone; no pixels where it is unreadable."""
     if isinstance(item, np.ndarray):
-        return item.dtype != np.uint8
+        return Header(item.shape[1], item.shape[0], item.dtype != np.uint8) if item.ndim > 1 else NO_HEADER
     if isinstance(item, Image.Image):
-        return item.mode in DEEP_MODES
+        return Header(*item.size, item.mode in DEEP_MODES)
     try:
         with _opened(item, "") as stream:
             kind = _kind(stream, "")
             if kind == "PNG":
-                return stream.read(25)[24:] == b"\x10"
-            if kind != "TIFF":
-                return False
+                width, height, bits = struct.unpack(">16xIIB", stream.read(25))
+                return Header(width, height, bits == 16)
             with _damage_reported(""):
                 image = _open(kind, stream)
-            return image is None or image.mode in DEEP_MODES or _cut_by_pillow(image)
-    except ImageError:
-        return False
+            if image is None:
+                with tiff.open_first_page(stream, "") as page:
+                    return Header(page.width, page.height, True)
+            return Header(*image.size, image.mode in DEEP_MODES or (kind == "TIFF" and _cut_by_pillow(image)))
+    except (ImageError, UsageError, MemoryError, struct.error):
+        return NO_HEADER
 
 
 def name_of(item: object) -> str:
     """What to call an image in results and errors: the path, with forward slashes, or its kind."""
-    if isinstance(item, str | Path):
-        return Path(item).as_posix()
+    if isinstance(item, str | os.PathLike):
+        return Path(os.fsdecode(item)).as_posix()
     if isinstance(item, Image.Image):
         return Path(getattr(item, "filename", "") or "Pillow image").as_posix()
     return "array" if isinstance(item, np.ndarray) else "bytes"
 
 
 @contextmanager
-def _opened(item: str | Path | bytes, source: str) -> Iterator[BinaryIO]:
+def _opened(item: str | os.PathLike[str] | bytes | bytearray | memoryview, source: str) -> Iterator[BinaryIO]:
     if isinstance(item, bytes | bytearray | memoryview):
         yield io.BytesIO(item)
         return
-    if not isinstance(item, str | Path):
+    if not isinstance(item, str | os.PathLike):
         raise UsageError(f"an image is a path, bytes, a NumPy array or a Pillow image, not {type(item).__name__}")
-    path = Path(item)
+    path = Path(os.fsdecode(item))
     try:
         if path.exists() and not path.is_file():  # reading a pipe would wait for ever
             raise ImageError(source, "is a folder" if path.is_dir() else "is not a regular file")
@@ -132,7 +160,10 @@ def _opened(item: str | Path | bytes, source: str) -> Iterator[BinaryIO]:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise ImageError(source, reason(error) if isinstance(error, OSError) else str(error)) from error
     with stream:
-        yield stream
+        try:
+            yield stream
+        except OSError as error:  # a network drive or a card may fail in the middle
+            raise ImageError(source, f"cannot be read ({reason(error)})") from error
 
 
 @contextmanager
@@ -140,8 +171,6 @@ def _damage_reported(source: str) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        if isinstance(error, MemoryError):
-            raise ImageError(source, "does not fit into memory") from error
         text = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(source, f"cannot be decoded ({text})") from error
 
@@ -230,7 +259,7 @@ def _from_deep_png(data: bytes, source: str, max_megapixels: float) -> Samples:
 def _orientation(read_exif: Callable[[], Image.Exif]) -> int:
     try:
         return int(read_exif().get(ORIENTATION, 1))
-    except DAMAGE:  # damaged EXIF does not make the pixels worse
+    except (*DAMAGE, MemoryError):  # damaged EXIF does not make the pixels worse
         return 1
 
 
