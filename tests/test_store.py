@@ -134,7 +134,7 @@ def test_a_known_backbone_that_is_absent_says_how_to_get_it() -> None:
         store.load_backbone("ViT-B-32")
 
 
-@pytest.mark.parametrize("path", ["missing/folder", "model.pt"])
+@pytest.mark.parametrize("path", ["missing/folder", "model.pt", "long" * 2000])
 def test_what_looks_like_a_path_is_reported_as_one(path: str) -> None:
     with pytest.raises(ModelError, match="no such file or folder"):
         store.card(path)
@@ -268,7 +268,8 @@ def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: 
 
 
 def prompts() -> dict[str, dict[str, Tensor]]:
-    return {"prompt_learner": {"ctx_pos": torch.ones(1, 1, 12, 8), "compound_prompts_text.0": torch.zeros(4, 8)}}
+    deep = torch.zeros(2, 4, 8).transpose(1, 2)  # views of one memory, as trainers save them
+    return {"prompt_learner": {"ctx_pos": torch.ones(1, 1, 12, 8), "compound_0": deep[0], "compound_1": deep}}
 
 
 def test_prompts_are_recognised_and_stored_as_data(tmp_path: Path, home: Path) -> None:
@@ -278,7 +279,8 @@ def test_prompts_are_recognised_and_stored_as_data(tmp_path: Path, home: Path) -
     assert "no method of this version uses prompts yet" in imported.notes[-1]
     assert set(load_file(home / "prompts" / "trained" / "prompts.safetensors")) == {
         "prompt_learner.ctx_pos",
-        "prompt_learner.compound_prompts_text.0",
+        "prompt_learner.compound_0",
+        "prompt_learner.compound_1",
     }
     assert store.info("trained")["tensors"]["prompt_learner.ctx_pos"] == [1, 1, 12, 8]
     with pytest.raises(UsageError, match="prompts, not a backbone"):

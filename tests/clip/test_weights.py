@@ -152,6 +152,15 @@ def test_a_frozen_trunk_stays_frozen_and_the_rest_trainable(tmp_path: Path) -> N
     assert frozen == {name for name in parameters if name.startswith("image.stem.trunk.")}
 
 
+def test_parameters_that_share_memory_are_written_apart(tmp_path: Path) -> None:
+    state = openai_state(CLIP)
+    state["visual.ln_post.bias"] = state["visual.ln_pre.bias"]
+    torch.save(state, tmp_path / "tied.pt")
+    clip = load_backbone(tmp_path / "tied.pt")
+    save_backbone(clip, tmp_path / "out")
+    assert torch.equal(load_file(tmp_path / "out" / "model.safetensors")["image.ln_post.bias"], clip.image.ln_pre.bias)
+
+
 def test_read_state_gives_our_names_as_stored(tmp_path: Path) -> None:
     write_torchscript(CLIP, tmp_path / "model.pt")
     state = read_state(tmp_path / "model.pt")

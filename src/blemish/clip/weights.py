@@ -147,7 +147,13 @@ def save_backbone(clip: Clip, folder: str | Path, *, dtype: torch.dtype | None =
 
 def write_weights(state: Mapping[str, Tensor], config: BackboneConfig, folder: Path) -> None:
     """Writes parameters in our names and their shape as model.safetensors and config.json."""
-    tensors = {name: tensor.to("cpu").contiguous() for name, tensor in state.items()}
+    tensors: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in state.items():
+        tensors[name] = tensor.to("cpu").contiguous()
+        if tensors[name].data_ptr() in seen:  # safetensors does not store one memory under two names
+            tensors[name] = tensors[name].clone()
+        seen.add(tensors[name].data_ptr())
     with replace_file(folder / MODEL_FILE) as temporary:
         save_file(tensors, temporary)
     write_text(folder / OWN_CONFIG, json.dumps(to_dict(config), indent=2) + "\n")

@@ -170,6 +170,7 @@ def _notes(weights: Weights, entry: CatalogEntry | None, record: dict[str, Any])
 
 
 def _import_prompts(checkpoint: Checkpoint, record: dict[str, Any], *, name: str | None, overwrite: bool) -> Imported:
+    import torch
     from safetensors.torch import save_file
 
     if not checkpoint.tensors:
@@ -181,7 +182,10 @@ def _import_prompts(checkpoint: Checkpoint, record: dict[str, Any], *, name: str
     if not _must_write(place, "prompts", record, overwrite=overwrite):
         return Imported(name, "prompts", place, ("it was there already", *notes))
     with new_folder(place, overwrite=overwrite) as folder:
-        save_file({key: value.contiguous() for key, value in checkpoint.tensors.items()}, folder / WEIGHTS["prompts"])
+        save_file(
+            {key: value.clone(memory_format=torch.contiguous_format) for key, value in checkpoint.tensors.items()},
+            folder / WEIGHTS["prompts"],
+        )
         _write_record(folder, "prompts", record | {"format": checkpoint.container})
     return Imported(name, "prompts", place, notes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +88,7 @@ def find(name_or_path: str | Path) -> Path:
     if is_name(name) and is_installed(folder_of(name, "backbone"), "backbone"):
         return folder_of(name, "backbone")
     path = Path(name_or_path).expanduser()
-    if path.exists():
+    if os.path.exists(path):  # noqa: PTH110  (Path.exists raises for names that no file can have)
         return path
     if name in catalog():
         raise ModelError(
