@@ -6,6 +6,8 @@ import csv
 import json
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -169,6 +171,31 @@ def test_the_summary_names_counts_types_thresholds_and_place(parts: Path, capsys
     assert "read as 0:4095" in captured.out
     assert "results: blemish-results" in captured.out
     assert captured.err == f"unreadable: {(parts / 'bad.png').as_posix()}: the file is empty\n"
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
+def test_any_name_can_be_printed_on_any_console(parts: Path, encoding: str) -> None:
+    code = (
+        "import sys; from blemish import cli, pipeline; from blemish.vocabulary import parse_defects\n"
+        "from fakes import darkness_inspector\n"
+        "inspector = darkness_inspector()\n"
+        "inspector.method.prepare(parse_defects('划痕, 污渍'))\n"
+        "pipeline.load = lambda *_, **__: inspector\n"
+        "sys.exit(cli.main(['inspect', *sys.argv[1:]]))"
+    )
+    (parts / "坏.png").touch()
+    environment = {
+        **os.environ,
+        "PYTHONIOENCODING": encoding,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(parts)], check=False, capture_output=True, env=environment, timeout=120
+    )
+    assert result.returncode == 3, result.stderr.decode(encoding)
+    shown = "划痕".encode(encoding, "backslashreplace").decode(encoding)
+    assert f"top types of what is not OK: {shown} 2" in result.stdout.decode(encoding)
+    assert "坏".encode(encoding, "backslashreplace") in result.stderr
 
 
 def test_quiet_says_nothing(parts: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ These modules are imported for `blemish --help`: torch, NumPy and the rest come 
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -65,6 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on metadata; damage is reported as an error
     logging.getLogger("tifffile").addHandler(logging.NullHandler())
+    for stream in (sys.stdout, sys.stderr):  # names in scripts that a console (cp1252 on Windows) cannot write
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         result = app(args=None if arguments is None else list(arguments), prog_name="blemish", standalone_mode=False)
     except BadUsage as error:
