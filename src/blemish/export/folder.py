@@ -68,6 +68,8 @@ class ResultsFolder:
             (self.path / LINES_FILE).touch(exist_ok=False)
         except FileExistsError as error:
             raise UsageError(f"{self.path}: another run has begun to write there; choose a new folder") from error
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
         self._write_run("running")
         try:
             self._lines = (self.path / LINES_FILE).open("w", encoding="utf-8", newline="\n")
