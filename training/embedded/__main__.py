@@ -46,9 +46,10 @@ def main() -> None:
     words = text_data(recipe, cache)
     for stage in steps[2 : min(last, 3) + 1]:
         clip = train_images(stage, clip, samples=train, recipe=recipe, cache=cache, texts=words)
+    if last in (2, 3):
         figures = summary(predict(clip, held_out), predict(clip, held_out, vocabulary=unpaired_words()))
-        print(stage, "held-out:", {name: round(value, 4) for name, value in figures.items()}, flush=True)
-    if last == 4:
+        print("held-out:", {name: round(value, 4) for name, value in figures.items()})
+    elif last == 4:
         export(clip, arguments.out, held_out=held_out, recipe=recipe, minutes=minutes_spent(cache))
         print(f"{BACKBONE.name} written to {arguments.out}")
 

@@ -41,7 +41,7 @@ class Recipe:
     text_batch: int = 192
     text_rate: float = 1e-3
     local_steps: int = 1_600  # the stem alone, aligned with the texts
-    joint_steps: int = 1_300  # everything
+    joint_steps: int = 1_000  # everything
     batch: int = 16
     local_rate: float = 2e-3
     joint_rate: float = 6e-4

@@ -48,9 +48,15 @@ def fresh_clip(text_state: dict[str, Tensor], *, seed: int) -> Clip:
     for block in cast(Iterable[Block], clip.image.blocks):
         nn.init.zeros_(block.attention.out_projection.weight)
         nn.init.zeros_(block.mlp.fc_out.weight)
-    clip.logit_scale.requires_grad_(False)
-    clip.text.token_embedding.requires_grad_(False)
     return clip
+
+
+def _thaw(clip: Clip) -> None:
+    """Lets everything learn but the trunk, the token embeddings and the temperature (measuring a backbone freezes it)."""
+    clip.requires_grad_(True)
+    for frozen in (cast(LocalStem, clip.image.stem).trunk, clip.text.token_embedding):
+        frozen.requires_grad_(False)
+    clip.logit_scale.requires_grad_(False)
 
 
 class Sayings:
@@ -119,6 +125,7 @@ def train_images(
     steps, rate = (
         (recipe.local_steps, recipe.local_rate) if stage == "local" else (recipe.joint_steps, recipe.joint_rate)
     )
+    _thaw(clip)
     averaged = copy.deepcopy(clip)
     both = nn.ModuleList([clip, averaged])
     text_part = [p for p in clip.text.parameters() if p.requires_grad]

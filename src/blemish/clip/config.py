@@ -15,7 +15,6 @@ __all__ = [
     "Activation",
     "BackboneConfig",
     "PreprocessConfig",
-    "RemoteFile",
     "TextConfig",
     "VisionConfig",
     "default_deep_text_blocks",
@@ -84,16 +83,6 @@ class PreprocessConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RemoteFile:
-    """One file of a backbone on the network; `bytes` is its size, 0 where unknown."""
-
-    name: str
-    url: str
-    sha256: str
-    bytes: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
 class BackboneConfig:
     """A backbone: its towers, its preprocessing, and where the methods act in it.
 
@@ -112,7 +101,6 @@ class BackboneConfig:
     levels: tuple[int, ...]
     source: str = ""
     licence: str = ""
-    files: tuple[RemoteFile, ...] = ()
 
     def __post_init__(self) -> None:
         _require_positive(self, "joint_width")

@@ -1,0 +1,68 @@
+"""The README's first command in a fresh clone, word for word, and `blemish demo` as pip users run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LIMIT_S = 900
+
+
+def run(*command: object, cwd: Path) -> str:
+    hidden = ("VIRTUAL_ENV", "PYTHONPATH", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def check_demo(folder: Path, output: str, *, photos: int) -> None:
+    records = [json.loads(line) for line in (folder / "results" / "results.jsonl").read_text("utf-8").splitlines()]
+    assert len(records) == photos + 16
+    assert all((folder / "results" / record["overlay"]).is_file() for record in records)
+    assert (folder / "contact-sheet.jpg").stat().st_size > 50_000
+    assert "contact-sheet.jpg" in output
+    assert ("CC BY-NC-SA" in output) == (photos > 0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * LIMIT_S)
+def test_make_demo_works_in_a_fresh_clone(tmp_path: Path) -> None:
+    if shutil.which("make") is None or shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("a fresh clone needs make, git and a repository")
+    run("git", "clone", "-q", ROOT, tmp_path / "clone", cwd=tmp_path)
+    output = run("make", "demo", cwd=tmp_path / "clone")
+    check_demo(tmp_path / "clone" / "demo-results", output, photos=16)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(LIMIT_S)
+def test_blemish_demo_shows_renders_where_the_photos_are_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hide").mkdir()
+    (tmp_path / "hide" / "sitecustomize.py").write_text(
+        "import importlib.util as u\nfind = u.find_spec\n"
+        "u.find_spec = lambda name, *rest: None if name == 'elpv_dataset' else find(name, *rest)\n"
+    )
+    code = f"import sys; sys.path.insert(0, {str(tmp_path / 'hide')!r}); import sitecustomize, runpy; "
+    code += "sys.argv = ['blemish', 'demo', '--out', 'demo']; exec(open(sys.path[0] + '/sitecustomize.py').read()); "
+    code += "runpy.run_module('blemish', run_name='__main__')"
+    output = run(sys.executable, "-c", code, cwd=tmp_path)
+    assert "pip install" in output
+    check_demo(tmp_path / "demo", output, photos=0)
