@@ -22,7 +22,7 @@ cache = typer.Typer(
 
 @cache.callback()
 def show(context: typer.Context) -> None:
-    """Show what is kept on the disk: models and prompts, unfinished downloads, cached text features."""
+    """Show what is kept on the disk: models, prompts and unfinished downloads."""
     if context.invoked_subcommand is not None:
         return
     from blemish import store
@@ -41,7 +41,7 @@ def clear(
     models: Annotated[bool, typer.Option("--models", help="Also the models and prompts in the store.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete what can be made again: unfinished downloads and cached text features; with --models the models too."""
+    """Delete what can be made again: unfinished downloads and broken imports; with --models the models too."""
     from blemish import store
 
     files = [file for leftover in store.leftovers() for file in leftover.files]

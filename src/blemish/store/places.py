@@ -48,14 +48,13 @@ FOLDERS: Mapping[Kind, str] = {"backbone": "models", "prompts": "prompts"}
 WEIGHTS: Mapping[Kind, str] = {"backbone": "model.safetensors", "prompts": "prompts.safetensors"}
 SOURCE_FILE = "source.json"  # where a model came from; its presence says that the folder is ours
 PULLS = "pulls"
-TEXT_FEATURES = "text-features"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}")
 WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """Files that can be made or fetched again: broken downloads, cached text features."""
+    """Files that can be fetched or made again: unfinished pulls, remains of broken imports."""
 
     what: str
     place: Path
@@ -139,11 +138,8 @@ def new_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def leftovers() -> list[Leftover]:
-    """What can be deleted without losing anything: downloads, cached text features, and remains of broken imports."""
-    found = [
-        Leftover("unfinished pulls", home() / PULLS, _unfinished_pulls()),
-        Leftover("text features", home() / TEXT_FEATURES, _files(home() / TEXT_FEATURES, "*.safetensors")),
-    ]
+    """What can be deleted without losing anything: unfinished pulls and remains of broken imports."""
+    found = [Leftover("unfinished pulls", home() / PULLS, _unfinished_pulls())]
     for folder in FOLDERS.values():
         remains = [file for ending in ("tmp", "old") for file in _files(home() / folder, f".*.{ending}/*")]
         found.append(Leftover("broken imports", home() / folder, tuple(remains)))
