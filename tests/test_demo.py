@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from commands import run
+
 ROOT = Path(__file__).parents[1]
 LIMIT_S = 900
-
-
-def run(*command: object, cwd: Path) -> str:
-    hidden = ("VIRTUAL_ENV", "PYTHONPATH", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
-    environment = {name: value for name, value in os.environ.items() if name not in hidden}
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 def check_demo(folder: Path, output: str, *, photos: int) -> None:
@@ -45,8 +29,8 @@ def check_demo(folder: Path, output: str, *, photos: int) -> None:
 def test_make_demo_works_in_a_fresh_clone(tmp_path: Path) -> None:
     if shutil.which("make") is None or shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("a fresh clone needs make, git and a repository")
-    run("git", "clone", "-q", ROOT, tmp_path / "clone", cwd=tmp_path)
-    output = run("make", "demo", cwd=tmp_path / "clone")
+    run("git", "clone", "-q", ROOT, tmp_path / "clone", cwd=tmp_path, limit_s=LIMIT_S)
+    output = run("make", "demo", cwd=tmp_path / "clone", limit_s=LIMIT_S)
     check_demo(tmp_path / "clone" / "demo-results", output, photos=16)
 
 
@@ -55,6 +39,6 @@ def test_make_demo_works_in_a_fresh_clone(tmp_path: Path) -> None:
 def test_blemish_demo_shows_renders_where_the_photos_are_not_installed(tmp_path: Path) -> None:
     code = "import runpy, sys; sys.modules['elpv_dataset'] = None; sys.argv = ['blemish', 'demo', '--out', 'demo']; "
     code += "runpy.run_module('blemish', run_name='__main__')"
-    output = run(sys.executable, "-c", code, cwd=tmp_path)
+    output = run(sys.executable, "-c", code, cwd=tmp_path, limit_s=LIMIT_S)
     assert "pip install" in output
     check_demo(tmp_path / "demo", output, photos=0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import venv
 import zipfile
@@ -14,31 +13,28 @@ import pytest
 
 from blemish import images
 from blemish.data.synthetic import render
+from commands import run
 
 ROOT = Path(__file__).parents[1]
 MODEL = "blemish/models/embedded/"
 LIMIT_S = 400
 
 
-def run(*command: object, cwd: Path) -> str:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "BLEMISH"))}
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
+    run(
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        folder,
+        ROOT,
+        cwd=folder,
+        limit_s=LIMIT_S,
+    )
     (built,) = folder.glob("*.whl")
     return built
 
@@ -60,10 +56,10 @@ def test_the_wheel_inspects_in_a_clean_environment(wheel: Path, tmp_path: Path) 
     venv.create(home, with_pip=True)
     binaries = home / ("Scripts" if os.name == "nt" else "bin")
     pip = (binaries / "python", "-m", "pip", "--disable-pip-version-check", "-q", "install")
-    run(*pip, "-c", ROOT / "constraints.txt", wheel, cwd=tmp_path)
+    run(*pip, "-c", ROOT / "constraints.txt", wheel, cwd=tmp_path, limit_s=LIMIT_S)
     for seed in (1, 2):
         images.save(render(seed, size_px=160).image, tmp_path / "photos" / f"{seed}.png")
-    run(binaries / "blemish", "inspect", "photos", "--out", "results", "--quiet", cwd=tmp_path)
+    run(binaries / "blemish", "inspect", "photos", "--out", "results", "--quiet", cwd=tmp_path, limit_s=LIMIT_S)
     lines = (tmp_path / "results" / "results.jsonl").read_text(encoding="utf-8").splitlines()
     assert [Path(json.loads(line)["source"]).name for line in lines] == ["1.png", "2.png"]
     assert all(0 <= json.loads(line)["image_score"] <= 1 for line in lines)

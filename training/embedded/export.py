@@ -19,7 +19,7 @@ from blemish.clip.config import to_dict
 from blemish.clip.model import Clip
 from blemish.metrics import auroc
 from training.embedded.config import BACKBONE, Recipe
-from training.embedded.held_out import Predictions, predict, summary, unpaired_words
+from training.embedded.held_out import Predictions, predict, summary, synonyms_nearest_to_own_type, unpaired_words
 from training.embedded.samples import SIZE_PX, TYPES, Samples
 
 REVIEW_SHARE, REJECT_SHARE = 0.15, 0.05  # of good held-out images, at the review and at the NG threshold
@@ -36,6 +36,7 @@ def export(clip: Clip, out: Path, *, held_out: Samples, recipe: Recipe, minutes:
     shipped.load_state_dict({name: value.float() for name, value in state.items()})
     found = predict(shipped, held_out)
     figures = summary(found, predict(shipped, held_out, vocabulary=unpaired_words()))
+    figures["synonyms_nearest_to_own_type"] = synonyms_nearest_to_own_type(shipped)
     write_text(out / "config.json", json.dumps(to_dict(BACKBONE), indent=2) + "\n")
     write_text(out / "card.json", json.dumps(_card(found, figures, recipe, minutes), indent=2) + "\n")
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from blemish.clip.model import Clip
+from blemish.clip.tokenizer import tokenize
 from blemish.methods.ensemble import EnsembleConfig, PromptEnsemble
 from blemish.metrics import PixelRanking, auroc
 from blemish.vocabulary import DefectType, Vocabulary, general
@@ -77,6 +78,17 @@ def summary(found: Predictions, other_words: Predictions) -> dict[str, float]:
         "type_accuracy_words_never_paired_with_an_image": other_words.type_accuracy(),
         "type_accuracy_by_chance": 1 / (len(TYPES) - 1),
     }
+
+
+@torch.inference_mode()
+def synonyms_nearest_to_own_type(clip: Clip) -> float:
+    """The share of all synonyms, each alone, whose nearest type name is the one that they belong to."""
+    types = general().types
+    names = F.normalize(clip.text.encode(torch.from_numpy(tokenize([defect.name for defect in types]))), dim=-1)
+    pairs = [(word, index) for index, defect in enumerate(types) for word in defect.synonyms]
+    words = F.normalize(clip.text.encode(torch.from_numpy(tokenize([word for word, _ in pairs]))), dim=-1)
+    nearest = (words @ names.T).argmax(1).tolist()
+    return float(np.mean([found == own for found, (_, own) in zip(nearest, pairs, strict=True)]))
 
 
 def unpaired_words() -> Vocabulary:
