@@ -64,12 +64,6 @@ def _signed(rng: Random, low: float, high: float, *, dark: float = 0.5) -> float
     return float(rng.uniform(low, high)) * (-1 if rng.random() < dark else 1)
 
 
-def _shade_at(scene: Scene, place: tuple[float, float]) -> NDArray[np.float32]:
-    n = scene.pixels.shape[0]
-    x, y = int(np.clip(place[0], 3, n - 4)), int(np.clip(place[1], 3, n - 4))
-    return scene.pixels[y - 3 : y + 4, x - 3 : x + 4].mean((0, 1))
-
-
 def scratch(scene: Scene, rng: Random) -> Painted:
     """Thin, nearly straight, even width; a bright burr on one side of a dark groove, or one of the two; sometimes several."""
     n = scene.pixels.shape[0]
