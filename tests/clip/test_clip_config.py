@@ -39,11 +39,6 @@ width = 32
 depth = 4
 heads = 4
 vocabulary_size = 100
-
-[[files]]
-name = "model.safetensors"
-url = "https://example.com/model.safetensors"
-sha256 = "00"
 """
 
 
@@ -51,7 +46,6 @@ def test_a_backbone_comes_from_toml_and_survives_json() -> None:
     config = BackboneConfig.from_dict(tomllib.loads(TINY))
     assert config.levels == (1, 3)
     assert config.preprocess == PreprocessConfig(size=32)
-    assert config.files[0].name == "model.safetensors"
     assert BackboneConfig.from_dict(json.loads(json.dumps(to_dict(config)))) == config
 
 
