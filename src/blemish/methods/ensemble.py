@@ -37,7 +37,7 @@ class EnsembleConfig:
 
     object_name: str = "object"
     temperature: float = 0.07
-    top_share: float = 0.025
+    top_share: float = 0.005
     global_weight: float = 0.5
 
 
