@@ -1,7 +1,7 @@
 """Makes the embedded backbone: `python -m training.embedded --cache training-cache --out src/blemish/models/embedded`.
 
-Steps: render (about 10 minutes on two cores), texts, local, joint, export. Each step resumes where a killed run stood; given the
-same seed the result is the same up to the floating-point order of the machine. Needs the dependency group "training".
+Steps: render (about 10 minutes on two cores), texts, local, joint, naming, export. Each step resumes where a killed run stood;
+given the same seed the result is the same up to the floating-point order of the machine. Needs the dependency group "training".
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--until", choices=("render", "texts", "local", "joint", "export"), default="export")
+    parser.add_argument("--until", choices=("render", "texts", "local", "joint", "naming", "export"), default="export")
     arguments = parser.parse_args()
-    steps = ("render", "texts", "local", "joint", "export")
+    steps = ("render", "texts", "local", "joint", "naming", "export")
     last = steps.index(arguments.until)
     torch.set_num_threads(arguments.threads)
     recipe, cache = Recipe(seed=arguments.seed), arguments.cache
@@ -44,12 +44,12 @@ def main() -> None:
     text = train_text(recipe, cache)
     clip = fresh_clip(text.state_dict(), seed=recipe.seed)
     words = text_data(recipe, cache)
-    for stage in steps[2 : min(last, 3) + 1]:
+    for stage in steps[2 : min(last, 4) + 1]:
         clip = train_images(stage, clip, samples=train, recipe=recipe, cache=cache, texts=words)
-    if last in (2, 3):
+    if last in (2, 3, 4):
         figures = summary(predict(clip, held_out), predict(clip, held_out, vocabulary=unpaired_words()))
         print("held-out:", {name: round(value, 4) for name, value in figures.items()})
-    elif last == 4:
+    elif last == 5:
         export(clip, arguments.out, held_out=held_out, recipe=recipe, minutes=minutes_spent(cache))
         print(f"{BACKBONE.name} written to {arguments.out}")
 

@@ -45,4 +45,6 @@ class Recipe:
     batch: int = 16
     local_rate: float = 2e-3
     joint_rate: float = 6e-4
+    naming_steps: int = 420  # the same, told apart by type
+    naming_rate: float = 6e-4
     temperature: float = 0.07

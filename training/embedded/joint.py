@@ -1,8 +1,9 @@
 """The image side: places and whole images aligned with the texts that describe them.
 
-Two stages. "local": the stem alone, each place against the phrases for its state, without transformer blocks. "joint": the whole
-tower; its blocks start as identities, so that nothing learned is lost, and both the value-value path (which the methods read)
-and the ordinary path are aligned; CLS learns to speak for the image.
+Three stages. "local": the stem alone, each place against the phrases for its state, without transformer blocks. "joint": the
+whole tower; its blocks start as identities, so that nothing learned is lost, and both the value-value path (which the methods
+read) and the ordinary path are aligned; CLS learns to speak for the image. "naming": each defective image, whatever its defect's
+size, counts the same for which type it is. Before it, anomalous places had a tenth of the typed loss and cracks were all threads.
 """
 
 from __future__ import annotations
@@ -108,6 +109,16 @@ def alignment(
     return {"binary": binary, "dice": 1 - overlap.mean(), "typed": typed, "pooled": 0.3 * image}
 
 
+def naming(places: Tensor, texts: Tensor, *, anomalous: Tensor, types: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy over the types alone, at the anomalous places [B, N], each defective image with the same weight."""
+    logits = F.normalize(places.float(), dim=-1) @ texts[2:].T / temperature  # [B, N, T]
+    defective = anomalous.any(1)
+    labels = (types - 1).clamp_min(0)[:, None].expand_as(anomalous)
+    loss = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none") * anomalous  # [B, N]
+    per_image = loss.sum(1) / anomalous.sum(1).clamp_min(1)
+    return per_image.sum() / defective.sum().clamp_min(1)
+
+
 def whole_image(cls: Tensor, texts: Tensor, types: Tensor, *, temperature: float) -> dict[str, Tensor]:
     """Losses of global features [B, D]: normal against abnormal, and which type."""
     cosines = F.normalize(cls.float(), dim=-1) @ texts.T / temperature
@@ -122,9 +133,11 @@ def train_images(
     stage: str, clip: Clip, *, samples: Samples, recipe: Recipe, cache: Path, texts: tuple[Tensor, Tensor]
 ) -> Clip:
     """Runs one stage ("local" or "joint") from where its checkpoint stands; returns the averaged weights."""
-    steps, rate = (
-        (recipe.local_steps, recipe.local_rate) if stage == "local" else (recipe.joint_steps, recipe.joint_rate)
-    )
+    number, steps, rate = {
+        "local": (2, recipe.local_steps, recipe.local_rate),
+        "joint": (3, recipe.joint_steps, recipe.joint_rate),
+        "naming": (4, recipe.naming_steps, recipe.naming_rate),
+    }[stage]
     _thaw(clip)
     averaged = copy.deepcopy(clip)
     both = nn.ModuleList([clip, averaged])
@@ -137,7 +150,7 @@ def train_images(
     (ids, targets), sayings, started = texts, Sayings(), time.monotonic()
     average: dict[str, float] = {}
     for step in range(first, steps):
-        rng = np.random.default_rng((recipe.seed, 2 if stage == "local" else 3, step))
+        rng = np.random.default_rng((recipe.seed, number, step))
         factor = min(1.0, (step + 1) / 60) * (0.5 + 0.5 * float(np.cos(np.pi * step / steps)) + 0.01)
         for group in optimiser.param_groups:
             group["lr"] = rate * factor * group["share"]
@@ -161,7 +174,7 @@ def train_images(
 
 
 def _acts(name: str, stage: str) -> bool:
-    return stage == "joint" or not name.startswith(("blocks", "class_embedding"))
+    return stage != "local" or not name.startswith(("blocks", "class_embedding"))
 
 
 def _losses(
@@ -179,14 +192,18 @@ def _losses(
             tokens, _ = tower.embed(images)
             local, ordinary, cls = tower.project(tokens[:, 1:]), None, None
         else:
-            features = tower(images, value_value_depth=BACKBONE.value_value_depth)
+            both = stage == "joint"
+            features = tower(images, value_value_depth=BACKBONE.value_value_depth, patches=both)
             assert features.value_value is not None
             local = tower.project(features.value_value[:, 1:])
-            ordinary, cls = tower.project(features.tokens[:, 1:]), tower.project(features.tokens[:, 0])
+            ordinary = tower.project(features.tokens[:, 1:]) if both else None
+            cls = tower.project(features.tokens[:, 0])
     terms = aligned(local)
-    if ordinary is not None and cls is not None:
-        second = aligned(ordinary)
-        terms["ordinary"] = 0.3 * sum(second.values(), torch.zeros(()))
+    if ordinary is not None:
+        terms["ordinary"] = 0.3 * sum(aligned(ordinary).values(), torch.zeros(()))
+    if stage == "naming":
+        terms["naming"] = naming(local, directions, anomalous=anomalous, types=types, temperature=temperature)
+    if cls is not None:
         terms |= whole_image(cls, directions, types, temperature=temperature)
     return terms
 
