@@ -44,6 +44,7 @@ class EnsembleConfig:
 class PromptEnsemble(Method):
     """p(abnormal) = softmax over {normal, abnormal} of cosine / temperature, at every place and for the whole image.
 
+    At a place it is the mean over the backbone's levels, as AnomalyCLIP and DAPO add theirs up; the last level tells the types.
     Types share this probability: a type's map is p(abnormal) times the softmax over the vocabulary's types, so that the score
     and its threshold do not depend on which names are asked for.
     """
@@ -70,17 +71,23 @@ class PromptEnsemble(Method):
         self.states, self.type_texts = texts[:2], texts[2:]
 
     def encode(self, images: Tensor) -> VisionFeatures:
-        depth = self.backbone.config.value_value_depth
-        return self.backbone.image(images, value_value_depth=depth, patches=depth == 0)
+        config = self.backbone.config
+        earlier = [level for level in config.levels if level < config.vision.depth]  # the last one is there anyway
+        depth = config.value_value_depth
+        return self.backbone.image(images, levels=earlier, value_value_depth=depth, patches=depth == 0)
 
     def score(self, features: VisionFeatures) -> Scores:
-        stream = features.tokens if features.value_value is None else features.value_value  # depth 0: no such path
+        if features.value_value is None:  # a backbone without value-value blocks
+            streams = [*features.levels.values(), features.tokens]
+        else:
+            streams = [*features.value_value_levels.values(), features.value_value]
         tower, temperature = self.backbone.image, self.config.temperature
+        levels = [F.normalize(tower.project(stream[:, 1:]), dim=-1) for stream in streams]  # L times [B, N, D]
         whole = F.normalize(tower.project(features.tokens[:, 0]), dim=-1)  # [B, D]
-        places = F.normalize(tower.project(stream[:, 1:]), dim=-1)  # [B, N, D]
         image_abnormal = (whole @ self.states.T / temperature).softmax(-1)[:, 1]  # [B]
-        abnormal = (places @ self.states.T / temperature).softmax(-1)[..., 1]  # [B, N]
-        type_share = (places @ self.type_texts.T / temperature).softmax(-1)  # [B, N, T]
+        by_level = [(places @ self.states.T / temperature).softmax(-1)[..., 1] for places in levels]
+        abnormal = torch.stack(by_level).mean(0)  # L times [B, N] -> [B, N]
+        type_share = (levels[-1] @ self.type_texts.T / temperature).softmax(-1)  # [B, N, T]
         typed = (abnormal[..., None] * type_share).transpose(1, 2)  # [B, T, N]
         highest = abnormal.topk(max(1, round(self.config.top_share * abnormal.shape[1])), dim=1)
         image_score = self.config.global_weight * image_abnormal + (
