@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blemish.clip.config import PreprocessConfig
-from blemish.clip.vision import VisionFeatures
-from blemish.methods.base import Method, Scores
+from blemish.methods.base import Features, Method, Scores
 from blemish.pipeline import Inspector
 from blemish.results import Thresholds
 from blemish.vocabulary import parse_defects
@@ -33,13 +32,14 @@ class DarknessMethod(Method):
     def prepare_texts(self) -> None:
         pass
 
-    def encode(self, images: Tensor) -> VisionFeatures:
+    def encode(self, images: Tensor) -> Features:
         self.batches.append(len(images))
         brightness = F.adaptive_avg_pool2d(images.mean(1, keepdim=True), GRID)
-        return VisionFeatures(tokens=brightness.flatten(2).transpose(1, 2), grid=(GRID, GRID))
+        places = brightness.flatten(2).transpose(1, 2)  # [B, N, 1]
+        return Features(whole=places.mean(1), levels=(places,), grid=(GRID, GRID))
 
-    def score(self, features: VisionFeatures) -> Scores:
-        darkness = (1 - features.tokens[..., 0].unflatten(1, features.grid)).clamp(0, 1)  # [B, h, w]
+    def score(self, features: Features) -> Scores:
+        darkness = (1 - features.levels[0][..., 0].unflatten(1, features.grid)).clamp(0, 1)  # [B, h, w]
         left = (torch.arange(GRID) < GRID // 2).float() * 0.8 + 0.1
         type_maps = torch.stack([darkness * left, darkness * (1 - left)], dim=1)  # [B, 2, h, w]
         return Scores(

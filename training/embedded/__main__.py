@@ -11,12 +11,13 @@ from pathlib import Path
 
 import torch
 
+from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from training.embedded.checkpoint import minutes_spent
 from training.embedded.config import BACKBONE, Recipe
 from training.embedded.export import export
 from training.embedded.held_out import predict, summary, unpaired_words
 from training.embedded.joint import fresh_clip, train_images
-from training.embedded.samples import HELD_OUT_SEEDS, render_all
+from training.embedded.samples import render_all
 from training.embedded.texts import text_data, train_text
 
 

@@ -15,7 +15,6 @@ from blemish.data.synthetic import DEFECTS, NORMAL, RENDERER_VERSION, render
 SIZE_PX = 224
 SHARD = 1000
 TYPES = (NORMAL, *DEFECTS)  # the class index of a type, 0 is normal
-HELD_OUT_SEEDS = 50_000_000  # far from any training seed
 
 
 class Samples:

@@ -1,7 +1,7 @@
 """The few verbs that every method has: encode images, prepare texts, score, lose.
 
 A method owns prompts, tokens and adapters around a frozen backbone. It takes images as tensors and returns scores; it knows
-nothing of files, thresholds or pictures. B batch, N patches, D joint width, T defect types, h×w the patch grid.
+nothing of files, thresholds or pictures. B batch, N patches, C channels of its features, T defect types, h×w the patch grid.
 """
 
 from __future__ import annotations
@@ -14,19 +14,31 @@ import torch
 from torch import Tensor, nn
 
 from blemish.clip.model import Clip
-from blemish.clip.vision import VisionFeatures
 from blemish.errors import UsageError
 from blemish.vocabulary import Vocabulary, general
 
-__all__ = ["Losses", "Method", "Scores", "Targets"]
+__all__ = ["Features", "Losses", "Method", "Scores", "Targets"]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a method reads of images, the only thing that `score` and `loss` see of them; it can be kept and used again.
+
+    whole [B, C] stands for the image, each of `levels` [B, N, C] for its places; grid is (rows, columns), N their product.
+    Which tokens, in which space, normalised or not, is the method's own affair.
+    """
+
+    whole: Tensor
+    levels: tuple[Tensor, ...]
+    grid: tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Scores:
     """What a method says of a batch; higher is more anomalous, everything in 0..1.
 
-    image_score [B]; anomaly_map [B, h, w] at model resolution; type_maps [B, T, h, w] and type_scores [B, T] in the order of
-    `types`, the prepared vocabulary's names.
+    image_score [B]; anomaly_map [B, H, W] on the patch grid or finer; type_maps [B, T, h, w] on the patch grid and type_scores
+    [B, T] in the order of `types`, the prepared vocabulary's names.
     """
 
     image_score: Tensor
@@ -38,10 +50,12 @@ class Scores:
 
 @dataclass(frozen=True)
 class Targets:
-    """The truth of a batch: label [B] (0 normal, 1 anomalous), mask [B, H, W] in 0..1, type_id [B] (0 normal, 1..T)."""
+    """The truth of a batch: label [B] (0 normal, 1 anomalous), mask [B, S, S] of 0 and 1 at the tower's input size S,
+    has_mask [B] (false where nobody drew one: such an image teaches only the image level), type_id [B] (0 normal, 1..T)."""
 
     label: Tensor
     mask: Tensor
+    has_mask: Tensor | None = None
     type_id: Tensor | None = None
 
 
@@ -57,6 +71,7 @@ class Method(nn.Module, ABC):
     """One published method on one backbone. Texts are prepared once and cached; images come in batches."""
 
     name: ClassVar[str]
+    encodes_with_trained_parts: ClassVar[bool] = True  # false: features can be computed once and kept while training
 
     def __init__(self, backbone: Clip) -> None:
         super().__init__()
@@ -78,14 +93,18 @@ class Method(nn.Module, ABC):
         """Computes and keeps the text features of `self.vocabulary`."""
 
     @abstractmethod
-    def encode(self, images: Tensor) -> VisionFeatures:
+    def encode(self, images: Tensor) -> Features:
         """The features that `score` needs of normalised images [B, 3, S, S]."""
 
     @abstractmethod
-    def score(self, features: VisionFeatures) -> Scores:
+    def score(self, features: Features) -> Scores:
         """Scores and maps of encoded images; `prepare` must have been called."""
 
-    def loss(self, features: VisionFeatures, targets: Targets) -> Losses:
+    def loss(self, features: Features, targets: Targets) -> Losses:
         """The training loss of a batch; UsageError where a method has nothing to train."""
         del features, targets
         raise UsageError(f"the method {self.name!r} needs no training")
+
+    def trained_parts(self) -> dict[str, nn.Parameter]:
+        """The parameters that training moves, by name: everything but the backbone's."""
+        return {name: value for name, value in self.named_parameters() if not name.startswith("backbone.")}

@@ -19,8 +19,7 @@ from torch import Tensor
 
 from blemish.clip.model import Clip
 from blemish.clip.tokenizer import tokenize
-from blemish.clip.vision import VisionFeatures
-from blemish.methods.base import Method, Scores
+from blemish.methods.base import Features, Method, Scores
 from blemish.vocabulary import DefectType
 
 __all__ = ["EnsembleConfig", "PromptEnsemble", "phrases"]
@@ -50,6 +49,7 @@ class PromptEnsemble(Method):
     """
 
     name = "ensemble"
+    encodes_with_trained_parts = False
 
     def __init__(self, backbone: Clip, config: EnsembleConfig | None = None) -> None:
         super().__init__(backbone)
@@ -70,21 +70,25 @@ class PromptEnsemble(Method):
         texts = torch.stack([self._direction(group) for group in groups])  # [2+T, D]
         self.states, self.type_texts = texts[:2], texts[2:]
 
-    def encode(self, images: Tensor) -> VisionFeatures:
-        config = self.backbone.config
+    def encode(self, images: Tensor) -> Features:
+        """The image and, level by level, its places in the joint space, normalised [B, D] and [B, N, D]."""
+        config, tower = self.backbone.config, self.backbone.image
         earlier = [level for level in config.levels if level < config.vision.depth]  # the last one is there anyway
         depth = config.value_value_depth
-        return self.backbone.image(images, levels=earlier, value_value_depth=depth, patches=depth == 0)
-
-    def score(self, features: VisionFeatures) -> Scores:
-        if features.value_value is None:  # a backbone without value-value blocks
-            streams = [*features.levels.values(), features.tokens]
+        seen = tower(images, levels=earlier, value_value_depth=depth, patches=depth == 0)
+        if seen.value_value is None:  # a backbone without value-value blocks
+            streams = [*seen.levels.values(), seen.tokens]
         else:
-            streams = [*features.value_value_levels.values(), features.value_value]
-        tower, temperature = self.backbone.image, self.config.temperature
-        levels = [F.normalize(tower.project(stream[:, 1:]), dim=-1) for stream in streams]  # L times [B, N, D]
-        whole = F.normalize(tower.project(features.tokens[:, 0]), dim=-1)  # [B, D]
-        image_abnormal = (whole @ self.states.T / temperature).softmax(-1)[:, 1]  # [B]
+            streams = [*seen.value_value_levels.values(), seen.value_value]
+        return Features(
+            whole=F.normalize(tower.project(seen.tokens[:, 0]), dim=-1),
+            levels=tuple(F.normalize(tower.project(stream[:, 1:]), dim=-1) for stream in streams),
+            grid=seen.grid,
+        )
+
+    def score(self, features: Features) -> Scores:
+        levels, temperature = features.levels, self.config.temperature
+        image_abnormal = (features.whole @ self.states.T / temperature).softmax(-1)[:, 1]  # [B]
         by_level = [(places @ self.states.T / temperature).softmax(-1)[..., 1] for places in levels]
         abnormal = torch.stack(by_level).mean(0)  # L times [B, N] -> [B, N]
         type_share = (levels[-1] @ self.type_texts.T / temperature).softmax(-1)  # [B, N, T]

@@ -1,6 +1,7 @@
 """Pictures of defects made from nothing: materials, objects, light, typed defects with exact masks."""
 
+from blemish.data.synthetic.dataset import RenderedSample, rendered
 from blemish.data.synthetic.defects import DEFECTS
 from blemish.data.synthetic.render import NORMAL, RENDERER_VERSION, SyntheticSample, render
 
-__all__ = ["DEFECTS", "NORMAL", "RENDERER_VERSION", "SyntheticSample", "render"]
+__all__ = ["DEFECTS", "NORMAL", "RENDERER_VERSION", "RenderedSample", "SyntheticSample", "render", "rendered"]
