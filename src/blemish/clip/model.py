@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 import torch
@@ -13,6 +14,8 @@ from blemish.clip.vision import ImageTower
 
 __all__ = ["Clip"]
 
+FINGERPRINT_VALUES = 1024  # of each tensor, evenly spread: hashing all of ViT-L would take seconds
+
 
 class Clip(nn.Module):
     """An image tower and a text tower that share one joint space; `logit_scale` is the log of 1 / temperature."""
@@ -23,3 +26,16 @@ class Clip(nn.Module):
         self.image = ImageTower(config.vision, config.joint_width)
         self.text = TextTower(config.text, config.joint_width)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def fingerprint(self) -> str:
+        """16 hex digits that tell these weights from others: of every tensor its name, shape and evenly spread values.
+
+        The values count in float16, so that a copy stored in that precision is the same backbone.
+        """
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            flat = tensor.detach().reshape(-1)
+            step = max(1, len(flat) // FINGERPRINT_VALUES)
+            digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            digest.update(flat[::step].to("cpu", torch.float16).numpy().tobytes())
+        return digest.hexdigest()[:16]

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from blemish.clip.config import from_dict
 from blemish.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from blemish.clip.model import Clip
     from blemish.methods.base import Method
 
-__all__ = ["METHODS", "build"]
+__all__ = ["METHODS", "build", "method_class"]
 
 METHODS = {"ensemble": "blemish.methods.ensemble:PromptEnsemble"}
 
 
-def build(name: str, backbone: Clip) -> Method:
-    """The method of this name on a backbone, with its default options; UnknownNameError names the nearest."""
+def build(name: str, backbone: Clip, options: Mapping[str, Any] | None = None) -> Method:
+    """The method of this name on a backbone, not yet prepared; options that are not given are the method's defaults.
+
+    UnknownNameError names the nearest method or option; UsageError says what is wrong with a value.
+    """
+    method = method_class(name)
+    built: Method = method(backbone, from_dict(method.config_type, options or {}))
+    return built
+
+
+def method_class(name: str) -> Any:
+    """The class of the method of this name; UnknownNameError names the nearest."""
     if name not in METHODS:
         raise UnknownNameError("method", name, METHODS)
     module, _, class_name = METHODS[name].partition(":")
-    method: Method = getattr(importlib.import_module(module), class_name)(backbone)
-    return method
+    return getattr(importlib.import_module(module), class_name)

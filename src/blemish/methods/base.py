@@ -7,14 +7,15 @@ nothing of files, thresholds or pictures. B batch, N patches, C channels of its 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from blemish.clip.model import Clip
-from blemish.errors import UsageError
+from blemish.errors import ModelError, UsageError
 from blemish.vocabulary import Vocabulary, general
 
 __all__ = ["Features", "Losses", "Method", "Scores", "Targets"]
@@ -71,10 +72,12 @@ class Method(nn.Module, ABC):
     """One published method on one backbone. Texts are prepared once and cached; images come in batches."""
 
     name: ClassVar[str]
+    config_type: ClassVar[type]  # a frozen dataclass with a default for every option
     encodes_with_trained_parts: ClassVar[bool] = True  # false: features can be computed once and kept while training
 
-    def __init__(self, backbone: Clip) -> None:
+    def __init__(self, backbone: Clip, config: Any) -> None:
         super().__init__()
+        self.config = config
         self.backbone = backbone.requires_grad_(False).eval()
         self.vocabulary = general()
 
@@ -108,3 +111,19 @@ class Method(nn.Module, ABC):
     def trained_parts(self) -> dict[str, nn.Parameter]:
         """The parameters that training moves, by name: everything but the backbone's."""
         return {name: value for name, value in self.named_parameters() if not name.startswith("backbone.")}
+
+    @torch.no_grad()
+    def load_trained(self, state: Mapping[str, Tensor]) -> None:
+        """Takes the trained parts from a checkpoint; ModelError names the first that is missing, unknown or of another shape."""
+        parts = self.trained_parts()
+        for name in [*parts, *state]:
+            if name not in state or name not in parts:
+                what = "lacks" if name not in state else "holds an unknown part,"
+                raise ModelError(f"the checkpoint {what} {name} of the method {self.name!r}")
+            if state[name].shape != parts[name].shape:
+                raise ModelError(
+                    f"{name} is {list(state[name].shape)} in the checkpoint, but {list(parts[name].shape)} on this backbone "
+                    f"with these options of {self.name!r}"
+                )
+        for name, parameter in parts.items():
+            parameter.copy_(state[name])

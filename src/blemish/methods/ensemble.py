@@ -49,11 +49,12 @@ class PromptEnsemble(Method):
     """
 
     name = "ensemble"
+    config_type = EnsembleConfig
     encodes_with_trained_parts = False
 
     def __init__(self, backbone: Clip, config: EnsembleConfig | None = None) -> None:
-        super().__init__(backbone)
-        self.config = config or EnsembleConfig()
+        super().__init__(backbone, config or EnsembleConfig())
+        self.config: EnsembleConfig
         self.register_buffer(
             "states", torch.zeros(2, backbone.config.joint_width), persistent=False
         )  # normal, abnormal
