@@ -12,7 +12,8 @@ from blemish.clip.config import BackboneConfig
 from blemish.clip.model import Clip
 from blemish.errors import UnknownNameError, UsageError
 from blemish.methods.base import Targets
-from blemish.methods.ensemble import EnsembleConfig, PromptEnsemble, phrases
+from blemish.methods.ensemble import EnsembleConfig, PromptEnsemble
+from blemish.methods.naming import phrases
 from blemish.vocabulary import DefectType, parse_defects
 
 TINY = BackboneConfig.from_dict(

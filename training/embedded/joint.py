@@ -24,7 +24,7 @@ from blemish.clip.layers import Block
 from blemish.clip.model import Clip
 from blemish.clip.tokenizer import tokenize
 from blemish.clip.trunk import LocalStem
-from blemish.methods.ensemble import phrases
+from blemish.methods.naming import phrases
 from blemish.vocabulary import DefectType, general
 from training.embedded.checkpoint import load_checkpoint, save_checkpoint
 from training.embedded.config import BACKBONE, Recipe

@@ -20,7 +20,7 @@ from torch import Tensor
 from blemish.clip.text import TextTower
 from blemish.clip.tokenizer import Tokenizer, tokenize
 from blemish.data.synthetic.scenes import MATERIALS
-from blemish.methods.ensemble import phrases
+from blemish.methods.naming import phrases
 from blemish.vocabulary import general
 from training.embedded.checkpoint import load_checkpoint, save_checkpoint
 from training.embedded.config import BACKBONE, Recipe

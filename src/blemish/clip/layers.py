@@ -34,9 +34,12 @@ class Attention(nn.Module):
         key, value = F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
         return self._split(query), self._split(key), self._split(value)
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, *, causal: bool = False) -> Tensor:
-        """The output projection of softmax(query keyᵀ / √(W / heads)) value, [B, N, W]."""
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, *, causal: bool = False, mask: Tensor | None = None
+    ) -> Tensor:
+        """The output projection of softmax(query keyᵀ / √(W / heads)) value, [B, N, W]; `mask` [N, keys] is true where a
+        query sees a key."""
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal, attn_mask=mask)
         return self.out_projection(mixed.transpose(1, 2).flatten(2))  # [B, heads, N, W/heads] -> [B, N, W]
 
     def _split(self, x: Tensor) -> Tensor:
@@ -98,6 +101,22 @@ class Block(nn.Module):
             v = v + self.attention.attend(value, value, value)
         x = x[:, :1] + self.attention.attend(query, key, value)
         return self._feed_forward(x), v
+
+    def continuing(self, start: Tensor, x: Tensor, *, mask: Tensor, last_only: bool) -> tuple[Tensor, Tensor]:
+        """Causal sequences [P, n, W] that all begin with the one `start` [1, s, W], after this block, and that start.
+
+        `mask` [n, s + n] says what each of the n positions sees. With `last_only` no more than the last position is
+        computed, [P, 1, W], and the start is returned as it came: nothing reads it any more.
+        """
+        start_query, start_key, start_value = self.attention.qkv(self._normalised(self.ln_1, start))
+        query, key, value = self.attention.qkv(self._normalised(self.ln_1, x))
+        key = torch.cat([start_key.expand(len(x), -1, -1, -1), key], dim=2)  # [P, heads, s + n, W/heads]
+        value = torch.cat([start_value.expand(len(x), -1, -1, -1), value], dim=2)
+        if last_only:
+            return start, self._feed_forward(x[:, -1:] + self.attention.attend(query[:, :, -1:], key, value))
+        x = x + self.attention.attend(query, key, value, mask=mask)
+        start = start + self.attention.attend(start_query, start_key, start_value, causal=True)
+        return self._feed_forward(start), self._feed_forward(x)
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         return x + self.mlp(self._normalised(self.ln_2, x))

@@ -5,13 +5,13 @@ P prompts, S sequence length, W tower width, D joint width.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from blemish.clip.config import TextConfig
-from blemish.clip.layers import build_blocks, place_tokens
+from blemish.clip.layers import Block, build_blocks, place_tokens
 from blemish.errors import UsageError
 
 __all__ = ["Placement", "TextTower"]
@@ -87,6 +87,33 @@ class TextTower(nn.Module):
 
         pooled = x[torch.arange(len(x), device=x.device), pool_at]  # [P, S, W] -> [P, W]
         return self.ln_final(pooled) @ self.projection
+
+    def continuing(
+        self, start: Tensor, embeddings: Tensor, *, layer_tokens: Tensor | None = None, first_block: int = 1
+    ) -> Tensor:
+        """The joint vectors [P, D], not normalised, of causal prompts that share their first s embeddings.
+
+        `start` [s, W] is what they share and `embeddings` [P, n, W] what follows, both without positions; the last
+        position is read. As `forward` on start + embeddings with pool_at s + n - 1 and layer tokens overwriting, but
+        the start is computed once for all prompts and only the last position in the last block. The layer tokens must
+        lie within the start.
+        """
+        s, n = len(start), embeddings.shape[1]
+        self._check(embeddings, layer_tokens, "overwrite", first_block)
+        if s + n > self.config.context_length:
+            raise UsageError(f"the text tower takes up to {self.config.context_length} embeddings, not {s} + {n}")
+        if layer_tokens is not None and s < 1 + layer_tokens.shape[1]:
+            raise UsageError(
+                f"{layer_tokens.shape[1]} layer tokens do not fit behind the first of {s} shared positions"
+            )
+        head = (start + self.position_embedding[:s])[None]  # [1, s, W]
+        x = embeddings + self.position_embedding[s : s + n]  # [P, n, W]
+        mask = torch.ones(n, s + n, dtype=torch.bool, device=x.device).tril(s)
+        for number, block in enumerate(self.blocks, start=1):
+            if layer_tokens is not None and first_block <= number < first_block + len(layer_tokens):
+                head = place_tokens(head, layer_tokens[number - first_block][None].to(head.dtype), insert=False)
+            head, x = cast(Block, block).continuing(head, x, mask=mask, last_only=number == self.config.depth)
+        return self.ln_final(x[:, -1]) @ self.projection
 
     def _cut(
         self, embeddings: Tensor, pool_at: Tensor, layer_tokens: Tensor | None, placement: Placement, last_block: int

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["METHODS", "build", "method_class"]
 
-METHODS = {"ensemble": "blemish.methods.ensemble:PromptEnsemble"}
+METHODS = {
+    "ensemble": "blemish.methods.ensemble:PromptEnsemble",
+    "faprompt": "blemish.methods.faprompt:FAPrompt",
+}
 
 
 def build(name: str, backbone: Clip, options: Mapping[str, Any] | None = None) -> Method:

@@ -7,22 +7,17 @@ AnomalyCLIP, ICLR 2024; Li et al., CLIP Surgery), which keeps places apart at th
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from blemish.clip.model import Clip
-from blemish.clip.tokenizer import tokenize
 from blemish.methods.base import Features, Method, Scores
-from blemish.vocabulary import DefectType
+from blemish.methods.naming import direction, phrases, share_out, type_directions
 
-__all__ = ["EnsembleConfig", "PromptEnsemble", "phrases"]
+__all__ = ["EnsembleConfig", "PromptEnsemble"]
 
 
 @dataclass(frozen=True)
@@ -63,13 +58,10 @@ class PromptEnsemble(Method):
         self.type_texts: Tensor
 
     def prepare_texts(self) -> None:
-        groups = [
-            phrases("normal"),
-            phrases("abnormal"),
-            *(phrases("typed", defect) for defect in self.vocabulary.types),
-        ]
-        texts = torch.stack([self._direction(group) for group in groups])  # [2+T, D]
-        self.states, self.type_texts = texts[:2], texts[2:]
+        name = self.config.object_name
+        states = [direction(self.backbone, phrases(state), object_name=name) for state in ("normal", "abnormal")]
+        self.states = torch.stack(states)  # [2, D]
+        self.type_texts = type_directions(self.backbone, self.vocabulary, object_name=name)  # [T, D]
 
     def encode(self, images: Tensor) -> Features:
         """The image and, level by level, its places in the joint space, normalised [B, D] and [B, N, D]."""
@@ -92,40 +84,17 @@ class PromptEnsemble(Method):
         image_abnormal = (features.whole @ self.states.T / temperature).softmax(-1)[:, 1]  # [B]
         by_level = [(places @ self.states.T / temperature).softmax(-1)[..., 1] for places in levels]
         abnormal = torch.stack(by_level).mean(0)  # L times [B, N] -> [B, N]
-        type_share = (levels[-1] @ self.type_texts.T / temperature).softmax(-1)  # [B, N, T]
-        typed = (abnormal[..., None] * type_share).transpose(1, 2)  # [B, T, N]
-        highest = abnormal.topk(max(1, round(self.config.top_share * abnormal.shape[1])), dim=1)
-        image_score = self.config.global_weight * image_abnormal + (
-            1 - self.config.global_weight
-        ) * highest.values.mean(1)
-        strongest = typed.gather(2, highest.indices[:, None].expand(-1, typed.shape[1], -1)).mean(2)  # [B, T]
-        rows, columns = features.grid
+        top = max(1, round(self.config.top_share * abnormal.shape[1]))
+        highest = abnormal.topk(top, dim=1).values.mean(1)  # [B]
+        weight = self.config.global_weight
+        image_score = weight * image_abnormal + (1 - weight) * highest
+        type_scores, typed = share_out(
+            abnormal, levels[-1], types=self.type_texts, temperature=temperature, image_score=image_score, top=top
+        )
         return Scores(
             image_score=image_score,
-            anomaly_map=abnormal.reshape(-1, rows, columns),
+            anomaly_map=abnormal.reshape(-1, *features.grid),
             types=self.types,
-            type_scores=strongest / strongest.sum(1, keepdim=True).clamp_min(1e-9) * image_score[:, None],
-            type_maps=typed.reshape(*typed.shape[:2], rows, columns),
+            type_scores=type_scores,
+            type_maps=typed.reshape(*typed.shape[:2], *features.grid),
         )
-
-    def _direction(self, texts: Sequence[str]) -> Tensor:
-        """The mean direction [D] of many phrasings: each encoded and normalised, averaged, normalised."""
-        object_texts = [text.replace("{}", self.config.object_name) for text in texts]
-        ids = torch.from_numpy(tokenize(object_texts)).to(self.states.device)
-        encoded = F.normalize(self.backbone.text.encode(ids), dim=-1)
-        return F.normalize(encoded.mean(0), dim=-1)
-
-
-def phrases(state: str, defect: DefectType | None = None) -> list[str]:
-    """Every phrasing of a state ("normal", "abnormal", or "typed" with a defect), with {} where the object's name goes."""
-    data = _data()
-    states, templates = data[state], data["templates"]
-    if defect is not None:
-        states = [text.replace("{defect}", word) for text in states for word in defect.words]
-        templates = data["typed_templates"]
-    return [template.replace("{}", text) for template in templates for text in states]
-
-
-@cache
-def _data() -> dict[str, list[str]]:
-    return tomllib.loads((resources.files(__package__) / "ensemble.toml").read_text(encoding="utf-8"))

@@ -1,0 +1,367 @@
+"""FAPrompt: fine-grained abnormality prompts on a frozen CLIP.
+
+Zhu, Ong, Shen, Pang: "Fine-grained Abnormality Prompt Learning for Zero-shot Anomaly Detection", ICCV 2025, arXiv 2410.10289.
+docs/faprompt.md reads the paper beside this file, and lists where the released code differs from it. Every such difference is
+an option of `FAPromptConfig`.
+
+B batch, N patches, D joint width, W text width; K abnormality prompts, E normal and E' abnormal tokens, M selected patches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from blemish.clip.model import Clip
+from blemish.clip.tokenizer import END, tokenize
+from blemish.errors import UsageError
+from blemish.methods.base import Features, Losses, Method, Scores, Targets
+from blemish.methods.losses import dice, focal, focal_with_logits, orthogonality
+from blemish.methods.naming import share_out, type_directions
+from blemish.methods.smoothing import smooth_enlarge
+
+__all__ = ["FAPrompt", "FAPromptConfig"]
+
+INITIAL_STD = 0.02  # of all learnable tokens
+PLACEHOLDER = "x"  # one token that stands where a learnable one goes
+
+
+@dataclass(frozen=True, kw_only=True)
+class FAPromptConfig:
+    """Options of FAPrompt; the defaults are the paper's, and the released code's where the paper is silent.
+
+    Compound abnormality prompts (CAP). abnormality_prompts: K. normal_tokens, abnormal_tokens: E and E'; the first upload of
+    the code had E' = 1. share_normal_tokens: the abnormality prompts begin with the normal tokens, too (without: each has only
+    its own, as in AnomalyCLIP). deep_tokens: learnable tokens that overwrite the first ones in each of deep_blocks (first and
+    last text block, 1-based; None: the backbone's, 2 to 9 of 12). round_deep_tokens: to float16, as the release does.
+
+    Data-dependent abnormality prior (DAP). prior: whether there is one. patches: M. selection: the M patches of highest
+    abnormal probability ("paper"), or the first M of the top row, which the release takes by an indexing slip ("released").
+    hidden_share: width of ψ's hidden layer as a share of its input.
+
+    Scores. temperature: of both softmaxes. smoothing: the Gaussian's sigma in patches (10 px of 14 px patches). image_score:
+    "released": half CLS, half (2 max p1 + max p2) / 3; "figure": half CLS, half the highest place of the averaged map, as the
+    paper's figure adds them; "cls": CLS alone (AnomalyCLIP). levels: "last", or the mean over all of the "backbone"'s levels.
+    cls_norm: whether CLS passes the tower's last layer norm, as CLIP was trained and the release leaves out.
+    position_interpolation: of the image tower's positions, where the input size is not the one it was trained with.
+
+    Losses. image_loss: "released" passes the image score, a probability, through a sigmoid once more; "probability" takes its
+    logit. image_cross_entropy: the CLS loss, absent from the first upload. second_stage, orthogonality, prior_weight: weights.
+    prior_reduction: over the normal images of a batch.
+    """
+
+    abnormality_prompts: int = 10
+    normal_tokens: int = 5
+    abnormal_tokens: int = 2
+    share_normal_tokens: bool = True
+    deep_tokens: int = 4
+    deep_blocks: tuple[int, int] | None = None
+    round_deep_tokens: bool = False
+    object_name: str = "object"
+    abnormal_word: str = "damaged"
+
+    prior: bool = True
+    patches: int = 10
+    selection: Literal["paper", "released"] = "paper"
+    hidden_share: float = 1 / 16
+
+    temperature: float = 0.07
+    smoothing: float = 10 / 14
+    image_score: Literal["released", "figure", "cls"] = "released"
+    levels: Literal["last", "backbone"] = "last"
+    cls_norm: bool = False
+    position_interpolation: Literal["bilinear", "bicubic", "bicubic-antialias"] = "bilinear"
+
+    image_loss: Literal["released", "probability"] = "released"
+    image_cross_entropy: bool = True
+    second_stage: float = 0.5
+    orthogonality: float = 0.1
+    prior_weight: float = 1.0
+    prior_reduction: Literal["sum", "mean"] = "sum"
+
+    def __post_init__(self) -> None:
+        for name in ("abnormality_prompts", "normal_tokens", "abnormal_tokens", "patches"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.deep_tokens < 0 or self.smoothing < 0 or min(self.temperature, self.hidden_share) <= 0:
+            raise UsageError("deep_tokens and smoothing must not be negative; temperature and hidden_share are above 0")
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What both stages say of a batch, before it becomes a score or a loss.
+
+    texts1 [2, D] and texts2 [B, 2, D] are the normal and the abnormal direction; places1 and places2 [B, N] the abnormal
+    probabilities of the places; whole [B, 2] the logits of the image; embeddings [K, D] the first stage's abnormality prompts
+    before they are averaged; priors [B, W], None without one.
+    """
+
+    texts1: Tensor
+    texts2: Tensor
+    places1: Tensor
+    places2: Tensor
+    whole: Tensor
+    embeddings: Tensor
+    priors: Tensor | None
+
+
+class FAPrompt(Method):
+    """One normal prompt, K abnormality prompts that share its tokens, and a prior that each image's own patches set.
+
+    Stage 1 scores the places of an image with the prompts as learned; the M most abnormal places pass through ψ and become a
+    prior that is added to the abnormal tokens; stage 2 encodes the prompts again, per image, and scores once more.
+    """
+
+    name = "faprompt"
+    config_type = FAPromptConfig
+    encodes_with_trained_parts = False
+
+    def __init__(self, backbone: Clip, config: FAPromptConfig | None = None) -> None:
+        super().__init__(backbone, config or FAPromptConfig())
+        self.config: FAPromptConfig
+        config = self.config
+        width, joint = backbone.config.text.width, backbone.config.joint_width
+        first, last = config.deep_blocks or backbone.config.deep_text_blocks
+        if not 1 <= first <= last <= backbone.config.text.depth:
+            raise UsageError(f"deep_blocks {[first, last]} are outside 1..{backbone.config.text.depth}")
+        self.first_deep_block = first
+        self.normal_tokens = _tokens(config.normal_tokens, width)  # V
+        self.abnormal_tokens = _tokens(config.abnormality_prompts, config.abnormal_tokens, width)  # A
+        self.deep_tokens = _tokens(last - first + 1, config.deep_tokens, width) if config.deep_tokens else None
+        self.psi = PriorNetwork(config.patches * joint, width, config.hidden_share) if config.prior else None
+        self.register_buffer("normal_words", self._words(f"{config.object_name}."), persistent=False)  # [n, W]
+        self.register_buffer(
+            "abnormal_words", self._words(f"{config.abnormal_word} {config.object_name}."), persistent=False
+        )
+        self.register_buffer("start", backbone.text.embed(torch.from_numpy(tokenize([""])[:, :1]))[0], persistent=False)
+        self.register_buffer("texts", torch.zeros(2, joint), persistent=False)  # stage 1, prepared
+        self.register_buffer("normal_text", torch.zeros(1, joint), persistent=False)  # not normalised
+        self.register_buffer("type_texts", torch.zeros(0, joint), persistent=False)  # [T, D]
+        self.normal_words: Tensor
+        self.abnormal_words: Tensor
+        self.start: Tensor
+        self.texts: Tensor
+        self.normal_text: Tensor
+        self.type_texts: Tensor
+
+    def encode_key(self) -> str:
+        config = self.config
+        return f"faprompt {config.levels} {config.cls_norm} {config.position_interpolation}"
+
+    def encode(self, images: Tensor) -> Features:
+        """CLS and the value-value patch features in the joint space, normalised [B, D] and [B, N, D]."""
+        config, tower, shape = self.config, self.backbone.image, self.backbone.config
+        earlier = [level for level in shape.levels if level < shape.vision.depth] if config.levels == "backbone" else []
+        depth = shape.value_value_depth
+        seen = tower(
+            images,
+            levels=earlier,
+            value_value_depth=depth,
+            patches=depth == 0,
+            interpolation=config.position_interpolation,
+        )
+        if seen.value_value is None:
+            streams = [*seen.levels.values(), seen.tokens]
+        else:
+            streams = [*seen.value_value_levels.values(), seen.value_value]
+        return Features(
+            whole=F.normalize(tower.project(seen.tokens[:, 0], norm=config.cls_norm), dim=-1),
+            levels=tuple(F.normalize(tower.project(stream[:, 1:]), dim=-1) for stream in streams),
+            grid=seen.grid,
+        )
+
+    # text side
+
+    def embed_normal(self) -> Tensor:
+        """The normal prompt in the joint space [1, D], not normalised: [V1] … [VE] [object] [.]"""
+        return self._encode(self.normal_tokens, self.normal_words[None])
+
+    def embed_abnormal(self, priors: Tensor | None = None) -> Tensor:
+        """The abnormality prompts [K, D], or [B, K, D] with priors [B, W], not normalised:
+        [V1] … [VE] [A1 + prior] … [AE' + prior] [damaged] [object] [.]"""
+        own: Tensor = self.abnormal_tokens  # [K, E', W]
+        if priors is not None:
+            own = own + priors[:, None, None]  # [B, K, E', W]
+        words = self.abnormal_words.expand(*own.shape[:-2], -1, -1)
+        prompts = torch.cat([own, words], dim=-2).flatten(0, -3)  # [(B) K, E' + n, W]
+        shared = self.normal_tokens if self.config.share_normal_tokens else self.normal_tokens[:0]
+        return self._encode(shared, prompts).reshape(*own.shape[:-2], -1)
+
+    def prior(self, places: Tensor, abnormal: Tensor) -> Tensor | None:
+        """The prior [B, W] from normalised places [B, N, D] and their first-stage probabilities [B, N]."""
+        if self.psi is None:
+            return None
+        m = self.config.patches
+        if places.shape[1] < m:
+            raise UsageError(
+                f"the prior takes {m} patches, the image has {places.shape[1]}; choose a smaller `patches`"
+            )
+        if self.config.selection == "released":
+            selected = places[:, :m]
+        else:
+            best = abnormal.topk(m, dim=1).indices  # [B, M], the most abnormal first
+            selected = places.gather(1, best[..., None].expand(-1, -1, places.shape[2]))
+        return self.psi(selected.flatten(1))  # [B, M, D] -> [B, W]
+
+    # both stages
+
+    def stages(self, features: Features, *, prepared: bool) -> Stages:
+        """Both stages of a batch; `prepared` takes the first from `prepare`, else it is computed with gradients."""
+        if prepared:
+            normal, embeddings, texts1 = self.normal_text, self.normal_text[:0], self.texts
+        else:
+            normal, embeddings = self.embed_normal(), self.embed_abnormal()
+            texts1 = _directions(normal, embeddings.mean(0, keepdim=True))[0]
+        places1 = self._abnormal(features.levels, texts1)
+        priors = self.prior(features.levels[-1], places1)
+        if priors is None:
+            texts2, places2 = texts1.expand(len(places1), -1, -1), places1
+        else:
+            abnormal = self.embed_abnormal(priors).mean(1)  # [B, K, D] -> [B, D]
+            texts2 = _directions(normal.expand_as(abnormal), abnormal)  # [B, 2, D]
+            places2 = self._abnormal(features.levels, texts2)
+        whole = torch.einsum("bd,bsd->bs", features.whole, texts2) / self.config.temperature
+        return Stages(texts1, texts2, places1, places2, whole, embeddings, priors)
+
+    def image_score(self, stages: Stages) -> Tensor:
+        """The image score [B] in 0..1."""
+        cls = stages.whole.softmax(-1)[:, 1]
+        if self.config.image_score == "cls":
+            return cls
+        if self.config.image_score == "figure":
+            return (cls + ((stages.places1 + stages.places2) / 2).amax(1)) / 2
+        return (cls + (2 * stages.places1.amax(1) + stages.places2.amax(1)) / 3) / 2
+
+    def prepare_texts(self) -> None:
+        self.normal_text = self.embed_normal()
+        self.texts = _directions(self.normal_text, self.embed_abnormal().mean(0, keepdim=True))[0]
+        self.type_texts = type_directions(self.backbone, self.vocabulary, object_name=self.config.object_name)
+
+    def score(self, features: Features) -> Scores:
+        stages = self.stages(features, prepared=True)
+        image_score, abnormal = self.image_score(stages), (stages.places1 + stages.places2) / 2
+        type_scores, typed = share_out(
+            abnormal,
+            features.levels[-1],
+            types=self.type_texts,
+            temperature=self.config.temperature,
+            image_score=image_score,
+            top=min(self.config.patches, abnormal.shape[1]),
+        )
+        vision = self.backbone.config.vision
+        return Scores(
+            image_score=image_score,
+            anomaly_map=smooth_enlarge(
+                abnormal.reshape(-1, *features.grid),
+                cell_px=vision.image_size // vision.position_grid,
+                sigma_cells=self.config.smoothing,
+            ),
+            types=self.types,
+            type_scores=type_scores,
+            type_maps=typed.reshape(*typed.shape[:2], *features.grid),
+        )
+
+    def loss(self, features: Features, targets: Targets) -> Losses:
+        """The training loss: pixel focal and dice of both stages, two image losses, orthogonality and prior."""
+        config, stages = self.config, self.stages(features, prepared=False)
+        terms = self._pixel_terms(stages.places1, features.grid, targets, stage=1)
+        pixel = sum(terms.values(), torch.zeros(()))
+        if stages.priors is not None:
+            second = self._pixel_terms(stages.places2, features.grid, targets, stage=2)
+            pixel = pixel + config.second_stage * sum(second.values())
+            terms |= second
+        total = pixel
+        if config.image_cross_entropy:
+            terms["image_cross_entropy"] = F.cross_entropy(stages.whole, targets.label.long())
+            total = total + terms["image_cross_entropy"]
+        score = self.image_score(stages)
+        logits = score if config.image_loss == "released" else torch.logit(score, eps=1e-6)
+        terms["image_focal"] = focal_with_logits(logits, targets.label)
+        terms["orthogonality"] = orthogonality(stages.embeddings)
+        total = total + terms["image_focal"] + config.orthogonality * terms["orthogonality"]
+        if stages.priors is not None:
+            size = stages.priors.square().mean(1)[targets.label == 0]  # the normal images of the batch
+            terms["prior"] = size.sum() if config.prior_reduction == "sum" or not len(size) else size.mean()
+            total = total + config.prior_weight * terms["prior"]
+        return Losses(total, terms)
+
+    def _pixel_terms(self, places: Tensor, grid: tuple[int, int], targets: Targets, *, stage: int) -> dict[str, Tensor]:
+        """Focal and both dice terms of one stage's map over the images that have a mask."""
+        mask = targets.mask
+        if targets.has_mask is not None:
+            places, mask = places[targets.has_mask], mask[targets.has_mask]
+        if not len(mask):
+            return {
+                name: places.sum() * 0 for name in (f"focal{stage}", f"dice{stage}_abnormal", f"dice{stage}_normal")
+            }
+        abnormal = F.interpolate(places.reshape(-1, 1, *grid), mask.shape[-2:], mode="bilinear")  # [B, 1, S, S]
+        both = torch.cat([1 - abnormal, abnormal], dim=1)
+        return {
+            f"focal{stage}": focal(both, mask > 0.5),
+            f"dice{stage}_abnormal": dice(both[:, 1], mask),
+            f"dice{stage}_normal": dice(both[:, 0], 1 - mask),
+        }
+
+    def _abnormal(self, levels: tuple[Tensor, ...], texts: Tensor) -> Tensor:
+        """The abnormal probability [B, N] of places with texts [2, D] or [B, 2, D], a mean over the levels.
+
+        A softmax over two is a sigmoid of the difference: one product with one vector instead of two.
+        """
+        difference = (texts[..., 1, :] - texts[..., 0, :]) / self.config.temperature  # [D] or [B, D]
+        pattern = "bnd,bd->bn" if difference.ndim == 2 else "bnd,d->bn"
+        by_level = [torch.einsum(pattern, places, difference).sigmoid() for places in levels]
+        return by_level[0] if len(by_level) == 1 else torch.stack(by_level).mean(0)
+
+    def _encode(self, shared: Tensor, prompts: Tensor) -> Tensor:
+        """The joint vectors [P, D] of start of text, shared tokens [s, W] and prompts [P, n, W], read at their ends."""
+        tower, deep = self.backbone.text, cast("Tensor | None", self.deep_tokens)
+        start = torch.cat([self.start, shared])  # [1 + s, W]
+        by_prompt = (
+            self.config.round_deep_tokens and torch.is_grad_enabled()
+        )  # the release rounds each prompt's gradient
+        if deep is not None and (by_prompt or len(start) < 1 + deep.shape[1]):
+            whole = torch.cat([start.expand(len(prompts), -1, -1), prompts], dim=1)  # [P, 1 + s + n, W]
+            end = torch.full((len(whole),), whole.shape[1] - 1, device=whole.device)
+            return tower(
+                whole,
+                pool_at=end,
+                layer_tokens=deep,
+                placement="overwrite",
+                first_block=self.first_deep_block,
+                round_tokens_to_half=self.config.round_deep_tokens,
+            )
+        if deep is not None and self.config.round_deep_tokens:
+            deep = deep.half().to(start.dtype)
+        return tower.continuing(start, prompts, layer_tokens=deep, first_block=self.first_deep_block)
+
+    def _words(self, text: str) -> Tensor:
+        """The frozen embeddings [n, W] of a text with the end of text behind it."""
+        ids = tokenize([text])[0]
+        end = int((ids == END).argmax())
+        return self.backbone.text.embed(torch.from_numpy(ids[None, 1 : end + 1]))[0].detach()
+
+
+class PriorNetwork(nn.Module):
+    """ψ: two linear layers with a ReLU between, from M patch features to one prior."""
+
+    def __init__(self, width: int, out: int, hidden_share: float) -> None:
+        super().__init__()
+        hidden = max(1, round(width * hidden_share))
+        self.hidden = nn.Linear(width, hidden)
+        self.out = nn.Linear(hidden, out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.hidden(x).relu())
+
+
+def _tokens(*shape: int) -> nn.Parameter:
+    return nn.Parameter(INITIAL_STD * torch.randn(*shape))
+
+
+def _directions(normal: Tensor, abnormal: Tensor) -> Tensor:
+    """Embeddings [B, D] and [B, D] as unit directions [B, 2, D], the normal one first."""
+    return F.normalize(torch.stack([normal, abnormal], dim=1), dim=-1)
