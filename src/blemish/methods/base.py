@@ -6,6 +6,7 @@ nothing of files, thresholds or pictures. B batch, N patches, C channels of its 
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from blemish.clip.config import to_dict
 from blemish.clip.model import Clip
 from blemish.errors import ModelError, UsageError
 from blemish.vocabulary import Vocabulary, general
@@ -98,6 +100,11 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def encode(self, images: Tensor) -> Features:
         """The features that `score` needs of normalised images [B, 3, S, S]."""
+
+    def encode_key(self) -> str:
+        """What decides, besides the backbone and the image, what `encode` gives: with equal keys, kept features can be used
+        again. It stands for the method and all its options, unless a method knows which of them matter."""
+        return json.dumps([self.name, to_dict(self.config)], sort_keys=True)
 
     @abstractmethod
     def score(self, features: Features) -> Scores:
