@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from blemish.images.depth import Picture, Samples, ValueRanges
-from blemish.images.files import FoundImage, find_images, list_images
+from blemish.images.files import SUFFIXES, FoundImage, find_images, list_images
+from blemish.images.masks import MaskValues, read_mask, read_size
 from blemish.images.reader import DEFAULT_MEGAPIXELS, Header, ImageInput, decode, read, read_header
 from blemish.images.writer import save
 
 __all__ = [
     "DEFAULT_MEGAPIXELS",
+    "SUFFIXES",
     "FoundImage",
     "Header",
     "ImageInput",
+    "MaskValues",
     "Picture",
     "Samples",
     "ValueRanges",
@@ -20,5 +23,7 @@ __all__ = [
     "list_images",
     "read",
     "read_header",
+    "read_mask",
+    "read_size",
     "save",
 ]

@@ -21,7 +21,22 @@ from blemish.errors import ImageError, UsageError
 from blemish.images import png16, tiff
 from blemish.images.depth import Picture, Samples, ValueRanges
 
-__all__ = ["DEFAULT_MEGAPIXELS", "Header", "ImageInput", "decode", "name_of", "read", "read_header"]
+__all__ = [
+    "DEFAULT_MEGAPIXELS",
+    "Header",
+    "ImageInput",
+    "check_size",
+    "damage_reported",
+    "decode",
+    "kind_of",
+    "name_of",
+    "open_known",
+    "opened",
+    "orientation_of",
+    "read",
+    "read_header",
+    "upright",
+]
 
 ImageInput: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | NDArray[Any] | Image.Image
 
@@ -92,22 +107,22 @@ def _decode(item: ImageInput, source: str, max_megapixels: float) -> Samples:
     if isinstance(item, np.ndarray):
         return _from_array(item, source, max_megapixels)
     if isinstance(item, Image.Image):
-        _check_size(item.size, source, max_megapixels)
-        with _damage_reported(source):
+        check_size(item.size, source, max_megapixels)
+        with damage_reported(source):
             return _from_pillow(item, source)
-    with _opened(item, source) as stream:
-        kind = _kind(stream, source)
+    with opened(item, source) as stream:
+        kind = kind_of(stream, source)
         if kind == "PNG":
             header = stream.read(26)
             stream.seek(0)
             if len(header) == 26 and header[24] == 16:
                 return _from_deep_png(stream.read(), source, max_megapixels)
-        with _damage_reported(source):
-            image = _open(kind, stream)
+        with damage_reported(source):
+            image = open_known(kind, stream)
         if image is None:
             return _from_tiff(stream, source, max_megapixels)
-        _check_size(image.size, source, max_megapixels)
-        with _damage_reported(source):
+        check_size(image.size, source, max_megapixels)
+        with damage_reported(source):
             if kind == "TIFF" and _cut_by_pillow(image):
                 return _from_tiff(stream, source, max_megapixels)
             declared, inverted = _tiff_depth(image) if kind == "TIFF" else (None, False)
@@ -121,13 +136,13 @@ def read_header(item: ImageInput) -> Header:
     if isinstance(item, Image.Image):
         return Header(*item.size, item.mode in DEEP_MODES)
     try:
-        with _opened(item, "") as stream:
-            kind = _kind(stream, "")
+        with opened(item, "") as stream:
+            kind = kind_of(stream, "")
             if kind == "PNG":
                 width, height, bits = struct.unpack(">16xIIB", stream.read(25))
                 return Header(width, height, bits == 16)
-            with _damage_reported(""):
-                image = _open(kind, stream)
+            with damage_reported(""):
+                image = open_known(kind, stream)
             if image is None:
                 with tiff.open_first_page(stream, "") as page:
                     return Header(page.width, page.height, True)
@@ -146,7 +161,7 @@ def name_of(item: object) -> str:
 
 
 @contextmanager
-def _opened(item: str | os.PathLike[str] | bytes | bytearray | memoryview, source: str) -> Iterator[BinaryIO]:
+def opened(item: str | os.PathLike[str] | bytes | bytearray | memoryview, source: str) -> Iterator[BinaryIO]:
     if isinstance(item, bytes | bytearray | memoryview):
         yield io.BytesIO(item)
         return
@@ -167,7 +182,7 @@ def _opened(item: str | os.PathLike[str] | bytes | bytearray | memoryview, sourc
 
 
 @contextmanager
-def _damage_reported(source: str) -> Iterator[None]:
+def damage_reported(source: str) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
@@ -175,7 +190,7 @@ def _damage_reported(source: str) -> Iterator[None]:
         raise ImageError(source, f"cannot be decoded ({text})") from error
 
 
-def _kind(stream: BinaryIO, source: str) -> str:
+def kind_of(stream: BinaryIO, source: str) -> str:
     prefix = stream.read(12)
     stream.seek(0)
     if not prefix:
@@ -193,7 +208,7 @@ def _kind(stream: BinaryIO, source: str) -> str:
     raise ImageError(source, "is not a JPEG, PNG, TIFF, BMP or WebP image")
 
 
-def _open(kind: str, stream: BinaryIO) -> ImageFile.ImageFile | None:
+def open_known(kind: str, stream: BinaryIO) -> ImageFile.ImageFile | None:
     """The image with its header read; None for a TIFF whose layout Pillow does not know."""
     try:
         return OPENERS[kind](stream)
@@ -204,7 +219,7 @@ def _open(kind: str, stream: BinaryIO) -> ImageFile.ImageFile | None:
         return None
 
 
-def _check_size(size: tuple[int, int], source: str, max_megapixels: float) -> None:
+def check_size(size: tuple[int, int], source: str, max_megapixels: float) -> None:
     width, height = size
     if width < 1 or height < 1:
         raise ImageError(source, f"has no pixels ({width} x {height})")
@@ -220,10 +235,10 @@ def _from_pillow(
     image: Image.Image, source: str, *, declared_bits: int | None = None, inverted: bool = False
 ) -> Samples:
     image.load()
-    turn = _orientation(image.getexif)  # after load: TIFF is turned by Pillow, PNG may have it at its end
+    turn = orientation_of(image.getexif)  # after load: TIFF is turned by Pillow, PNG may have it at its end
     if image.mode in DEEP_MODES:
         values = np.asarray(image)
-        values = _upright(values.astype(values.dtype.newbyteorder("=")), turn)
+        values = upright(values.astype(values.dtype.newbyteorder("=")), turn)
         transparent = image.info.get("transparency")
         coverage = None if transparent is None else (values != transparent).astype(np.float32)
         return Samples(values, source, declared_bits, inverted, coverage)
@@ -233,30 +248,30 @@ def _from_pillow(
         rgb = Image.alpha_composite(white, colour).convert("RGB")
     else:
         rgb = image.convert("RGB")
-    return Samples(_upright(np.asarray(rgb), turn), source)
+    return Samples(upright(np.asarray(rgb), turn), source)
 
 
 def _from_deep_png(data: bytes, source: str, max_megapixels: float) -> Samples:
-    with _damage_reported(source):
+    with damage_reported(source):
         image = PngImagePlugin.PngImageFile(io.BytesIO(data))
-    _check_size(image.size, source, max_megapixels)
-    with _damage_reported(source):
+    check_size(image.size, source, max_megapixels)
+    with damage_reported(source):
         declared = png16.significant_bits(data)
         if data[25] == 0:  # grey: Pillow keeps the 16 bits
             return _from_pillow(image, source, declared_bits=declared)
         values = png16.read_png16(data)
-        turn = _orientation(image.getexif)
+        turn = orientation_of(image.getexif)
         key = png16.transparent_colour(data)
     if values.shape[2] in (2, 4):
         coverage: NDArray[np.float32] | None = values[..., -1].astype(np.float32) / np.float32(65535)
         values = values[..., 0] if values.shape[2] == 2 else values[..., :3]
     else:
         coverage = None if key is None else (values != key).any(axis=2).astype(np.float32)
-    upright_coverage = None if coverage is None else _upright(coverage, turn)
-    return Samples(_upright(values, turn), source, declared, coverage=upright_coverage)
+    turned_coverage = None if coverage is None else upright(coverage, turn)
+    return Samples(upright(values, turn), source, declared, coverage=turned_coverage)
 
 
-def _orientation(read_exif: Callable[[], Image.Exif]) -> int:
+def orientation_of(read_exif: Callable[[], Image.Exif]) -> int:
     try:
         return int(read_exif().get(ORIENTATION, 1))
     except (*DAMAGE, MemoryError):  # damaged EXIF does not make the pixels worse
@@ -278,15 +293,15 @@ def _tiff_depth(image: ImageFile.ImageFile) -> tuple[int | None, bool]:
 
 def _from_tiff(stream: BinaryIO, source: str, max_megapixels: float) -> Samples:
     with tiff.open_first_page(stream, source) as page:
-        _check_size((page.width, page.height), source, max_megapixels)
-        with _damage_reported(source):
+        check_size((page.width, page.height), source, max_megapixels)
+        with damage_reported(source):
             values, alpha = page.read()
         bits = page.declared_bits
         if values.dtype.itemsize == 1:  # a rare layout of ordinary depth
             bits = 1 if values.dtype == bool else 8
             values = values.astype(np.uint16)
-        coverage = None if alpha is None else _upright(alpha, page.orientation)
-        return Samples(_upright(values, page.orientation), source, bits, page.inverted, coverage)
+        coverage = None if alpha is None else upright(alpha, page.orientation)
+        return Samples(upright(values, page.orientation), source, bits, page.inverted, coverage)
 
 
 def _from_array(array: NDArray[Any], source: str, max_megapixels: float) -> Samples:
@@ -294,7 +309,7 @@ def _from_array(array: NDArray[Any], source: str, max_megapixels: float) -> Samp
         array = array[..., 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         raise ImageError(source, f"an array must be [H, W], [H, W, 3] or [H, W, 4], not {list(array.shape)}")
-    _check_size((array.shape[1], array.shape[0]), source, max_megapixels)
+    check_size((array.shape[1], array.shape[0]), source, max_megapixels)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype == np.uint8:
         return _from_pillow(Image.fromarray(np.ascontiguousarray(array)), source)
@@ -307,7 +322,7 @@ def _from_array(array: NDArray[Any], source: str, max_megapixels: float) -> Samp
     return Samples(array, source)
 
 
-def _upright(values: NDArray[Any], orientation: int) -> NDArray[Any]:
+def upright(values: NDArray[Any], orientation: int) -> NDArray[Any]:
     """The array [H, W, ...] turned as the EXIF orientation 1..8 asks; any other value leaves it."""
     if orientation in (5, 6, 7, 8):
         values = values.swapaxes(0, 1)

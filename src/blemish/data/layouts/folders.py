@@ -1,0 +1,94 @@
+"""One folder for each kind of image: good and bad, no and yes, or the names of the defects; masks beside or in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from blemish.data.entries import Entry
+from blemish.data.files import FileSample, MaskFiles
+from blemish.data.scan import Scan, same_name
+
+__all__ = ["NORMAL_NAMES", "fits", "read"]
+
+NORMAL_NAMES = frozenset(
+    ("good", "ok", "normal", "no", "nominal", "free", "nondefective", "non_defective", "negative", "healthy")
+)
+MASK_FOLDERS = ("ground_truth", "groundtruth", "masks", "mask", "label", "labels")
+IGNORED = ("train", "test", "validation", "val")
+
+
+def fits(root: Path, entry: Entry, *, sure: bool) -> bool:
+    """Whether a folder of normal images and one of others lie at `root`; with `sure`, all the folders that the entry names."""
+    scan = Scan(root)
+    names = {folder.name.lower() for folder in _kinds(scan, entry)}
+    normal = {name.lower() for name in _normal(entry)}
+    if entry.types:
+        wanted = {name.lower() for name in (*entry.types, *entry.normal)}
+        return wanted <= names if sure else bool(names & normal) and bool(names & wanted - normal)
+    return bool(names & normal) and bool(names - normal)
+
+
+def read(scan: Scan, entry: Entry) -> list[FileSample]:
+    product = entry.options.get("product", scan.root.resolve().name)
+    normal = {name.lower() for name in _normal(entry)}
+    known = {name.lower() for name in entry.types} | normal
+    samples = []
+    for kind in _kinds(scan, entry):
+        is_normal = kind.name.lower() in normal
+        if entry.types and kind.name.lower() not in known:
+            scan.report(kind, f"is a folder that {entry.title} does not have; left out")
+            continue
+        pictures, masks = _pictures(scan, entry, kind)
+        for picture in pictures:
+            files = masks.get(picture, ())
+            if not is_normal and not files and masks:
+                scan.report(picture, "has no mask")
+            samples.append(
+                FileSample(
+                    name=scan.name(picture),
+                    product=product,
+                    split="test",
+                    anomalous=not is_normal,
+                    path=picture,
+                    defect_type="" if is_normal else entry.type_of(kind.name),
+                    folder=kind.name,
+                    truth=MaskFiles(files, entry.threshold) if files and not is_normal else None,
+                )
+            )
+    return samples
+
+
+def _normal(entry: Entry) -> frozenset[str]:
+    return frozenset(entry.normal) if entry.types else NORMAL_NAMES
+
+
+def _kinds(scan: Scan, entry: Entry) -> list[Path]:
+    """The folders that hold images, or hold the one folder that the entry says images lie in."""
+    left_out = {name.lower() for name in (*MASK_FOLDERS, *IGNORED, *entry.ignored)}
+    quiet = Scan(scan.root)
+    return [
+        folder
+        for folder in scan.folders(scan.root)
+        if folder.name.lower() not in left_out and quiet.images(_inner(scan, entry, folder))
+    ]
+
+
+def _inner(scan: Scan, entry: Entry, kind: Path) -> Path:
+    name = entry.options.get("inner")
+    return kind if name is None else same_name(scan.folders(kind), name) or kind
+
+
+def _pictures(scan: Scan, entry: Entry, kind: Path) -> tuple[list[Path], dict[Path, tuple[Path, ...]]]:
+    """The images of one kind, and the masks of each."""
+    found = scan.images(_inner(scan, entry, kind))
+    suffix = entry.options.get("mask_suffix")  # masks lie beside the images and differ by their suffix
+    if suffix is not None:
+        pictures = [file for file in found if file.suffix.lower() != suffix]
+        return pictures, scan.pairs(pictures, [file for file in found if file.suffix.lower() == suffix])
+    below = next((same_name(scan.folders(scan.root), name) for name in MASK_FOLDERS if _exists(scan, name)), None)
+    folder = None if below is None else same_name(scan.folders(below), kind.name)
+    return found, {} if folder is None else scan.pairs(found, scan.images(folder))
+
+
+def _exists(scan: Scan, name: str) -> bool:
+    return same_name(scan.folders(scan.root), name) is not None

@@ -1,0 +1,120 @@
+"""The layout of MVTec AD: `<product>/{train,test}/<folder>/<image>` and `<product>/ground_truth/<folder>/<image's stem>_mask`.
+
+Read so are MVTec AD, BTAD, MPDD, DTD-Synthetic, MAD, MVTec LOCO (a folder of masks for each image) and whatever was
+converted to it. A single product's folder is read like a root with one product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from blemish.data.entries import Entry
+from blemish.data.files import FileSample, MaskFiles
+from blemish.data.samples import Split
+from blemish.data.scan import Scan, same_name
+
+__all__ = ["fits", "products_in", "read"]
+
+SPLITS: dict[str, Split] = {"train": "train", "validation": "train", "test": "test"}
+MASKS = "ground_truth"
+
+
+def fits(root: Path, entry: Entry, *, sure: bool) -> bool:
+    """Whether products in this layout lie at `root`; with `sure`, only products and folders that the entry knows."""
+    scan = Scan(root)
+    products = products_in(scan)
+    known = {name.lower() for name in entry.products}
+    if not products or not known:
+        return bool(products)
+    if not all(_product(folder, entry).lower() in known for folder in products):
+        return False
+    words = {word.lower() for word in (*entry.types, *entry.normal)}
+    return not sure or all(
+        folder.name.lower() in words for product in products for folder in _kinds(scan, product, "test")
+    )
+
+
+def read(scan: Scan, entry: Entry) -> list[FileSample]:
+    samples: list[FileSample] = []
+    for product in products_in(scan):
+        samples += _read_product(scan, entry, product)
+    return samples
+
+
+def products_in(scan: Scan) -> list[Path]:
+    """The product folders: the root itself, or those directly below it."""
+    if _is_product(scan, scan.root):
+        return [scan.root]
+    return [folder for folder in scan.folders(scan.root) if _is_product(scan, folder)]
+
+
+def _is_product(scan: Scan, folder: Path) -> bool:
+    """Whether there is a test folder with folders, one of which holds images."""
+    return any(_has_images(scan, kind) for kind in _kinds(scan, folder, "test"))
+
+
+def _has_images(scan: Scan, folder: Path) -> bool:
+    return bool(Scan(scan.root).images(folder))
+
+
+def _kinds(scan: Scan, product: Path, split: str) -> list[Path]:
+    found = same_name(scan.folders(product), split)
+    return [] if found is None else scan.folders(found)
+
+
+def _product(folder: Path, entry: Entry) -> str:
+    name = folder.resolve().name
+    return name.lstrip("0123456789") or name if entry.options.get("strip_digits") else name
+
+
+def _read_product(scan: Scan, entry: Entry, product: Path) -> list[FileSample]:
+    name = _product(product, entry)
+    samples = []
+    paired: set[str] = set()
+    for folder_name, split in SPLITS.items():
+        for kind in _kinds(scan, product, folder_name):
+            normal = kind.name.lower() in entry.normal
+            pictures = scan.images(kind)
+            masks: dict[Path, tuple[Path, ...]] = {}
+            if split == "test":
+                paired.add(kind.name.lower())
+                masks = _masks(scan, product, kind, pictures)
+            if not normal and entry.products and entry.types and kind.name not in entry.types:
+                scan.report(kind, f"is a folder that {entry.title} does not have; read as a defect of its own")
+            for picture in pictures:
+                files = masks.get(picture, ())
+                if not normal and not files and masks:
+                    scan.report(picture, "has no mask")
+                samples.append(
+                    FileSample(
+                        name=scan.name(picture),
+                        product=name,
+                        split=split,
+                        anomalous=not normal,
+                        path=picture,
+                        defect_type="" if normal else entry.type_of(kind.name),
+                        folder=kind.name,
+                        truth=MaskFiles(files, entry.threshold) if files and not normal else None,
+                    )
+                )
+    for folder in _kinds(scan, product, MASKS):
+        if folder.name.lower() not in paired:
+            scan.report(folder, "holds masks of a folder that the test images do not have", fatal=True)
+    return samples
+
+
+def _masks(scan: Scan, product: Path, kind: Path, pictures: Sequence[Path]) -> dict[Path, tuple[Path, ...]]:
+    folder = same_name(_kinds(scan, product, MASKS), kind.name)
+    if folder is None:
+        return {}
+    stems = {picture.stem: picture for picture in pictures}
+    several = {}
+    for inner in scan.folders(folder):  # LOCO: a folder of masks for each image
+        if inner.suffix:
+            continue  # reported by `images` as a folder in place of a file
+        if inner.name not in stems:
+            scan.report(inner, "holds masks of no image", fatal=True)
+            continue
+        several[stems[inner.name]] = tuple(scan.images(inner))
+    return {**scan.pairs(pictures, scan.images(folder)), **several}
