@@ -29,7 +29,7 @@ from blemish.preprocess import to_tensor
 Arrays = dict[str, np.ndarray[Any, Any]]
 IMAGE_TOWER = "clip.visual."
 FAPROMPT_VALUES = re.compile(
-    r"train/step0/|tokens/|unit/|enc/n_dual_blocks|test[BC].*/img\d+/(rel|prior|stage[12]_text.*)$|test[BC].*/img2/"
+    r"train/step0/|masks/|tokens/|unit/|enc/n_dual_blocks|test[BC].*/img\d+/(rel|prior|stage[12]_text.*)$|test[BC].*/img2/"
 )
 FAPROMPT_WEIGHTS = re.compile(r"prompt_(init|wide)/")
 

@@ -176,9 +176,9 @@ class FAPrompt(Method):
 
     # text side
 
-    def embed_normal(self) -> Tensor:
-        """The normal prompt in the joint space [1, D], not normalised: [V1] … [VE] [object] [.]"""
-        return self._encode(self.normal_tokens, self.normal_words[None])
+    def embed_normal(self, copies: int = 1) -> Tensor:
+        """The normal prompt in the joint space [copies, D], not normalised: [V1] … [VE] [object] [.]"""
+        return self._encode(self.normal_tokens, self.normal_words.expand(copies, -1, -1))
 
     def embed_abnormal(self, priors: Tensor | None = None) -> Tensor:
         """The abnormality prompts [K, D], or [B, K, D] with priors [B, W], not normalised:
@@ -222,6 +222,8 @@ class FAPrompt(Method):
             texts2, places2 = texts1.expand(len(places1), -1, -1), places1
         else:
             abnormal = self.embed_abnormal(priors).mean(1)  # [B, K, D] -> [B, D]
+            if self._rounds_gradients:  # image by image, as the release encodes it again for each
+                normal = self.embed_normal(len(abnormal))
             texts2 = _directions(normal.expand_as(abnormal), abnormal)  # [B, 2, D]
             places2 = self._abnormal(features.levels, texts2)
         whole = torch.einsum("bd,bsd->bs", features.whole, texts2) / self.config.temperature
@@ -337,6 +339,11 @@ class FAPrompt(Method):
         if deep is not None and self.config.round_deep_tokens:
             deep = deep.half().to(start.dtype)
         return tower.continuing(start, prompts, layer_tokens=deep, first_block=self.first_deep_block)
+
+    @property
+    def _rounds_gradients(self) -> bool:
+        """The release rounds the gradient of each prompt by itself, so what prompts share must not be computed once."""
+        return self.config.round_deep_tokens and torch.is_grad_enabled()
 
     def _words(self, text: str) -> Tensor:
         """The frozen embeddings [n, W] of a text with the end of text behind it."""

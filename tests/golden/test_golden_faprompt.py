@@ -1,0 +1,298 @@
+"""FAPrompt against what the authors' code computes: prompts, both stages, scores, losses, gradients, Adam steps."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from golden_sets import GoldenSet, load, relative_error, sets
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from blemish.clip.config import BackboneConfig, PreprocessConfig, to_dict
+from blemish.clip.model import Clip
+from blemish.images import read
+from blemish.methods.base import Features, Losses, Scores, Targets
+from blemish.methods.faprompt import FAPrompt, FAPromptConfig, Stages
+from blemish.methods.losses import dice, focal, focal_with_logits
+from blemish.methods.official import trained_parts_of
+from blemish.methods.smoothing import smooth_enlarge
+from blemish.preprocess import to_tensor
+
+FORWARD, UNIT, GRADIENT = 1e-5, 1e-6, 1e-3
+AFTER_STEPS = {1: 1e-3, 3: 1e-2}  # how far parameters may be apart after so many Adam steps
+PATCH_PX = 14
+RUNS = {
+    "testA": ("prompt_trained", "released"),
+    "testB": ("prompt_wide", "released"),
+    "testC": ("prompt_wide", "paper"),
+}
+PARTS = (  # loss_parts of the golden README, in its order; "pixel" is the sum of the first six, the second stage halved
+    "focal1",
+    "dice1_abnormal",
+    "dice1_normal",
+    "focal2",
+    "dice2_abnormal",
+    "dice2_normal",
+    "pixel",
+    "image_cross_entropy",
+    "image_focal",
+    "orthogonality",
+    "prior",
+)
+
+
+@pytest.fixture(params=sets("faprompt"), scope="module")
+def golden(request: pytest.FixtureRequest) -> GoldenSet:
+    path: Path = request.param
+    return load(path)
+
+
+def backbone(golden: GoldenSet) -> Clip:
+    """The set's frozen CLIP; from a reduced copy its text tower, with an image tower that nobody asks."""
+    text = golden.text_tower()
+    cells = round((golden.values["train/step0/patch_features_norm_img0"].shape[0] - 1) ** 0.5)
+    vision = {"width": 8, "depth": 1, "heads": 1, "patch_size": PATCH_PX, "position_grid": cells}
+    vision["image_size"] = cells * PATCH_PX
+    depth, tower = 1, None
+    if not golden.reduced:
+        tower = golden.image_tower()
+        vision, depth = to_dict(tower.config), int(golden.values["enc/n_dual_blocks"])
+    config = BackboneConfig.from_dict(
+        {
+            "name": "golden",
+            "joint_width": text.projection.shape[1],
+            "vision": vision,
+            "text": to_dict(text.config),
+            "preprocess": {"size": cells * PATCH_PX},
+            "value_value_depth": depth,
+        }
+    )
+    clip = Clip(config)
+    clip.text.load_state_dict(text.state_dict())
+    if tower is not None:
+        clip.image = tower
+    return clip
+
+
+def method_with(golden: GoldenSet, prompts: str, *, selection: str) -> FAPrompt:
+    """The method with these prompts of the set, in the released variant but for the selection."""
+    weights = {key.removeprefix(f"{prompts}/"): golden.weights[key] for key in golden.weights if prompts in key}
+    if not weights:
+        pytest.skip(f"{golden.name}: {prompts} is in the full golden set, here is the reduced copy")
+    options, parts = trained_parts_of(weights)
+    method = FAPrompt(backbone(golden), FAPromptConfig(**{**options, "selection": selection}))
+    method.load_trained(parts)
+    method.prepare()
+    return method
+
+
+def images(golden: GoldenSet, names: list[str]) -> Tensor:
+    size = golden.values["preproc/resized_uint8_img0"].shape[0]
+    pixels = [golden.values["images/" + name.replace("/", "__")].numpy() for name in names]
+    return torch.stack([to_tensor(read(array), PreprocessConfig(size=size)) for array in pixels])
+
+
+# prompts
+
+
+@pytest.mark.parametrize("kind", ["pos", "neg"])
+def test_the_prompts_are_the_reference_s_token_by_token(golden: GoldenSet, kind: str) -> None:
+    method = method_with(golden, "prompt_init", selection="released")
+    expected = golden.values[f"train/step0/prompts_{kind}"]
+    own = method.normal_tokens[None] if kind == "pos" else method.abnormal_tokens
+    words = method.normal_words if kind == "pos" else method.abnormal_words
+    shared = [method.normal_tokens.expand(len(own), -1, -1)] if kind == "neg" else []
+    ours = torch.cat([method.start.expand(len(own), -1, -1), *shared, own, words.expand(len(own), -1, -1)], dim=1)
+    golden.check(f"train/step0/prompts_{kind}", torch.cat([ours, expected[:, ours.shape[1] :]], dim=1), tolerance=UNIT)
+
+
+# training
+
+
+def training_batch(golden: GoldenSet, step: int) -> tuple[Features, Targets]:
+    """The features and targets of a training step: through the image tower, or as recorded in the reduced copy."""
+    names = [str(name) for name in golden.values[f"train/step{step}/img_rel"]]
+    masks = []
+    for name in names:
+        mask = golden.values["masks/" + name.replace("/", "__")].numpy() > 0
+        size = round(len(golden.values["train/step0/patch_features_norm_img0"]) ** 0.5) * PATCH_PX
+        resized = Image.fromarray(mask.astype(np.uint8) * 255).resize((size, size), Image.Resampling.BILINEAR)
+        masks.append(torch.from_numpy((np.asarray(resized) / 255 > 0.5).astype(np.float32)))
+    targets = Targets(golden.values[f"train/step{step}/labels"], torch.stack(masks))
+    if golden.reduced:
+        places = [recorded_patches(golden, index) for index in range(len(names))]
+        cells = round(len(places[0]) ** 0.5)
+        whole = golden.values["train/step0/image_features_norm"]
+        return Features(whole, (torch.stack(places),), (cells, cells)), targets
+    with torch.no_grad():
+        return method_with(golden, "prompt_init", selection="released").encode(images(golden, names)), targets
+
+
+def recorded_patches(golden: GoldenSet, index: int) -> Tensor:
+    key = f"step0/patch_features_norm_img{index}"
+    return golden.values.get(f"train/{key}", golden.values.get(f"derived/{key}"))[1:]
+
+
+def loss_parts(losses: Losses, method: FAPrompt) -> dict[str, Tensor]:
+    parts = {name: term.detach() for name, term in losses.terms.items()}
+    first, second = (sum(parts[name] for name in PARTS[part : part + 3]) for part in (0, 3))
+    return parts | {"pixel": first + method.config.second_stage * second}
+
+
+def names_in(golden: GoldenSet, method: FAPrompt, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by our names (parameters, their gradients) under the reference's, in its shapes."""
+    renamed = {"ctx_pos": values["normal_tokens"][None, None], "ctx_neg": values["abnormal_tokens"][None]}
+    renamed |= {f"compound_prompts_text.{index}": tensor for index, tensor in enumerate(values["deep_tokens"])}
+    for ours, theirs in (("hidden", "linear1"), ("out", "linear2")):
+        renamed |= {f"patch_meta_net.{theirs}.{part}": values[f"psi.{ours}.{part}"] for part in ("weight", "bias")}
+    return renamed
+
+
+def test_training_reproduces_every_step_gradient_and_parameter(golden: GoldenSet) -> None:
+    method = method_with(golden, "prompt_init", selection="released")
+    steps = 1 + max(int(match[1]) for key in golden.values if (match := re.match(r"train/step(\d+)/total$", key)))
+    optimiser = torch.optim.Adam(method.trained_parts().values(), lr=1e-3, betas=(0.5, 0.999))
+    for step in range(steps):
+        features, targets = training_batch(golden, step)
+        key = f"train/step{step}"
+        stages = method.stages(features, prepared=False)
+        golden.check(f"{key}/stage1_text_neg_raw", stages.embeddings, tolerance=FORWARD)
+        golden.check(f"{key}/stage1_text_pos_raw", method.embed_normal(), tolerance=FORWARD)
+        golden.check(f"{key}/stage1_text_norm", stages.texts1[None], tolerance=FORWARD)
+        golden.check(f"{key}/stage1_patch_prob_abn", stages.places1, tolerance=FORWARD)
+        golden.check(f"{key}/stage2_patch_prob_abn", stages.places2, tolerance=FORWARD)
+        golden.check(f"{key}/max1", stages.places1.amax(1), tolerance=FORWARD)
+        golden.check(f"{key}/max2", stages.places2.amax(1), tolerance=FORWARD)
+        golden.check(f"{key}/text_logits", stages.whole, tolerance=FORWARD)
+        golden.check(f"{key}/score2", method.image_score(stages), tolerance=FORWARD)
+        assert stages.priors is not None
+        for image, prior in enumerate(stages.priors):
+            golden.check(f"{key}/prior_img{image}", prior[None], tolerance=FORWARD)
+            raw = torch.stack([method.embed_normal()[0], method.embed_abnormal(prior[None])[0].mean(0)])
+            golden.check(f"{key}/stage2_text_raw_img{image}", raw, tolerance=FORWARD)
+
+        losses = method.loss(features, targets)
+        parts = loss_parts(losses, method)
+        for name, value in zip(PARTS, golden.values[f"{key}/loss_parts"], strict=True):
+            error = abs(float(parts[name]) - float(value)) / max(abs(float(value)), 1e-6)
+            assert error <= FORWARD, f"{golden.name} {key} {name}: {float(parts[name])} instead of {float(value)}"
+        golden.check(f"{key}/total", losses.total, tolerance=FORWARD)
+        optimiser.zero_grad()
+        losses.total.backward()
+        gradients = {name: part.grad for name, part in method.trained_parts().items() if part.grad is not None}
+        for name, gradient in names_in(golden, method, gradients).items():
+            if f"{key}/grad/{name}" in golden.values:
+                # the reduced copy's features were rounded to 16 bits, which float16 tokens make a little worse
+                golden.check(f"{key}/grad/{name}", gradient, tolerance=2 * GRADIENT if golden.reduced else GRADIENT)
+        optimiser.step()
+        for name, part in names_in(golden, method, {n: p.detach() for n, p in method.trained_parts().items()}).items():
+            if f"train/after_step{step}/{name}" in golden.values:
+                golden.check(f"train/after_step{step}/{name}", part, tolerance=AFTER_STEPS[step + 1])
+
+
+def test_the_shared_start_gives_the_same_gradients(golden: GoldenSet) -> None:
+    """Ours encodes what all prompts share once and does not round; the release rounds prompt by prompt."""
+    features, targets = training_batch(golden, 0)
+    gradients: list[dict[str, Any]] = []
+    for rounded in (True, False):
+        method = method_with(golden, "prompt_init", selection="released")
+        method.config = FAPromptConfig(**{**vars(method.config), "round_deep_tokens": rounded})
+        method.loss(features, targets).total.backward()
+        gradients.append({name: part.grad for name, part in method.trained_parts().items()})
+    for name in gradients[0]:
+        assert relative_error(gradients[1][name], gradients[0][name]) <= 2e-3, name
+
+
+# test runs
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_the_test_run_image_by_image(golden: GoldenSet, run: str) -> None:
+    prompts, selection = RUNS[run]
+    method = method_with(golden, prompts, selection=selection)
+    folder = next(key.split("/")[0] for key in golden.values if key.startswith(run))
+    if golden.reduced:
+        check_recorded_prior(golden, method, folder)
+        return
+    numbers = sorted(int(match[1]) for key in golden.values if (match := re.fullmatch(rf"{folder}/img(\d+)/rel", key)))
+    assert len(numbers) > 1
+    for start in range(0, len(numbers), 4):
+        batch = numbers[start : start + 4]
+        names = [str(golden.values[f"{folder}/img{number}/rel"]) for number in batch]
+        with torch.inference_mode():
+            features = method.encode(images(golden, names))
+            stages, scores = method.stages(features, prepared=True), method.score(features)
+        for row, number in enumerate(batch):
+            key = f"{folder}/img{number}"
+            check_image(golden, key, row, features=features, stages=stages, scores=scores, method=method)
+
+
+def check_image(
+    golden: GoldenSet, key: str, row: int, *, features: Features, stages: Stages, scores: Scores, method: FAPrompt
+) -> None:
+    assert stages.priors is not None
+    golden.check(f"{key}/image_features_norm", features.whole[row][None], tolerance=FORWARD)
+    golden.check(f"{key}/stage1_text_norm", stages.texts1[None], tolerance=FORWARD)
+    golden.check(f"{key}/stage1_patch_prob_abn", stages.places1[row], tolerance=FORWARD)
+    golden.check(f"{key}/max1", stages.places1[row].amax()[None], tolerance=FORWARD)
+    golden.check(f"{key}/prior", stages.priors[row][None], tolerance=FORWARD)
+    golden.check(f"{key}/stage2_text_neg_raw", method.embed_abnormal(stages.priors[row][None])[0], tolerance=FORWARD)
+    golden.check(f"{key}/stage2_text_pos_raw", method.normal_text, tolerance=FORWARD)
+    golden.check(f"{key}/stage2_text_norm", stages.texts2[row][None], tolerance=FORWARD)
+    golden.check(f"{key}/stage2_patch_prob_abn", stages.places2[row], tolerance=FORWARD)
+    golden.check(f"{key}/max2", stages.places2[row].amax()[None], tolerance=FORWARD)
+    golden.check(f"{key}/text_prob", stages.whole[row].softmax(-1)[1][None], tolerance=FORWARD)
+    golden.check(f"{key}/image_score", scores.image_score[row][None], tolerance=FORWARD)
+    if f"{key}/patch_features_norm" in golden.values:
+        recorded = golden.values[f"{key}/patch_features_norm"][1:]
+        assert relative_error(features.levels[-1][row], recorded) <= FORWARD
+    if f"{key}/anomaly_map" in golden.values:
+        golden.check(f"{key}/anomaly_map", scores.anomaly_map[row][None, None], tolerance=FORWARD)
+    else:
+        every7 = scores.anomaly_map[row][3::7, 3::7]
+        golden.check(f"{key}/anomaly_map_every7", every7, tolerance=FORWARD)
+    if "released" not in method.config.selection:
+        indices = stages.places1[row].topk(method.config.patches).indices
+        assert torch.equal(indices, golden.values[f"{key}/pk_indx"][0])
+
+
+def check_recorded_prior(golden: GoldenSet, method: FAPrompt, folder: str) -> None:
+    """Without an image tower: what the text tower makes of each recorded prior."""
+    checked = 0
+    for key in [key for key in golden.values if re.fullmatch(rf"{folder}/img\d+/prior", key)]:
+        with torch.no_grad():
+            embeddings = method.embed_abnormal(golden.values[key])
+        golden.check(key.replace("prior", "stage2_text_neg_raw"), embeddings[0], tolerance=FORWARD)
+        checked += 1
+    assert checked
+
+
+# units
+
+
+def test_losses_of_the_unit_cases(golden: GoldenSet) -> None:
+    probabilities, truth = golden.values["unit/loss_prob"], golden.values["unit/loss_gt"]
+    golden.check("unit/focal", focal(probabilities, truth), tolerance=UNIT)
+    golden.check("unit/dice_abn", dice(probabilities[:, 1], truth), tolerance=UNIT)
+    golden.check("unit/dice_norm", dice(probabilities[:, 0], 1 - truth), tolerance=UNIT)
+    score, label = golden.values["unit/bfocal_score"], golden.values["unit/bfocal_label"]
+    golden.check("unit/bfocal", focal_with_logits(score, label), tolerance=UNIT)
+
+
+def test_the_smoothing_matrix_is_scipy_s_filter_on_the_enlarged_map(golden: GoldenSet) -> None:
+    maps = torch.rand(2, 9, 7, generator=torch.Generator().manual_seed(0))
+    ours = smooth_enlarge(maps, cell_px=14, sigma_cells=10 / 14)
+    enlarged = F.interpolate(maps[:, None], scale_factor=14, mode="bilinear")[:, 0].numpy()
+    assert np.abs(ours.numpy() - gaussian_filter(enlarged, (0, 10, 10))).max() < UNIT
+    golden.check(
+        "unit/gauss_sigma4_out",
+        smooth_enlarge(golden.values["unit/gauss_in"][None], cell_px=1, sigma_cells=4)[0],
+        tolerance=UNIT,
+    )
