@@ -20,8 +20,10 @@ from blemish.errors import (
 )
 
 if TYPE_CHECKING:
-    from blemish.pipeline import Inspector, load
+    from blemish.loading import load
+    from blemish.pipeline import Inspector
     from blemish.results import Inspection, Region, Thresholds, Verdict
+    from blemish.training import Recipe, Trained, train
 
 __all__ = [
     "BlemishError",
@@ -31,22 +33,28 @@ __all__ = [
     "MissingExtraError",
     "ModelError",
     "OutputError",
+    "Recipe",
     "Region",
     "Thresholds",
+    "Trained",
     "UnknownNameError",
     "UsageError",
     "Verdict",
     "__version__",
     "load",
+    "train",
 ]
 
 _LAZY = {
     "Inspection": "blemish.results",
     "Inspector": "blemish.pipeline",
+    "Recipe": "blemish.training",
     "Region": "blemish.results",
     "Thresholds": "blemish.results",
+    "Trained": "blemish.training",
     "Verdict": "blemish.results",
-    "load": "blemish.pipeline",
+    "load": "blemish.loading",
+    "train": "blemish.training",
 }
 
 

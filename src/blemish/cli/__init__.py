@@ -20,6 +20,7 @@ from blemish.cli.cache import cache
 from blemish.cli.demo import demo
 from blemish.cli.inspect import inspect
 from blemish.cli.models import models
+from blemish.cli.train import train
 from blemish.errors import BlemishError
 
 __all__ = ["app", "main", "run"]
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.command("inspect")(inspect)
 app.command("demo")(demo)
+app.command("train")(train)
 app.add_typer(models, name="models")
 app.add_typer(cache, name="cache")
 

@@ -1,0 +1,237 @@
+"""`blemish train`: prompts of a method, learned on a data set with a frozen backbone."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from blemish.errors import UsageError
+
+if TYPE_CHECKING:
+    from blemish.data import DataSet
+    from blemish.training import Reporter, Trained
+
+__all__ = ["train"]
+
+LINE_EVERY_S = 30.0  # of progress, where there is no terminal to draw a bar on
+
+
+class PrecisionName(StrEnum):
+    """Numbers of a training step."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+class CacheName(StrEnum):
+    """Numbers of cached features."""
+
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+    FLOAT32 = "float32"
+    NONE = "none"
+
+
+class SplitName(StrEnum):
+    """Parts of a data set."""
+
+    TRAIN = "train"
+    TEST = "test"
+    ALL = "all"
+
+
+def train(
+    method: Annotated[str, typer.Argument(help="Method, as faprompt.", show_default=False)],
+    *,
+    data: Annotated[
+        str,
+        typer.Option(
+            help='Images with masks: a folder, a known data set, or "synthetic:COUNT@SEED".', show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for prompts, cards, log and state. A stopped training there goes on.")
+    ],
+    backbone: Annotated[str, typer.Option(help="Backbone: a name or a path.")] = "embedded",
+    split: Annotated[
+        SplitName | None,
+        typer.Option(help="Part of --data. Default: test where there is one, as its images show defects; else train."),
+    ] = None,
+    held_out: Annotated[
+        str | None, typer.Option(help="Other images, measured after every epoch; their thresholds go into the cards.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Epochs; more than before continue a finished training.")] = 7,
+    batch_size: Annotated[int, typer.Option(help="Images of a step.")] = 8,
+    rate: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-3,
+    seed: Annotated[int, typer.Option(help="Decides first prompts and the order of the images.")] = 111,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    precision: Annotated[
+        PrecisionName, typer.Option(help="fp32, or mixed: bf16, fp16 (GPU only).")
+    ] = PrecisionName.FP32,
+    cache_dtype: Annotated[
+        CacheName, typer.Option(help="What image features are kept in on the disk; none computes them in every step.")
+    ] = CacheName.FLOAT16,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of the method, as patches=30; may be repeated."),
+    ] = None,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read, instead of refusing.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew in --out.")] = False,
+    save_every: Annotated[float, typer.Option(metavar="SECONDS", help="Time between two states on the disk.")] = 60.0,
+    log_every: Annotated[int, typer.Option(metavar="STEPS", help="Steps between two lines of the log.")] = 1,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
+) -> None:
+    """Train the prompts of a method on a frozen backbone. The same command again goes on where it was stopped."""
+    if log_every < 1:
+        raise UsageError(f"--log-every takes a number of steps from 1 on, not {log_every}")
+    options = parse_settings(settings or [])
+    from blemish import training
+    from blemish.data import open_data
+    from blemish.training.run import check_trainable
+
+    check_trainable(method, options)
+    recipe = training.Recipe(
+        epochs=epochs,
+        batch_size=batch_size,
+        rate=rate,
+        seed=seed,
+        precision=precision.value,
+        cache_dtype=cache_dtype.value,
+    )
+    done = training.train(
+        method,
+        choose_split(open_data(data), split),
+        out=out,
+        backbone=backbone,
+        options=options,
+        recipe=recipe,
+        held_out=None if held_out is None else choose_split(open_data(held_out), None),
+        device=device,
+        overwrite=overwrite,
+        skip_unreadable=skip_unreadable,
+        save_every_s=save_every,
+        log_every=log_every,
+        command=shlex.join(["blemish", *sys.argv[1:]]),
+        reporter=None if quiet else _reporter(),
+    )
+    if not quiet:
+        _print_summary(done)
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """Options from KEY=VALUE lines; a value is TOML (3, 0.5, true, [2, 9], "words"), and a bare word is text."""
+    options: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise UsageError(f"--set takes KEY=VALUE, as in patches=30, not {setting!r}")
+        if key in options:
+            raise UsageError(f"--set gives {key} twice")
+        try:
+            parsed = tomllib.loads(f"value = {value}")
+        except tomllib.TOMLDecodeError:
+            parsed = {"value": value.strip()}
+        options[key] = parsed["value"] if len(parsed) == 1 else value
+    return options
+
+
+def choose_split(data: DataSet, split: SplitName | None) -> DataSet:
+    """The asked part of a data set; by default its test split where there is one. UsageError where it has no images."""
+    if split is SplitName.ALL:
+        return data
+    wanted = split.value if split is not None else "test"
+    part = data.of(split="test" if wanted == "test" else "train")
+    if not part.samples and split is None:
+        part = data.of(split="train")
+    if not part.samples:
+        raise UsageError(f"{data.name} has no images in its {wanted} split; see --split")
+    return part
+
+
+def _reporter() -> Reporter:
+    """A reporter that prints to stdout, and draws a bar on stderr where that is a terminal."""
+    from blemish.training import Reporter
+
+    class Printer(Reporter):
+        def say(self, line: str) -> None:
+            typer.echo(line)
+
+        @contextmanager
+        def progress(self, what: str, total: int, *, done: int = 0) -> Iterator[Callable[[], None]]:
+            drawing = _bar(what, total, done) if sys.stderr.isatty() else _lines(what, total, done)
+            with drawing as advance:
+                yield advance
+
+    return Printer()
+
+
+@contextmanager
+def _bar(what: str, total: int, done: int) -> Iterator[Callable[[], None]]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total, completed=done)
+        yield lambda: bar.advance(task)
+
+
+@contextmanager
+def _lines(what: str, total: int, done: int) -> Iterator[Callable[[], None]]:
+    """A line on stderr now and then, with the time left."""
+    started = last = time.monotonic()
+    count = done
+
+    def advance() -> None:
+        nonlocal count, last
+        count += 1
+        now = time.monotonic()
+        if now - last >= LINE_EVERY_S:
+            last = now
+            left = (now - started) / (count - done) * (total - count)
+            typer.echo(f"{what}: {count} of {total}, {left / 60:.0f} min left", err=True)
+
+    yield advance
+
+
+def _print_summary(done: Trained) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    metrics = list(dict.fromkeys(name for record in done.history for name in record["held_out"] or {}))
+    for title in ("epoch", "loss", *(name.replace("_", " ") for name in metrics), "seconds"):
+        table.add_column(title, justify="right")
+    for record in done.history:
+        measured = [f"{(record['held_out'] or {})[name]:.4f}" for name in metrics]
+        table.add_row(str(record["epoch"]), f"{record['means']['total']:.4f}", *measured, f"{record['seconds']:.0f}")
+    console.print(table)
+    console.print(f"prompts of every epoch: {done.out}, the last ones: {done.prompts[-1]}", markup=False)

@@ -1,0 +1,114 @@
+"""Batches for training and scoring: features from the store, or images for methods that train inside the tower.
+
+Either is read in the background, a bounded number of batches ahead. B batch, S side of the tower's input.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from blemish.ahead import in_order
+from blemish.clip.config import PreprocessConfig
+from blemish.methods.base import Features, Method, Targets
+from blemish.preprocess import to_tensor
+from blemish.store.features import FeatureStore
+from blemish.training.examples import Examples
+from blemish.training.recipe import Reporter
+
+__all__ = ["Batch", "Rows", "Source", "cache_features", "in_chunks"]
+
+Rows = NDArray[np.int64]
+AHEAD = 3  # batches under way
+ENCODED_AT_ONCE = 8  # images on a GPU
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows of the examples: their features, or the normalised images [B, 3, S, S] themselves, and their truth."""
+
+    rows: Rows
+    inputs: Features | Tensor
+    targets: Targets
+
+    def to(self, device: torch.device) -> Batch:
+        targets = Targets(
+            label=self.targets.label.to(device),
+            mask=self.targets.mask.to(device),
+            has_mask=None if self.targets.has_mask is None else self.targets.has_mask.to(device),
+            type_id=None if self.targets.type_id is None else self.targets.type_id.to(device),
+        )
+        if isinstance(self.inputs, Tensor):
+            return Batch(self.rows, self.inputs.to(device), targets)
+        levels = tuple(level.to(device) for level in self.inputs.levels)
+        return Batch(self.rows, replace(self.inputs, whole=self.inputs.whole.to(device), levels=levels), targets)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the inputs of these examples come from: the store where there is one, else the images."""
+
+    examples: Examples
+    preprocess: PreprocessConfig
+    store: FeatureStore | None = None
+
+    def feed(self, batches: Sequence[Rows]) -> Iterator[Batch]:
+        """These batches, in this order."""
+
+        def load(rows: Rows) -> Batch:
+            return Batch(rows, self._inputs(rows), self.examples.targets(rows))
+
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="blemish") as pool:
+            try:
+                for batch, _ in in_order(pool, load, ((rows, 0) for rows in batches), most=AHEAD, most_bytes=0):
+                    yield batch
+            finally:  # a consumer that stops early does not wait for what was read ahead
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def names(self, rows: Rows) -> str:
+        return ", ".join(self.examples.samples[row].name for row in rows)
+
+    def _inputs(self, rows: Rows) -> Features | Tensor:
+        if self.store is not None:
+            return self.store.read([self.examples.digests[row] for row in rows])
+        pictures = [self.examples.samples[row].picture() for row in rows]
+        return torch.stack([to_tensor(picture, self.preprocess) for picture in pictures])
+
+
+def in_chunks(rows: Rows, size: int) -> list[Rows]:
+    """The rows in their order, `size` at a time; the last chunk may be smaller."""
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def cache_features(
+    method: Method, sets: Sequence[Examples], store: FeatureStore, *, device: torch.device, reporter: Reporter
+) -> None:
+    """Puts the features that these sets lack into the store, after a look at the room on the disk for all of them.
+
+    On the CPU images are encoded one by one, which is as fast there; on a GPU in fixed groups, and a group that lacks one
+    image is encoded as a whole: so features do not depend on where an earlier run was stopped.
+    """
+    missing = sum(int((~examples.cached).sum()) for examples in sets)
+    if not missing:
+        return
+    preprocess = method.backbone.config.preprocess
+    with torch.inference_mode(), reporter.progress("caching features", missing) as advance:
+        blank = method.encode(torch.zeros(1, 3, preprocess.size, preprocess.size, device=device))
+        reporter.say(store.reserve(missing, bytes_each=store.entry_bytes(blank)))
+        for examples in sets:
+            groups = in_chunks(np.arange(len(examples)), 1 if device.type == "cpu" else ENCODED_AT_ONCE)
+            lacking = [rows for rows in groups if not examples.cached[rows].all()]
+            for batch in Source(examples, preprocess).feed(lacking):
+                assert isinstance(batch.inputs, Tensor)  # there is no store to take features from
+                features = method.encode(batch.inputs.to(device))
+                for place, row in enumerate(batch.rows):
+                    if not examples.cached[row]:
+                        store.write(examples.digests[row], features, row=place, size_px=examples.sizes_px[row])
+                        advance()

@@ -1,0 +1,115 @@
+"""What a training tells about itself: the part that must be equal to go on with it, and the card of its prompts."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from blemish._version import __version__
+from blemish.clip.config import to_dict
+from blemish.data.samples import DataSet
+from blemish.methods.base import Method
+from blemish.training.examples import Examples
+from blemish.training.recipe import Recipe
+
+__all__ = ["commit", "describe_data", "differences", "identity", "in_short", "recipe_record", "versions"]
+
+MAY_GROW = "recipe.epochs"  # nothing in an epoch depends on how many follow
+
+
+def identity(method: Method, recipe: Recipe, device: torch.device) -> dict[str, Any]:
+    """What decides the result besides the data, as plain data."""
+    clip = method.backbone
+    return {
+        "method": method.name,
+        "options": to_dict(method.config),
+        "recipe": to_dict(recipe),
+        "backbone": clip.fingerprint(),
+        "preprocess": to_dict(clip.config.preprocess),
+        "device": device.type,
+    }
+
+
+def describe_data(data: DataSet, examples: Examples) -> dict[str, Any]:
+    """A data set as a card names it; its digest changes with any image or mask."""
+    splits = sorted({sample.split for sample in examples.samples})
+    return {
+        "name": data.name,
+        "variant": data.variant,
+        "licence": data.licence,
+        "split": "+".join(splits),
+        **examples.counts(),
+        "unreadable": [str(error) for error in examples.unreadable],
+        "digest": examples.identity(),
+    }
+
+
+def in_short(described: Mapping[str, Any]) -> dict[str, Any]:
+    """As much of a described data set as tells it from others."""
+    return {key: described[key] for key in ("name", "variant", "images", "digest")}
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What stands in the way of going on with an earlier training, a sentence each."""
+    old, new = dict(_flat(before)), dict(_flat(now))
+    said = []
+    for key in dict.fromkeys([*old, *new]):
+        was, wanted = old.get(key), new.get(key)
+        if was == wanted or (key == MAY_GROW and was is not None and wanted is not None and was < wanted):
+            continue
+        said.append(f"{key} was {_shown(was)}, not {_shown(wanted)}")
+    return said
+
+
+def recipe_record(recipe: Recipe) -> dict[str, Any]:
+    """The recipe with what is fixed about the optimiser, for a card."""
+    return {"optimiser": "Adam, eps 1e-8, no weight decay, no schedule", **asdict(recipe)}
+
+
+def versions() -> dict[str, str]:
+    """The programs that took part, for a card."""
+    import numpy as np
+
+    return {
+        "blemish": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+    }
+
+
+def commit() -> str | None:
+    """The git commit of this source, with a remark where files differ from it; None outside a checkout."""
+    here = Path(__file__)
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(here.parent), *arguments], capture_output=True, text=True, check=False, timeout=30
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    if git("ls-files", "--error-unmatch", here.name) is None:  # installed, perhaps inside another project's checkout
+        return None
+    head, changed = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
+    return f"{head} with uncommitted changes" if head and changed else head
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else str(value)

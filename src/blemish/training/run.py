@@ -1,0 +1,250 @@
+"""From a method's name and a data set to trained prompts: checks first, then features, then the loop."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from blemish import store
+from blemish.atomic import make_folder, write_text
+from blemish.clip.config import from_dict
+from blemish.clip.model import Clip
+from blemish.data.samples import DataSet
+from blemish.errors import UsageError
+from blemish.methods import build, method_class
+from blemish.methods.base import Method
+from blemish.store.features import CacheDtype, FeatureStore, feature_store
+from blemish.store.places import WEIGHTS, read_json
+from blemish.store.prompts import CARD
+from blemish.training.batches import Source, cache_features
+from blemish.training.card import commit, describe_data, differences, identity, in_short, recipe_record, versions
+from blemish.training.examples import Examples, examine, require_both_classes, require_masks
+from blemish.training.log import LOG_FILE, PLOT_FILE
+from blemish.training.loop import Settings, Trainer, epoch_folder
+from blemish.training.recipe import Recipe, Reporter
+from blemish.training.state import STATE_FILE
+
+__all__ = ["IDENTITY_FILE", "Trained", "train"]
+
+IDENTITY_FILE = "state.json"  # what the training in a folder is; written before anything else
+SCHEMA = "blemish.training/1"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training: its folder, the prompts after each epoch, and for each epoch what the log says of it."""
+
+    out: Path
+    prompts: tuple[Path, ...]
+    history: tuple[dict[str, Any], ...]
+
+
+def train(
+    method: str,
+    data: DataSet,
+    *,
+    out: str | Path,
+    backbone: str | Path | Clip = "embedded",
+    options: Mapping[str, Any] | None = None,
+    recipe: Recipe | None = None,
+    held_out: DataSet | None = None,
+    device: str = "cpu",
+    overwrite: bool = False,
+    skip_unreadable: bool = False,
+    save_every_s: float = 60.0,
+    log_every: int = 1,
+    command: str | None = None,
+    reporter: Reporter | None = None,
+) -> Trained:
+    """Trains the prompts of a method on a data set and puts them into `out`, a folder for each epoch.
+
+    The backbone (a name, a path or a loaded one) is frozen. Where a training of the same method, options, recipe and data was
+    stopped in `out`, it goes on and ends with the same bytes; `overwrite` starts anew. `held_out` is measured after every
+    epoch and gives the thresholds of the cards; it selects nothing. docs/training.md describes the files.
+
+    UsageError: unfit data, unreadable images (all of them named), another training in `out`. OutputError: no room on the disk.
+    ModelError: a loss that is no number, with its batch; the state before it stays.
+    """
+    recipe, reporter, folder = recipe or Recipe(), reporter or Reporter(), Path(out).expanduser()
+    check_trainable(method, options or {})
+    place = open_device(device, recipe)
+    _check_folder(folder, overwrite=overwrite)
+    clip = backbone if isinstance(backbone, Clip) else store.load_backbone(backbone)
+    built = _built(method, clip, options or {}, seed=recipe.seed).to(place)
+    whole: dict[str, Any] = {"schema": SCHEMA, "run": identity(built, recipe, place)}
+    _require_same(folder, whole, overwrite=overwrite)  # what can be told before a look at the data
+
+    features = _store_for(built, recipe)
+    training, measured = _examined(
+        data, held_out, clip=clip, features=features, skip_unreadable=skip_unreadable, reporter=reporter
+    )
+    described = describe_data(data, training)
+    described_held_out = None if held_out is None or measured is None else describe_data(held_out, measured)
+    whole |= {"data": in_short(described), "held_out": described_held_out and in_short(described_held_out)}
+    _require_same(folder, whole, overwrite=overwrite)
+    if overwrite:
+        _remove_training(folder)
+    make_folder(folder)
+    write_text(folder / IDENTITY_FILE, json.dumps(whole, indent=2) + "\n")
+
+    if features is not None:
+        sets = (training,) if measured is None else (training, measured)
+        cache_features(built, sets, features, device=place, reporter=reporter)
+    trainer = Trainer(
+        built,
+        Source(training, clip.config.preprocess, features),
+        recipe=recipe,
+        device=place,
+        settings=Settings(out=folder, save_every_s=save_every_s, log_every=log_every),
+        card={
+            "data": described,
+            "held_out": described_held_out,
+            "recipe": recipe_record(recipe),
+            "device": str(place),
+            "command": command or shlex.join(sys.argv),
+            "commit": commit(),
+            "versions": versions(),
+            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+        held_out=None if measured is None else Source(measured, clip.config.preprocess, features),
+        reporter=reporter,
+    )
+    if steps := trainer.progress.steps:
+        what = "going on after step" if steps < trainer.all_steps else "finished before, at step"
+        reporter.say(f"{folder}: {what} {steps} of {trainer.all_steps}")
+    trainer.run()
+    history = tuple(trainer.progress.history)
+    return Trained(folder, tuple(epoch_folder(folder, record["epoch"]) for record in history), history)
+
+
+def check_trainable(method: str, options: Mapping[str, Any]) -> None:
+    """Raises UsageError where there is no such method or option, or where a method has nothing to train."""
+    kind = method_class(method)
+    if kind.loss is Method.loss:
+        raise UsageError(f"the method {method!r} needs no training: use it as it is, with --method {method}")
+    from_dict(kind.config_type, options)
+
+
+def open_device(name: str, recipe: Recipe) -> torch.device:
+    """The device of this name; UsageError where it is not here or cannot do the recipe's precision."""
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"the device {name!r} cannot be used here; try --device cpu") from error
+    if recipe.precision == "fp16" and device.type != "cuda":
+        raise UsageError(f"fp16 trains on a GPU only, and this is {name!r}; --precision bf16 or fp32 does")
+    return device
+
+
+def _built(name: str, clip: Clip, options: Mapping[str, Any], *, seed: int) -> Method:
+    """The method with its first prompts drawn from the seed; the caller's random numbers stay as they are."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return build(name, clip, options)
+
+
+def _examined(
+    data: DataSet,
+    held_out: DataSet | None,
+    *,
+    clip: Clip,
+    features: FeatureStore | None,
+    skip_unreadable: bool,
+    reporter: Reporter,
+) -> tuple[Examples, Examples | None]:
+    """Both sets after a look at every image; UsageError where one of them is not fit for its purpose."""
+
+    def look(these: DataSet) -> Examples:
+        found = examine(
+            these,
+            size=clip.config.preprocess.size,
+            store=features,
+            skip_unreadable=skip_unreadable,
+            reporter=reporter,
+        )
+        _note(found, these, reporter)
+        require_both_classes(found, these.name)
+        return found
+
+    training = look(data)
+    require_masks(training, data.name)
+    if held_out is None:
+        return training, None
+    measured = look(held_out)
+    _require_apart(training, measured)
+    return training, measured
+
+
+def _store_for(method: Method, recipe: Recipe) -> FeatureStore | None:
+    """Where features are kept; None where nothing can or shall be kept."""
+    dtype = recipe.cache_dtype
+    if method.encodes_with_trained_parts or dtype == "none":
+        return None
+    kept: CacheDtype = dtype
+    return feature_store(method, dtype=kept)
+
+
+def _check_folder(folder: Path, *, overwrite: bool) -> None:
+    """Raises UsageError where a folder holds something that no training wrote."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is a file; --out takes a folder")
+    if (folder / IDENTITY_FILE).is_file() or not folder.is_dir() or not any(folder.iterdir()):
+        return
+    hint = ", and --overwrite replaces nothing else" if overwrite else ""
+    raise UsageError(f"{folder}: is not empty and holds no training{hint}; choose another --out")
+
+
+def _require_same(folder: Path, wanted: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Raises UsageError where the training in a folder is not the wanted one, with every difference."""
+    if overwrite or not (folder / IDENTITY_FILE).is_file():
+        return
+    before = read_json(folder / IDENTITY_FILE)
+    said = differences({key: before.get(key) for key in wanted}, wanted)
+    if said:
+        raise UsageError(
+            f"{folder}: holds another training: {'; '.join(said)}. Choose another --out, or start anew with --overwrite"
+        )
+
+
+def _require_apart(found: Examples, measured: Examples) -> None:
+    """Raises UsageError where images are trained on and measured on."""
+    trained_on = set(found.digests)
+    both = [s.name for s, digest in zip(measured.samples, measured.digests, strict=True) if digest in trained_on]
+    if both:
+        raise UsageError(
+            f"{len(both)} held-out images are in the training data, too (the first: {both[0]}); "
+            "a measure on them says nothing"
+        )
+
+
+def _note(examples: Examples, data: DataSet, reporter: Reporter) -> None:
+    counts = examples.counts()
+    reporter.say(
+        f"{data.name}{f' ({data.variant})' if data.variant else ''}: {counts['normal']} normal and {counts['anomalous']} "
+        f"anomalous images, {counts['anomalous_with_mask']} of them with a mask"
+    )
+    for note in data.notes:
+        reporter.say(f"note: {note}")
+    for error in examples.unreadable:
+        reporter.say(f"left out: {error}")
+    if empty := examples.empty_masks():
+        reporter.say(
+            f"note: {empty} masks of anomalous images are empty at {examples.size} px: their places count as normal"
+        )
+
+
+def _remove_training(folder: Path) -> None:
+    """Deletes what an earlier training wrote into a folder, and nothing else."""
+    files = [folder / name for name in (STATE_FILE, LOG_FILE, PLOT_FILE, IDENTITY_FILE)]
+    for epoch in folder.glob("epoch-*"):
+        files += [epoch / WEIGHTS["prompts"], epoch / CARD]
+    store.remove(tuple(file for file in files if file.is_file()))

@@ -1,0 +1,83 @@
+"""Where a training stands, on disk: parameters, Adam's moments and the place in the epoch, in one file that appears whole."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from blemish.atomic import replace_file
+from blemish.errors import ModelError
+from blemish.methods.base import Method
+
+__all__ = ["STATE_FILE", "Progress", "load_state", "save_state"]
+
+STATE_FILE = "state.safetensors"
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+@dataclass
+class Progress:
+    """How far a training is. `epochs` are finished, `batches` of the next one done, `steps` in all.
+
+    sums are the epoch's losses so far, added up by name; seconds the time spent on it; log_bytes how long the log was;
+    loss_scale the scaler's state (fp16); history one record for each finished epoch.
+    """
+
+    epochs: int = 0
+    batches: int = 0
+    steps: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    log_bytes: int = 0
+    loss_scale: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def save_state(folder: Path, method: Method, optimiser: torch.optim.Adam, progress: Progress) -> None:
+    """Puts the state into its folder in place of the one before; OutputError where the system refuses."""
+    from safetensors.torch import save
+
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in method.trained_parts().items():
+        tensors[f"parameter/{name}"] = parameter.detach().cpu().contiguous()
+        for moment, value in optimiser.state.get(parameter, {}).items():
+            tensors[f"adam/{moment}/{name}"] = value.detach().cpu().contiguous()
+    with replace_file(folder / STATE_FILE) as temporary, temporary.open("wb") as file:
+        file.write(save(tensors, {"progress": json.dumps(asdict(progress))}))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def load_state(folder: Path, method: Method, optimiser: torch.optim.Adam) -> Progress:
+    """Brings parameters and moments back and says where the training stands; ModelError where the file is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / STATE_FILE
+    try:
+        with safe_open(path, "pt") as file:
+            progress = Progress(**json.loads(file.metadata()["progress"]))
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  (no mapping)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{path}: the state of this training is damaged; the prompts of its finished epochs are not. "
+            "Start it anew with --overwrite, or elsewhere with another --out"
+        ) from error
+    prefix = "parameter/"
+    method.load_trained(
+        {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    )
+    for name, parameter in method.trained_parts().items():
+        moments = {moment: tensors.get(f"adam/{moment}/{name}") for moment in MOMENTS}
+        if all(value is not None for value in moments.values()):  # none for a part that never had a gradient
+            optimiser.state[parameter] = {
+                moment: value if moment == "step" else value.to(parameter.device)
+                for moment, value in moments.items()
+                if value is not None
+            }
+    return progress
