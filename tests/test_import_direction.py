@@ -15,7 +15,7 @@ import blemish
 SOURCE = Path(blemish.__file__).parent
 FLOORS = (
     {"cli", "serve", "demo", "__main__"},
-    {"pipeline", "training", "evaluation"},
+    {"loading", "pipeline", "training", "evaluation"},
     {"methods", "data", "metrics", "calibration", "report", "export", "vocabulary", "localise", "preprocess", "store"},
     {"clip", "images", "results", "regions", "errors", "ahead", "atomic", "layout", "_version"},
 )

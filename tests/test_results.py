@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from blemish.errors import UsageError
+from blemish.loading import choose_thresholds
 from blemish.localise import find_regions
-from blemish.pipeline import choose_thresholds
 from blemish.regions import enlarge, find_blobs
 from blemish.results import Inspection, ModelInfo, Region, Thresholds, Verdict, decide
 
@@ -98,7 +98,7 @@ def test_records_are_json_with_the_documented_fields() -> None:
             }
         ],
         "value_range": None,
-        "model": {"backbone": "tiny", "method": "darkness", "version": "0"},
+        "model": {"backbone": "tiny", "method": "darkness", "prompts": "", "fingerprint": "", "version": "0"},
     }
 
 

@@ -1,4 +1,4 @@
-"""The inspector: images in, inspections out. The command line, Python and everything later use this one.
+"""The inspector: images in, inspections out. `blemish.load` makes one; the command line, Python and everything later use it.
 
 Files are read and prepared in background threads (Pillow releases the interpreter's lock) a bounded number ahead; the
 model runs in the caller's thread; regions are found in the background again. Results come in the order of the images.
@@ -27,13 +27,11 @@ from blemish.errors import ImageError, ModelError, UnknownNameError, UsageError
 from blemish.images import DEFAULT_MEGAPIXELS, Header, ImageInput, Picture, Samples, ValueRanges, decode, read_header
 from blemish.images.reader import name_of
 from blemish.localise import find_regions
-from blemish.methods import METHODS, build
 from blemish.methods.base import Method, Scores
 from blemish.preprocess import to_tensor
 from blemish.results import Inspection, ModelInfo, Thresholds, decide
-from blemish.vocabulary import parse_defects
 
-__all__ = ["Inspected", "Inspector", "choose_thresholds", "load"]
+__all__ = ["Inspected", "Inspector", "device_of"]
 
 OnError: TypeAlias = Literal["raise", "skip", "record"]
 
@@ -72,6 +70,7 @@ class Inspector:
         preprocess: PreprocessConfig,
         thresholds: Thresholds,
         backbone: str = "custom",
+        prompts: str = "",
         device: str = "cpu",
         batch_size: int = 8,
         value_range: tuple[float, float] | None = None,
@@ -84,7 +83,7 @@ class Inspector:
         if not max_megapixels > 0:
             raise UsageError(f"the limit of megapixels must be above 0, not {max_megapixels:g}")
         ValueRanges(value_range)  # a senseless range is refused here, not at the first image
-        self.device = _device(device)
+        self.device = device_of(device)
         self.method = method.to(self.device).eval()
         self.preprocess = preprocess
         self.thresholds = thresholds
@@ -93,7 +92,13 @@ class Inspector:
         self.max_megapixels = max_megapixels
         self.min_area_cells = min_area_cells
         self.workers = workers or min(8, os.cpu_count() or 1)
-        self.model = ModelInfo(backbone=backbone, method=method.name, version=__version__)
+        self.model = ModelInfo(
+            backbone=backbone,
+            method=method.name,
+            prompts=prompts,
+            fingerprint=method.fingerprint(),
+            version=__version__,
+        )
 
     @overload
     def inspect(self, images: ImageInput) -> Inspection: ...
@@ -278,69 +283,6 @@ class Inspector:
         return Inspected(inspection, picture)
 
 
-def load(
-    backbone: str = "embedded",
-    *,
-    method: str | None = None,
-    defects: str | Sequence[str] | None = None,
-    device: str = "cpu",
-    threshold: float | None = None,
-    pixel_threshold: float | None = None,
-    batch_size: int = 8,
-    value_range: tuple[float, float] | None = None,
-    max_megapixels: float = DEFAULT_MEGAPIXELS,
-) -> Inspector:
-    """An inspector with a backbone (a name that `blemish models list` shows, or a path) and a method, ready to use.
-
-    `defects` names the types to tell apart, as "scratch, hole" or a sequence; None takes the built-in vocabulary. The
-    thresholds (0..1) come from the model card and are marked "uncalibrated" unless given; see `choose_thresholds`.
-    Unknown names raise UnknownNameError.
-    """
-    from blemish import store
-
-    if method is not None and method not in METHODS:
-        raise UnknownNameError("method", method, METHODS)
-    vocabulary = None if defects is None else parse_defects(defects)
-    _device(device)
-    card = store.card(backbone)
-    name = method or str(card.get("default_method", "ensemble"))
-    thresholds = choose_thresholds(
-        card.get("thresholds", {}).get(name, {}), threshold=threshold, pixel_threshold=pixel_threshold
-    )
-    clip = store.load_backbone(backbone)
-    built = build(name, clip)
-    built.prepare(vocabulary)
-    return Inspector(
-        built,
-        preprocess=clip.config.preprocess,
-        thresholds=thresholds,
-        backbone=clip.config.name,
-        device=device,
-        batch_size=batch_size,
-        value_range=value_range,
-        max_megapixels=max_megapixels,
-    )
-
-
-def choose_thresholds(
-    card: dict[str, float], *, threshold: float | None = None, pixel_threshold: float | None = None
-) -> Thresholds:
-    """The thresholds of a model card for one method, overridden by the user's where given.
-
-    The user's image threshold alone makes the verdict NG; the card's review threshold stays where it lies below it,
-    else there is no review band. A card without thresholds counts as 0.5 and no review band.
-    """
-    image = float(card.get("image", 0.5)) if threshold is None else threshold
-    review = card.get("review")
-    return Thresholds(
-        image=image,
-        review=float(review) if review is not None and review < image else None,
-        pixel=float(card.get("pixel", 0.5)) if pixel_threshold is None else pixel_threshold,
-        calibration="uncalibrated" if threshold is None else "user",
-        pixel_calibration="uncalibrated" if pixel_threshold is None else "user",
-    )
-
-
 @dataclass(frozen=True)
 class _Row:
     """The scores of one image as NumPy."""
@@ -390,7 +332,8 @@ def _sized(images: Iterable[ImageInput]) -> Iterator[tuple[ImageInput, int]]:
         yield own, read_header(own).picture_bytes
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
+    """The device of this name; UsageError where it cannot be used."""
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

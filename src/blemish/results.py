@@ -66,14 +66,23 @@ class Thresholds:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """What looked at the image."""
+    """What looked at the image. `prompts` names the trained prompts, "" where the method has none; `fingerprint` are 16 hex
+    digits that stand for backbone, method, options and prompts together."""
 
     backbone: str
     method: str
     version: str
+    prompts: str = ""
+    fingerprint: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        return {"backbone": self.backbone, "method": self.method, "version": self.version}
+        return {
+            "backbone": self.backbone,
+            "method": self.method,
+            "prompts": self.prompts,
+            "fingerprint": self.fingerprint,
+            "version": self.version,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,11 +17,12 @@ import pytest
 from PIL import Image
 
 import blemish
-from blemish import cli, pipeline
+from blemish import cli, loading
 from blemish.errors import UnknownNameError
 from blemish.export.records import CSV_COLUMNS
 from blemish.images import save
-from blemish.pipeline import Inspector, choose_thresholds
+from blemish.loading import choose_thresholds
+from blemish.pipeline import Inspector
 from fakes import DarknessMethod, darkness_inspector
 
 CARD = {"image": 0.6, "review": 0.4, "pixel": 0.5}
@@ -37,9 +38,11 @@ def without_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         thresholds = choose_thresholds(
             CARD, threshold=options.pop("threshold"), pixel_threshold=options.pop("pixel_threshold")
         )
+        for unused in ("prompts", "options", "force"):
+            options.pop(unused)
         return darkness_inspector(thresholds=thresholds, backbone=backbone, **options)
 
-    monkeypatch.setattr(pipeline, "load", load)
+    monkeypatch.setattr(loading, "load", load)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 
@@ -122,7 +125,12 @@ def test_run_json_says_how_it_was_made(parts: Path, tmp_path: Path) -> None:
     run = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert run["schema"] == "blemish.run/1"
     assert run["status"] == "finished"
-    assert run["model"] == {"backbone": "embedded", "method": "darkness", "version": blemish.__version__}
+    assert {key: run["model"][key] for key in ("backbone", "method", "prompts", "version")} == {
+        "backbone": "embedded",
+        "method": "darkness",
+        "prompts": "",
+        "version": blemish.__version__,
+    }
     assert run["thresholds"]["calibration"] == "user"
     assert run["thresholds"]["pixel_calibration"] == "uncalibrated"
     assert run["counts"] == {"ok": 1, "review": 1, "ng": 1, "unreadable": 1}
@@ -176,11 +184,11 @@ def test_the_summary_names_counts_types_thresholds_and_place(parts: Path, capsys
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
 def test_any_name_can_be_printed_on_any_console(parts: Path, encoding: str) -> None:
     code = (
-        "import sys; from blemish import cli, pipeline; from blemish.vocabulary import parse_defects\n"
+        "import sys; from blemish import cli, loading; from blemish.vocabulary import parse_defects\n"
         "from fakes import darkness_inspector\n"
         "inspector = darkness_inspector()\n"
         "inspector.method.prepare(parse_defects('划痕, 污渍'))\n"
-        "pipeline.load = lambda *_, **__: inspector\n"
+        "loading.load = lambda *_, **__: inspector\n"
         "sys.exit(cli.main(['inspect', *sys.argv[1:]]))"
     )
     (parts / "坏.png").touch()

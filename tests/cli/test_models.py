@@ -71,19 +71,23 @@ def test_import_with_a_name_and_over_another(capsys: pytest.CaptureFixture[str],
     assert "assumed" in run(capsys, "models", "import", "b", "--name", "mine", "--overwrite")
 
 
-def test_import_of_prompts_promises_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    torch.save({"prompt_learner": {"ctx_pos": torch.zeros(1, 12, 8)}}, tmp_path / "trained.pth")
+def test_import_of_prompts_says_what_they_are_and_how_to_use_them(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    anomaly_clip = {"ctx_pos": torch.zeros(1, 1, 12, 8), "ctx_neg": torch.zeros(1, 1, 12, 8)}
+    torch.save({"prompt_learner": anomaly_clip}, tmp_path / "trained.pth")
     out = run(capsys, "models", "import", "trained.pth")
-    assert "no method of this version uses prompts yet" in out
+    assert "AnomalyCLIP prompts" in out
     assert "prompts trained" in out
+    assert "--prompts trained" in out
     assert "--backbone" not in out
-    assert "prompt_learner.ctx_pos: 1, 12, 8" in run(capsys, "models", "info", "trained")
+    assert "abnormal_tokens: 1, 12, 8" in run(capsys, "models", "info", "trained")
 
 
 def test_as_decides(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     torch.save({"ctx": torch.zeros(4, 8)}, tmp_path / "ctx.pt")
     assert "--as" in failure(capsys, "models", "import", "ctx.pt")
-    assert "prompts ctx" in run(capsys, "models", "import", "ctx.pt", "--as", "prompts")
+    assert "expected prompts" in failure(capsys, "models", "import", "ctx.pt", "--as", "prompts")
     assert "backbone" in failure(capsys, "models", "import", "ctx.pt", "--as", "nothing")
 
 

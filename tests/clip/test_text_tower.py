@@ -195,3 +195,22 @@ def test_wrong_requests_say_what_is_wrong() -> None:
         tower(embeddings(), pool_at=pool_at, layer_tokens=torch.zeros(2, 32))
     with pytest.raises(UsageError, match="do not fit into a sequence of 3 tokens"):
         tower(embeddings(length=3), pool_at=pool_at, layer_tokens=layer_tokens(1, tokens=3), placement="overwrite")
+
+
+@pytest.mark.parametrize("start", [1, 4, 7])
+@pytest.mark.parametrize("first_block", [1, 2])
+def test_prompts_that_begin_alike_give_what_whole_prompts_give(start: int, first_block: int) -> None:
+    tower = small_text_tower()
+    shared, following = embeddings(1, start)[0], embeddings(3, 5)
+    fresh = layer_tokens(2, 2) if start > 2 else None
+    whole = torch.cat([shared.expand(3, -1, -1), following], dim=1)
+    ends = torch.full((3,), whole.shape[1] - 1)
+    ours = tower.continuing(shared, following, layer_tokens=fresh, first_block=first_block)
+    assert close(ours, uncut(tower, whole, pool_at=ends, fresh=fresh, insert=False, first_block=first_block))
+
+
+def test_layer_tokens_must_lie_within_the_shared_start() -> None:
+    with pytest.raises(UsageError, match="2 layer tokens do not fit behind the first of 2 shared positions"):
+        small_text_tower().continuing(embeddings(1, 2)[0], embeddings(3, 5), layer_tokens=layer_tokens(1, 2))
+    with pytest.raises(UsageError, match="takes up to 20 embeddings, not 18"):
+        small_text_tower().continuing(embeddings(1, 18)[0], embeddings(3, 5))

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tiny import TINY, random_images, tiny_backbone
 
 from blemish import methods
-from blemish.clip.config import BackboneConfig
 from blemish.clip.model import Clip
 from blemish.errors import UnknownNameError, UsageError
 from blemish.methods.base import Targets
@@ -16,27 +16,15 @@ from blemish.methods.ensemble import EnsembleConfig, PromptEnsemble
 from blemish.methods.naming import phrases
 from blemish.vocabulary import DefectType, parse_defects
 
-TINY = BackboneConfig.from_dict(
-    {
-        "name": "tiny",
-        "joint_width": 24,
-        "vision": {"image_size": 64, "width": 32, "depth": 4, "heads": 2, "patch_size": 8, "position_grid": 8},
-        "text": {"width": 32, "depth": 4, "heads": 2},
-    }
-)
-
 
 @pytest.fixture(scope="module")
 def backbone() -> Clip:
-    torch.manual_seed(0)
-    clip = Clip(TINY)
-    torch.nn.init.normal_(clip.text.token_embedding.weight)
-    return clip
+    return tiny_backbone()
 
 
 @pytest.fixture(scope="module")
 def images() -> torch.Tensor:
-    return torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    return random_images()
 
 
 def scored(backbone: Clip, images: torch.Tensor, defects: str, **options: float) -> methods.base.Scores:  # type: ignore[name-defined]

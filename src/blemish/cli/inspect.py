@@ -50,6 +50,16 @@ def inspect(
     ] = None,
     method: Annotated[str | None, typer.Option(help="Method. Default: the backbone's own.")] = None,
     backbone: Annotated[str, typer.Option(help="Backbone: a name or a path.")] = "embedded",
+    prompts: Annotated[
+        str | None, typer.Option(help="Trained prompts: a name or a path. Default: those that ship for the backbone.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="OPTION=VALUE", help="An option of the method, as in --set smoothing=0.5."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Use prompts with another backbone or option than they were trained with.")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="New or empty folder for the results. Default: blemish-results, then blemish-results-2 …"),
@@ -80,16 +90,20 @@ def inspect(
 
     Exit codes: 0 all done, 2 bad usage, 3 some files could not be read or drawn (before 4), 4 --fail-on met.
     """
-    from blemish import pipeline
+    from blemish import loading
+    from blemish.cli.train import parse_settings
     from blemish.export.folder import ResultsFolder, check_out
     from blemish.images import find_images
 
     limits = _parse_range(value_range)
     out = None if out is None else check_out(out, overwrite=overwrite)
     images = find_images(paths, skip=out)
-    inspector = pipeline.load(
+    inspector = loading.load(
         backbone,
         method=method,
+        prompts=prompts,
+        options=parse_settings(settings or []),
+        force=force,
         defects=defects,
         device=device,
         threshold=threshold,

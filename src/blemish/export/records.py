@@ -27,6 +27,8 @@ CSV_COLUMNS = (
     "value_high",
     "backbone",
     "method",
+    "prompts",
+    "fingerprint",
     "version",
     "overlay",
     "mask",

@@ -6,6 +6,7 @@ nothing of files, thresholds or pictures. B batch, N patches, C channels of its 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -75,6 +76,9 @@ class Method(nn.Module, ABC):
 
     name: ClassVar[str]
     config_type: ClassVar[type]  # a frozen dataclass with a default for every option
+    scoring_options: ClassVar[frozenset[str]] = (
+        frozenset()
+    )  # those that may differ from what the prompts were trained with
     encodes_with_trained_parts: ClassVar[bool] = True  # false: features can be computed once and kept while training
 
     def __init__(self, backbone: Clip, config: Any) -> None:
@@ -118,6 +122,14 @@ class Method(nn.Module, ABC):
     def trained_parts(self) -> dict[str, nn.Parameter]:
         """The parameters that training moves, by name: everything but the backbone's."""
         return {name: value for name, value in self.named_parameters() if not name.startswith("backbone.")}
+
+    def fingerprint(self) -> str:
+        """16 hex digits that tell this model from others: backbone, method, options and trained parts."""
+        digest = hashlib.sha256(self.backbone.fingerprint().encode())
+        digest.update(json.dumps([self.name, to_dict(self.config)], sort_keys=True).encode())
+        for name, part in sorted(self.trained_parts().items()):
+            digest.update(name.encode() + part.detach().cpu().float().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     @torch.no_grad()
     def load_trained(self, state: Mapping[str, Tensor]) -> None:

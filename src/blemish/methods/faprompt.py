@@ -118,6 +118,7 @@ class FAPrompt(Method):
 
     name = "faprompt"
     config_type = FAPromptConfig
+    scoring_options = frozenset({"smoothing", "image_score", "temperature"})
     encodes_with_trained_parts = False
 
     def __init__(self, backbone: Clip, config: FAPromptConfig | None = None) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from blemish.errors import ModelError
 
-__all__ = ["OFFICIAL_PATCHES", "is_official", "trained_parts_of"]
+__all__ = ["generation", "is_official", "trained_parts_of"]
 
 OFFICIAL_PATCHES = 10  # M is a number in the authors' code; the file only tells M times D
 DEEP = "compound_prompts_text."
@@ -72,6 +72,15 @@ def trained_parts_of(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dic
         for part in ("weight", "bias"):
             parts[f"psi.{ours}.{part}"] = state[f"{theirs}.{part}"].float()
     return options, parts
+
+
+def generation(options: Mapping[str, Any]) -> str:
+    """Which of the three kinds of file these options came from, in words."""
+    if not options.get("prior", True):
+        return "AnomalyCLIP prompts"
+    if options["abnormal_tokens"] == 1:
+        return "FAPrompt prompts of the first upload (one abnormal token)"
+    return f"FAPrompt prompts ({options['abnormal_tokens']} abnormal tokens)"
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -28,15 +28,18 @@ from blemish.store.places import (
     read_json,
     remove,
 )
+from blemish.store.prompts import CARD, read_prompts, save_prompts
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from blemish.clip.checkpoints import Checkpoint
     from blemish.clip.config import BackboneConfig
     from blemish.clip.weights import Weights
 
 __all__ = ["Imported", "import_model", "pull"]
 
-PROMPTS_PREFIX = "prompt_learner."  # AnomalyCLIP, FAPrompt and DAPO call their trained prompts so
+PROMPTS_PREFIX = "prompt_learner."  # AnomalyCLIP and FAPrompt call their trained prompts so
 SHOWN = ("joint_width", "vision", "text")  # what two configurations of the same shape agree in
 
 
@@ -116,7 +119,9 @@ def _recognise(checkpoint: Checkpoint) -> Kind:
     from blemish.clip.state_names import find_naming
 
     backbone = find_naming(checkpoint.tensors) is not None
-    prompts = any(name.startswith(PROMPTS_PREFIX) for name in checkpoint.tensors)
+    prompts = any(name.startswith(PROMPTS_PREFIX) for name in checkpoint.tensors) or (
+        checkpoint.path.name == WEIGHTS["prompts"]
+    )
     if backbone and prompts:
         raise UsageError(f"{checkpoint.path}: holds a backbone and prompts; say which with --as backbone or prompts")
     if not backbone and not prompts:
@@ -170,24 +175,46 @@ def _notes(weights: Weights, entry: CatalogEntry | None, record: dict[str, Any])
 
 
 def _import_prompts(checkpoint: Checkpoint, record: dict[str, Any], *, name: str | None, overwrite: bool) -> Imported:
-    import torch
-    from safetensors.torch import save_file
-
-    if not checkpoint.tensors:
-        raise ModelError(f"{checkpoint.path}: expected prompts, found no tensors")
+    own_card = checkpoint.path.with_name(CARD)
+    if checkpoint.path.name == WEIGHTS["prompts"] and own_card.is_file():
+        found = read_prompts(checkpoint.path)
+        method, options, parts, card = found.method, found.options, found.state, found.card
+        notes = [f"prompts of {method}, written by Blemish"]
+        name = name or checkpoint.path.parent.name
+    else:
+        method, options, parts, notes = _official(checkpoint)
+        card = {}
     name = name or checkpoint.path.stem
     check_name(name)
     place = folder_of(name, "prompts")
-    notes = ("stored; no method of this version uses prompts yet",)
+    notes.append(f"use them with --prompts {name}")
     if not _must_write(place, "prompts", record, overwrite=overwrite):
         return Imported(name, "prompts", place, ("it was there already", *notes))
     with new_folder(place, overwrite=overwrite) as folder:
-        save_file(
-            {key: value.clone(memory_format=torch.contiguous_format) for key, value in checkpoint.tensors.items()},
-            folder / WEIGHTS["prompts"],
-        )
+        save_prompts(folder, parts, method=method, options=options, card=card)
         _write_record(folder, "prompts", record | {"format": checkpoint.container})
-    return Imported(name, "prompts", place, notes)
+    return Imported(name, "prompts", place, tuple(notes))
+
+
+def _official(checkpoint: Checkpoint) -> tuple[str, dict[str, Any], dict[str, Tensor], list[str]]:
+    """The method, options, trained parts and remarks of an official checkpoint of FAPrompt or AnomalyCLIP."""
+    from blemish.methods.official import generation, is_official, trained_parts_of
+
+    if not is_official(checkpoint.tensors):
+        found = ", ".join(f"{name} {list(value.shape)}" for name, value in sorted(checkpoint.tensors.items())[:2])
+        raise ModelError(
+            f"{checkpoint.path}: expected prompts of FAPrompt or AnomalyCLIP (ctx_pos, ctx_neg), found {found or 'no tensors'}"
+        )
+    try:
+        options, parts = trained_parts_of(checkpoint.tensors)
+    except ModelError as error:
+        raise ModelError(f"{checkpoint.path}: {error}") from error
+    width = parts["normal_tokens"].shape[-1]
+    remarks = [
+        f"recognised as {generation(options)}",
+        f"for a text tower of width {width}; on which backbone it was trained the file does not say",
+    ]
+    return "faprompt", options, parts, remarks
 
 
 def _known(weights: Weights, sha256: str, name: str | None) -> CatalogEntry | None:

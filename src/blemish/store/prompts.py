@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
     from blemish.methods.base import Method
 
-__all__ = ["CARD", "CARD_SCHEMA", "Prompts", "find_prompts", "read_prompts", "shipped_prompts", "write_prompts"]
+__all__ = [
+    "CARD",
+    "CARD_SCHEMA",
+    "Prompts",
+    "find_prompts",
+    "read_prompts",
+    "save_prompts",
+    "shipped_prompts",
+    "write_prompts",
+]
 
 CARD = "card.json"
 CARD_SCHEMA = 1
@@ -42,18 +51,24 @@ class Prompts:
 def write_prompts(folder: Path, method: Method, card: Mapping[str, Any]) -> None:
     """Puts the method's trained parts into a folder. `card` is what the writer adds to what the method itself tells:
     the data, recipe and metrics of a training, thresholds."""
+    clip = method.backbone
+    save_prompts(
+        folder,
+        method.trained_parts(),
+        method=method.name,
+        options=to_dict(method.config),
+        card={"backbone": {"name": clip.config.name, "fingerprint": clip.fingerprint()}, **card},
+    )
+
+
+def save_prompts(
+    folder: Path, parts: Mapping[str, Tensor], *, method: str, options: Mapping[str, Any], card: Mapping[str, Any]
+) -> None:
+    """Puts trained parts into a folder with a card that says of which method, with which options, and all of `card`."""
     from safetensors.torch import save_file
 
-    state = {name: value.detach().cpu().contiguous() for name, value in method.trained_parts().items()}
-    clip = method.backbone
-    full = {
-        "schema": CARD_SCHEMA,
-        "method": method.name,
-        "options": to_dict(method.config),
-        "backbone": {"name": clip.config.name, "fingerprint": clip.fingerprint()},
-        "blemish": __version__,
-        **card,
-    }
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in parts.items()}
+    full = {"schema": CARD_SCHEMA, "method": method, "options": dict(options), "blemish": __version__, **card}
     with replace_file(folder / WEIGHTS["prompts"]) as temporary:
         save_file(state, temporary)
     write_text(folder / CARD, json.dumps(full, indent=2, ensure_ascii=False) + "\n")
