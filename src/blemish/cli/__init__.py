@@ -17,6 +17,7 @@ import typer
 
 from blemish._version import __version__
 from blemish.cli.cache import cache
+from blemish.cli.data import data
 from blemish.cli.demo import demo
 from blemish.cli.inspect import inspect
 from blemish.cli.models import models
@@ -42,6 +43,7 @@ app.command("demo")(demo)
 app.command("train")(train)
 app.add_typer(models, name="models")
 app.add_typer(cache, name="cache")
+app.add_typer(data, name="data")
 
 
 def _print_version(wanted: bool) -> None:

@@ -20,8 +20,10 @@ class Entry:
 
     layout is the reader in `blemish.data.layouts`, folders the names under which people keep it, normal the folders of normal
     images. types leads from the set's own word (mostly a folder) to the grouped type; "" is a defect that has no name of its
-    own. products has, for each, what each folder of the test split holds, and `train`; numbers that nobody verified stay
-    out. options are read by the layout alone. needs_name: the layout alone does not tell this set from others.
+    own. products has, for each, how many images each folder of the test split holds, and `train`; numbers that nobody verified
+    stay out. words has, for each product, the words that occur, where products does not say them. options are read by the
+    layout alone. needs_name: the layout alone does not tell this set from others. reading_of is the set that this is another
+    reading of: it is opened by its name only.
     """
 
     name: str
@@ -38,10 +40,11 @@ class Entry:
     ignored: tuple[str, ...] = ()
     threshold: int | None = None
     needs_name: bool = False
-    masks_expected: bool = True
+    reading_of: str = ""
     notes: tuple[str, ...] = ()
     types: dict[str, str] = field(default_factory=dict)
     products: dict[str, dict[str, int]] = field(default_factory=dict)
+    words: dict[str, list[str]] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
     def type_of(self, folder: str) -> str:
@@ -51,18 +54,19 @@ class Entry:
     @property
     def knowledge(self) -> dict[str, dict[str, str]]:
         """Product -> own word -> grouped type, of the products whose defects are known."""
+        counted = {*self.normal, "train", "normal", "anomalous", "defect"}
+        held = {product: [word for word in counts if word not in counted] for product, counts in self.products.items()}
         return {
-            product: {
-                folder: self.type_of(folder) for folder in held if folder != "train" and folder not in self.normal
-            }
-            for product, held in self.products.items()
+            product: {word: self.type_of(word) for word in words} for product, words in (self.words or held).items()
         }
 
 
 # Names of folders that say no more than "this is a defect".
 NAMELESS = frozenset(
-    ("abnormal", "anomaly", "anomalous", "anomalies", "bad", "defect", "defective", "defects")
-    + ("ko", "ng", "notgood", "ungood", "yes")
+    [
+        *("abnormal", "anomaly", "anomalous", "anomalies", "bad", "defect", "defective", "defects"),
+        *("ko", "ng", "notgood", "ungood", "yes"),
+    ]
 )
 
 
@@ -88,7 +92,8 @@ def _entries() -> dict[str, Entry]:
             others = table.pop("readings", {})
             found[name] = parse_entry(name, table)
             for other, changes in others.items():
-                found[other] = parse_entry(other, {**table, **changes})
+                options = {**table.get("options", {}), **changes.pop("options", {})}
+                found[other] = parse_entry(other, {**table, **changes, "options": options, "reading_of": name})
     return found
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
+from blemish.data.counts import differences
 from blemish.data.entries import Entry, entry, known_sets
 from blemish.data.files import FileSample
-from blemish.data.layouts import LAYOUTS
-from blemish.data.own import OWN_LAYOUTS
+from blemish.data.layouts import LAYOUTS, OWN
 from blemish.data.samples import DataSet, Level
-from blemish.data.scan import Problem, Scan
+from blemish.data.scan import Problem, Scan, same_name
+from blemish.data.splits import quarter_tested
 from blemish.data.synthetic import rendered
 from blemish.errors import UsageError
 
@@ -25,16 +28,23 @@ RENDERED = re.compile(r"synthetic(?::(?P<count>[\d_]+)(?:@(?P<first>[\d_]+))?)?"
 RENDERED_COUNT = 1000
 MOST_NAMED = 5
 CONVERTED = "mvtec"  # the layout that others convert data sets to
+IN_A_FILE = ("table", "coco", "meta")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A data set as it was read, the entry it was read by, and what was wrong on the way."""
+    """A data set as it was read: `dataset`, the entry it was read by, where it lies, and what is wrong there.
+
+    `differences` are the lines of `counts.differences`.
+    """
 
     dataset: DataSet
+    samples: tuple[FileSample, ...]
     entry: Entry
     root: Path
+    remarks: tuple[str, ...]
     problems: tuple[Problem, ...]
+    differences: tuple[str, ...]
 
 
 def open_data(where: str | Path, *, root: Path | None = None) -> DataSet:
@@ -50,109 +60,139 @@ def open_data(where: str | Path, *, root: Path | None = None) -> DataSet:
     reading = read_data(where, root=root)
     fatal = [problem for problem in reading.problems if problem.fatal]
     if fatal:
-        named = "; ".join(str(problem) for problem in fatal[:MOST_NAMED])
-        more = f"; and {len(fatal) - MOST_NAMED} more" if len(fatal) > MOST_NAMED else ""
         raise UsageError(
-            f"{reading.root}: read as {reading.entry.title}, but truth and images do not fit together: {named}{more} "
-            f"(blemish data check names everything)"
+            f"{reading.root}: read as {reading.entry.title}, but truth and images do not fit together: "
+            f"{'; '.join(_first(fatal))} (blemish data check names everything)"
         )
     return reading.dataset
 
 
 def read_data(where: str | Path, *, root: Path | None = None) -> Reading:
-    """As `open_data`, with everything that is wrong instead of an error for what is unsure."""
+    """As `open_data` for images in files, with all that is wrong instead of an error for what makes the truth unsure."""
     if isinstance(where, str) and where in {known.name for known in known_sets()}:
-        found = entry(where)
-        place, found = _locate(found, root or Path(os.environ.get(ROOT_VARIABLE) or "."))
-    else:
-        place = Path(where).expanduser()
-        found = _recognise(place)
-    return _read(place, found)
+        return _read(*_locate(entry(where), root))
+    return _read(*_recognise(Path(where).expanduser()))
 
 
 def _read(place: Path, found: Entry) -> Reading:
     scan = Scan(place)
+    own = found in OWN
     samples = LAYOUTS[found.layout].read(scan, found)
     if not samples:
-        raise UsageError(f"{place}: read as {found.title}, but it holds no images")
+        told = "; ".join(_first(scan.problems))
+        raise UsageError(f"{place}: read as {found.title}, but no image can be used{': ' if told else ''}{told}")
+    if found.options.get("split") == "quarter" and found.layout != CONVERTED:
+        samples = quarter_tested(samples)
+    missing = differences(samples, found, whole=place.resolve().name not in found.products)
+    counted = [f"not the whole official set: {'; '.join(_first(missing))}"] if missing else []
     dataset = DataSet(
-        name=found.name if not found.name.startswith("own") else place.resolve().name,
+        name=place.resolve().stem if own else found.name,
         samples=tuple(samples),
-        level=_level(samples, found),
+        level=_level(samples) if own else found.level,
         variant=found.variant,
         licence=found.licence,
-        notes=(*found.notes, *_notes(scan.problems)),
+        notes=(*found.notes, *scan.remarks, *_first(scan.problems), *counted),
     )
-    return Reading(dataset, found, place, tuple(scan.problems))
+    return Reading(dataset, tuple(samples), found, place, tuple(scan.remarks), tuple(scan.problems), tuple(missing))
 
 
-def _level(samples: Sequence[FileSample], found: Entry) -> Level:
-    """What the entry says; of a set of one's own, what the samples allow."""
-    if not found.name.startswith("own"):
-        return found.level
+def _level(samples: Sequence[FileSample]) -> Level:
+    """What a user's own samples allow to measure."""
     if not any(sample.truth for sample in samples):
         return "image"
-    return "image+pixel" if any(not sample.anomalous for sample in samples) else "pixel"
+    return "pixel" if all(sample.anomalous for sample in samples) else "image+pixel"
 
 
-def _notes(problems: Sequence[Problem]) -> list[str]:
-    said = [str(problem) for problem in problems]
-    if len(said) > MOST_NAMED:
-        return [*said[:MOST_NAMED], f"and {len(said) - MOST_NAMED} more problems: blemish data check names them"]
-    return said
+def _first(lines: Sequence[object]) -> list[str]:
+    more = [f"and {len(lines) - MOST_NAMED} more"] if len(lines) > MOST_NAMED else []
+    return [*(str(line) for line in lines[:MOST_NAMED]), *more]
 
 
-def _locate(found: Entry, root: Path) -> tuple[Path, Entry]:
-    """The folder of a named set at or below `root`, and the entry to read it by."""
+def _locate(found: Entry, asked: Path | None) -> tuple[Path, Entry]:
+    """The folder of a named set at or below the data root, or in its Python package, and the entry to read it by."""
+    root = asked or Path(os.environ.get(ROOT_VARIABLE) or ".")
     if not root.is_dir():
-        raise UsageError(f"{root}: there is no such data root to look for {found.name} in")
-    scan = Scan(root)
-    names = {name.lower() for name in (found.name, *found.folders)}
-    places = [folder for folder in scan.folders(root) if folder.name.lower() in names]
-    places += [inner for place in places for inner in Scan(place).folders(place) if inner.name.lower() in names]
-    if not places or root.resolve().name.lower() in names:
-        places = [root, *places]
+        raise UsageError(f"{root}: there is no such folder to look for {found.name} in")
+    places = list(dict.fromkeys(_places(root, found)))
     for reading in (found, _converted(found)):
         fitting = [place for place in places if LAYOUTS[reading.layout].fits(place, reading, sure=False)]
+        fitting = [place for place in fitting if not set(place.parents) & set(fitting)]
         if len(fitting) == 1:
             return fitting[0], reading
         if fitting:
             raise UsageError(
                 f"{root}: {found.name} lies there more than once: {', '.join(map(str, fitting))}; name one"
             )
-    here = ", ".join(path.name for path in scan.entries(root)[:8]) or "nothing"
+    package = found.options.get("package")
+    if package is not None and find_spec(package) is not None:
+        said = replace(found, notes=(*found.notes, f"read from the Python package {found.options['install']}"))
+        return Path(str(resources.files(package))) / found.options["inside"], said
+    here = ", ".join(path.name for path in Scan(root).entries(root)[:8]) or "nothing"
+    hint = f" (or: pip install {found.options['install']})" if package is not None else ""
     raise UsageError(
-        f"{root}: {found.title} is not there: expected a folder {' or '.join(found.folders or (found.name,))}, "
-        f"with what the official download unpacks to; found {here}"
+        f"{root}: {found.title} is not there: expected what the official download unpacks to, in a folder "
+        f"{' or '.join(found.folders or (found.name,))}{hint}; found {here}"
     )
 
 
+def _places(root: Path, found: Entry) -> Iterator[Path]:
+    """Where a set may lie: at the root, in a folder with one of its names, one folder deeper."""
+    names = (found.name, *found.folders)
+    if not found.needs_name or root.resolve().name.lower() in {name.lower() for name in names}:
+        yield root
+    for name in names:
+        place: Path | None = root
+        for piece in name.split("/"):
+            place = None if place is None else same_name(Scan(place).folders(place), piece)
+        if place is not None:
+            yield place
+            yield from Scan(place).folders(place)
+    yield root  # last: a folder with another name may be the set itself
+
+
 def _converted(found: Entry) -> Entry:
-    return replace(found, layout=CONVERTED, products={}, variant="converted to the layout of MVTec AD")
+    """The entry for a copy of the set that others brought into the layout of MVTec AD."""
+    options = {key: value for key, value in found.options.items() if key in ("product", "type")}
+    return replace(
+        found,
+        layout=CONVERTED,
+        products={},
+        options=options,
+        normal=tuple(dict.fromkeys((*found.normal, "good"))),
+        types={},
+        variant="a copy in the layout of MVTec AD, its own split",
+    )
 
 
-def _recognise(place: Path) -> Entry:
+def _recognise(place: Path) -> tuple[Path, Entry]:
+    """What lies at a path, or in its only folder."""
     if not place.exists():
         names = [known.name for known in known_sets()]
-        near = difflib.get_close_matches(str(place), names, n=1)
+        near = difflib.get_close_matches(str(place).lower(), names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UsageError(f"{place}: neither a path nor a data set's name{hint} (blemish data list shows the names)")
-    named = [known for known in known_sets() if _is(place, known)]
-    if len(named) > 1:
-        raise UsageError(
-            f"{place}: could be {' or '.join(known.name for known in named)}: say which, "
-            f"with its name and the folder as the data root (blemish data check: --as)"
-        )
-    if named:
-        return named[0]
-    own = next((known for known in OWN_LAYOUTS if LAYOUTS[known.layout].fits(place, known, sure=True)), None)
-    if own is None:
-        inside = ", ".join(path.name for path in Scan(place).entries(place)[:8]) if place.is_dir() else "a file"
-        raise UsageError(
-            f"{place}: not a layout that is known: expected one of {'; '.join(known.title for known in OWN_LAYOUTS)}; "
-            f"or a known data set (blemish data list); found {inside or 'an empty folder'}"
-        )
-    return own
+    folder = place.is_dir()
+    inside = Scan(place).folders(place) if folder else []
+    places = [place, *inside] if len(inside) == 1 else [place]
+    for here in places if folder else []:
+        named = [known for known in known_sets() if not known.reading_of and _is(here, known)]
+        if len(named) > 1:
+            raise UsageError(
+                f"{place}: could be {' or '.join(known.name for known in named)}: say which "
+                f"(in Python: its name, with this folder as root; blemish data check: --as)"
+            )
+        if named:
+            return here, named[0]
+    able = [own for own in OWN if folder or own.layout in IN_A_FILE]
+    for here in places:
+        for own in able:
+            if LAYOUTS[own.layout].fits(here, own, sure=True):
+                return here, own
+    there = ", ".join(path.name for path in Scan(place).entries(place)[:8]) or "nothing" if folder else "a file"
+    raise UsageError(
+        f"{place}: no known layout: expected {'; '.join(own.title for own in able)}; "
+        f"or a known data set (blemish data list); found {there}"
+    )
 
 
 def _is(place: Path, known: Entry) -> bool:
@@ -160,4 +200,4 @@ def _is(place: Path, known: Entry) -> bool:
     called_so = bool(names & {place.resolve().name.lower(), place.resolve().parent.name.lower()})
     if known.needs_name and not called_so:
         return False
-    return place.is_dir() and LAYOUTS[known.layout].fits(place, known, sure=not called_so)
+    return LAYOUTS[known.layout].fits(place, known, sure=not called_so)

@@ -33,9 +33,14 @@ class Scan:
 
     root: Path
     problems: list[Problem] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     def report(self, path: Path, what: str, *, fatal: bool = False) -> None:
         self.problems.append(Problem(path, what, fatal))
+
+    def remark(self, text: str) -> None:
+        """Take note of something that the user should know and that is not wrong."""
+        self.remarks.append(text)
 
     def name(self, path: Path) -> str:
         """The name of a sample: its path below the root."""

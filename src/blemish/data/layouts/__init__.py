@@ -1,4 +1,4 @@
-"""How data sets lie on disk: one module for each layout, with `fits` and `read`."""
+"""How data sets lie on disk: one module or class for each layout, with `fits` and `read`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,25 @@ from typing import Protocol
 
 from blemish.data.entries import Entry
 from blemish.data.files import FileSample
-from blemish.data.layouts import folders, mvtec
+from blemish.data.layouts import (
+    aitex,
+    beside,
+    bmad,
+    coco,
+    crackforest,
+    dagm,
+    flat,
+    folders,
+    labelled,
+    lists,
+    mvtec,
+    pairs,
+    real_iad,
+    visa,
+)
 from blemish.data.scan import Scan
 
-__all__ = ["LAYOUTS", "Layout"]
+__all__ = ["LAYOUTS", "OWN", "Layout"]
 
 
 class Layout(Protocol):
@@ -25,4 +40,50 @@ class Layout(Protocol):
         ...
 
 
-LAYOUTS: dict[str, Layout] = {"mvtec": mvtec, "folders": folders}
+LAYOUTS: dict[str, Layout] = {
+    "aitex": aitex,
+    "beside": beside,
+    "bmad": bmad,
+    "coco": coco,
+    "crackforest": crackforest,
+    "dagm": dagm,
+    "elpv": labelled.SolarCells(),
+    "flat": flat,
+    "folders": folders,
+    "headct": labelled.HeadScans(),
+    "meta": lists.MetaJson(),
+    "mvtec": mvtec,
+    "pairs": pairs,
+    "real_iad": real_iad,
+    "table": lists.Table(),
+    "visa": visa,
+}
+
+# How a user's own data may lie, from the most to the least telling.
+OWN = (
+    Entry(
+        "own-table",
+        "a list (samples.csv or .parquet: image, label, mask, type, product, split)",
+        "table",
+        "image+pixel",
+    ),
+    Entry(
+        "own-coco", "COCO (annotations.json, or _annotations.coco.json in train, valid, test)", "coco", "image+pixel"
+    ),
+    Entry(
+        "own-mvtec",
+        "the layout of MVTec AD (test/<folder>, ground_truth/<folder>)",
+        "mvtec",
+        "image+pixel",
+        normal=("good", "ok", "normal"),
+    ),
+    Entry("own-folders", "a folder of normal images beside folders of defects (good, bad)", "folders", "image+pixel"),
+    Entry("own-pairs", "images and masks in two folders (images, masks)", "pairs", "image+pixel"),
+    Entry("own-meta", "the meta.json of the AnomalyCLIP family", "meta", "image+pixel"),
+    Entry(
+        "own-flat",
+        "a flat folder of images, with or without masks beside them (a.png, a_mask.png)",
+        "flat",
+        "image+pixel",
+    ),
+)

@@ -24,6 +24,9 @@ def fits(root: Path, entry: Entry, *, sure: bool) -> bool:
     normal = {name.lower() for name in _normal(entry)}
     if entry.types:
         wanted = {name.lower() for name in (*entry.types, *entry.normal)}
+        hint = entry.options.get("hint")  # a folder that tells this set from others with the same names
+        if sure and hint is not None and same_name(scan.folders(root), hint) is None:
+            return False
         return wanted <= names if sure else bool(names & normal) and bool(names & wanted - normal)
     return bool(names & normal) and bool(names - normal)
 

@@ -13,17 +13,25 @@ from blemish.data.entries import Entry
 from blemish.data.files import FileSample, MaskFiles
 from blemish.data.samples import Split
 from blemish.data.scan import Scan, same_name
+from blemish.images import SUFFIXES
 
 __all__ = ["fits", "products_in", "read"]
 
 SPLITS: dict[str, Split] = {"train": "train", "validation": "train", "test": "test"}
 MASKS = "ground_truth"
+OTHER_LAYOUTS = ("images", "masks", "img", "label")
 
 
 def fits(root: Path, entry: Entry, *, sure: bool) -> bool:
     """Whether products in this layout lie at `root`; with `sure`, only products and folders that the entry knows."""
     scan = Scan(root)
     products = products_in(scan)
+    if (
+        sure
+        and any(_holds_images(folder) for folder in scan.folders(root) if folder not in products)
+        and products != [root]
+    ):
+        return False
     known = {name.lower() for name in entry.products}
     if not products or not known:
         return bool(products)
@@ -43,19 +51,22 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
 
 
 def products_in(scan: Scan) -> list[Path]:
-    """The product folders: the root itself, or those directly below it."""
+    """The product folders: the root itself, or those directly below it; none where one of neither has a test split."""
     if _is_product(scan, scan.root):
         return [scan.root]
-    return [folder for folder in scan.folders(scan.root) if _is_product(scan, folder)]
+    products = [folder for folder in scan.folders(scan.root) if _is_product(scan, folder)]
+    return products if any(_kinds(scan, product, "test") for product in products) else []
 
 
 def _is_product(scan: Scan, folder: Path) -> bool:
-    """Whether there is a test folder with folders, one of which holds images."""
-    return any(_has_images(scan, kind) for kind in _kinds(scan, folder, "test"))
+    """Whether there is a test or train folder with folders, one of which holds images, and not images and masks apart."""
+    kinds = [*_kinds(scan, folder, "test"), *_kinds(scan, folder, "train")]
+    apart = any(kind.name.lower() in OTHER_LAYOUTS for kind in kinds)
+    return not apart and any(Scan(scan.root).images(kind) for kind in kinds)
 
 
-def _has_images(scan: Scan, folder: Path) -> bool:
-    return bool(Scan(scan.root).images(folder))
+def _holds_images(folder: Path) -> bool:
+    return any(path.suffix.lower() in SUFFIXES for path in folder.rglob("*"))
 
 
 def _kinds(scan: Scan, product: Path, split: str) -> list[Path]:
@@ -72,6 +83,7 @@ def _read_product(scan: Scan, entry: Entry, product: Path) -> list[FileSample]:
     name = _product(product, entry)
     samples = []
     paired: set[str] = set()
+    has_truth = bool(entry.products) or bool(_kinds(scan, product, MASKS))
     for folder_name, split in SPLITS.items():
         for kind in _kinds(scan, product, folder_name):
             normal = kind.name.lower() in entry.normal
@@ -82,6 +94,10 @@ def _read_product(scan: Scan, entry: Entry, product: Path) -> list[FileSample]:
                 masks = _masks(scan, product, kind, pictures)
             if not normal and entry.products and entry.types and kind.name not in entry.types:
                 scan.report(kind, f"is a folder that {entry.title} does not have; read as a defect of its own")
+            if split == "test" and has_truth and pictures and not normal and not masks:
+                scan.report(
+                    kind, f"has no folder of that name with its masks in {MASKS}: {len(pictures)} images have none"
+                )
             for picture in pictures:
                 files = masks.get(picture, ())
                 if not normal and not files and masks:

@@ -1,0 +1,110 @@
+"""Looking at every file of a data set: what is in it, and what is wrong with which file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from blemish.data.files import FileSample
+from blemish.data.opening import Reading, read_data
+from blemish.data.scan import Problem
+from blemish.errors import ImageError
+
+__all__ = ["Check", "Row", "check"]
+
+NORMAL = "normal"
+
+
+@dataclass(frozen=True)
+class Row:
+    """The images of one product, split and type, and how many of them have a drawn mask."""
+
+    product: str
+    split: str
+    defect_type: str
+    folder: str
+    images: int
+    masks: int
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was found: the data set as read, its counts, and every problem with its file."""
+
+    reading: Reading
+    rows: tuple[Row, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def is_clean(self) -> bool:
+        return not self.problems and not self.reading.differences
+
+
+def check(
+    where: str | Path,
+    *,
+    root: Path | None = None,
+    quick: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Check:
+    """The data set with its counts and problems; `quick` opens no image. UsageError where nothing is recognised.
+
+    Every image and every mask is decoded once: unreadable files, empty masks, masks of another size and files with the same
+    bytes are problems. progress(done, of_how_many) is called after each sample. Nothing is written.
+    """
+    reading = read_data(where, root=root)
+    problems = list(reading.problems)
+    if not quick:
+        problems += _look(reading.samples, progress)
+    return Check(reading, tuple(_count(reading.samples)), tuple(problems))
+
+
+def _count(samples: tuple[FileSample, ...]) -> list[Row]:
+    images: Counter[tuple[str, str, str, str]] = Counter()
+    masks: Counter[tuple[str, str, str, str]] = Counter()
+    for sample in samples:
+        named = sample.defect_type or "no name" if sample.anomalous else NORMAL
+        key = (sample.product, sample.split, named, sample.folder)
+        images[key] += 1
+        masks[key] += sample.truth is not None
+    keys = sorted(images, key=lambda key: (key[0], key[1] != "train", key[2] != NORMAL, *key[2:]))
+    return [Row(*key, images[key], masks[key]) for key in keys]
+
+
+def _look(samples: tuple[FileSample, ...], progress: Callable[[int, int], None] | None) -> list[Problem]:
+    problems: list[Problem] = []
+    seen: dict[str, FileSample] = {}
+    looked_at: set[Path] = set()
+    for done, sample in enumerate(samples, start=1):
+        if sample.path not in looked_at:  # several parts of one image have one file
+            looked_at.add(sample.path)
+            try:
+                sample.picture()
+                other = seen.setdefault(_whole_digest(sample), sample)
+            except ImageError as error:
+                problems.append(Problem(sample.path, f"is unreadable: {error.reason}"))
+                continue
+            if other is not sample:
+                unlike = "" if other.anomalous == sample.anomalous else ", and one is normal, the other anomalous"
+                problems.append(Problem(sample.path, f"has the same bytes as {other.name}{unlike}"))
+        if sample.anomalous and sample.truth is not None:
+            problems += _look_at_truth(sample)
+        if progress is not None:
+            progress(done, len(samples))
+    return problems
+
+
+def _whole_digest(sample: FileSample) -> str:
+    return FileSample(sample.name, sample.product, sample.split, sample.anomalous, sample.path).digest()
+
+
+def _look_at_truth(sample: FileSample) -> list[Problem]:
+    try:
+        mask = sample.mask()
+    except ImageError as error:
+        return [Problem(Path(error.source), error.reason)]
+    if mask is None or mask.any() or sample.truth is None:
+        return []
+    return [Problem(sample.truth.files[0], f"is an empty mask, and {sample.path.name} is anomalous")]

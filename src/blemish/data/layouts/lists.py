@@ -1,0 +1,153 @@
+"""Lists that name images and their truth: CSV or Parquet, and the meta.json of the AnomalyCLIP family."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from blemish.atomic import reason
+from blemish.data.entries import Entry
+from blemish.data.files import FileSample, MaskFiles
+from blemish.data.layouts.labelled import rows_of
+from blemish.data.samples import Split
+from blemish.data.scan import Scan
+from blemish.errors import MissingExtraError, UnknownNameError, UsageError
+
+__all__ = ["MetaJson", "Table"]
+
+COLUMNS = ("image", "label", "mask", "type", "product", "split")
+NORMAL_WORDS = frozenset(("0", "0.0", "false", "no", "normal", "good", "ok"))
+ANOMALOUS_WORDS = frozenset(
+    ("1", "1.0", "true", "yes", "anomaly", "anomalous", "abnormal", "bad", "ng", "defect", "defective")
+)
+SPLITS: dict[str, Split] = {"train": "train", "test": "test", "": "test", "val": "train", "validation": "train"}
+TABLE, META = "samples", "meta.json"
+
+
+class Table:
+    """A CSV or Parquet file with the columns image, label, mask, type, product, split; only image is needed.
+
+    Paths are relative to the file. label is 0 or 1 (or normal, anomaly, good, bad...); without it, an image with a mask or a
+    type is anomalous. In a folder the file is called samples.csv or samples.parquet.
+    """
+
+    def fits(self, root: Path, entry: Entry, *, sure: bool) -> bool:  # noqa: ARG002
+        return _table(root) is not None
+
+    def read(self, scan: Scan, entry: Entry) -> list[FileSample]:
+        file = _table(scan.root)
+        if file is None:
+            raise UsageError(f"{scan.root}: holds no {TABLE}.csv and no {TABLE}.parquet")
+        rows = list(_parquet(file) if file.suffix.lower() == ".parquet" else rows_of(file))
+        for column in rows[0] if rows else ():
+            if column not in COLUMNS:
+                raise UnknownNameError(f"column in {file.name}", column, COLUMNS)
+        if rows and "image" not in rows[0]:
+            raise UsageError(f"{file}: needs a column image; it has {', '.join(rows[0])}")
+        return list(_samples(scan, entry, file, rows))
+
+
+class MetaJson:
+    """meta.json: `{"train": {product: [...]}, "test": ...}`, or product -> list where there are no splits.
+
+    The variants that circulate are read: `product_cls`/`defect_cls`, the keys `Train`/`Test`, absolute paths.
+    """
+
+    def fits(self, root: Path, entry: Entry, *, sure: bool) -> bool:  # noqa: ARG002
+        return root.name == META or (root / META).is_file()
+
+    def read(self, scan: Scan, entry: Entry) -> list[FileSample]:
+        file = scan.root / META if scan.root.is_dir() else scan.root
+        try:
+            table: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            lowered = {key.lower(): value for key, value in table.items()}
+            is_split = set(lowered) <= set(SPLITS) and all(isinstance(value, dict) for value in lowered.values())
+            splits = lowered if is_split else {"test": table}
+            rows = [
+                {
+                    "image": str(item["img_path"]),
+                    "label": str(item["anomaly"]),
+                    "mask": str(item.get("mask_path") or ""),
+                    "type": str(item.get("specie_name", item.get("defect_cls", ""))),
+                    "product": str(item.get("cls_name", item.get("product_cls", product))),
+                    "split": split,
+                }
+                for split, products in splits.items()
+                for product, items in products.items()
+                for item in items
+            ]
+        except OSError as error:
+            raise UsageError(f"{file}: cannot be read ({reason(error)})") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"{file}: is not the meta.json of the AnomalyCLIP family ({error!r})") from error
+        return list(_samples(scan, entry, file, rows))
+
+
+def _samples(scan: Scan, entry: Entry, file: Path, rows: Iterable[dict[str, str]]) -> Iterator[FileSample]:
+    base = file.parent
+    for row in rows:
+        picture = base / row["image"]
+        mask = base / row["mask"] if row.get("mask") else None
+        word = row.get("type", "")
+        anomalous = _label(scan, file, row)
+        split = SPLITS.get(row.get("split", "").lower())
+        if anomalous is None:
+            continue
+        if split is None:
+            scan.report(file, f"the row of {row['image']} has the split {row['split']!r}, not train or test")
+            continue
+        if not picture.is_file():
+            scan.report(
+                picture,
+                "is a folder where an image file should be"
+                if picture.is_dir()
+                else f"is named in {file.name} and is not there",
+            )
+            continue
+        if mask is not None and not mask.is_file():
+            scan.report(mask, f"is named in {file.name} and is not there")
+            mask = None
+        yield FileSample(
+            name=row["image"].replace("\\", "/"),
+            product=row.get("product") or base.resolve().name,
+            split=split,
+            anomalous=anomalous,
+            path=picture,
+            defect_type=entry.type_of(word) if anomalous else "",
+            folder=word,
+            truth=MaskFiles((mask,), entry.threshold) if mask is not None and anomalous else None,
+        )
+
+
+def _label(scan: Scan, file: Path, row: dict[str, str]) -> bool | None:
+    label = row.get("label", "").lower()
+    if label in NORMAL_WORDS:
+        return False
+    if label in ANOMALOUS_WORDS:
+        return True
+    if not label:
+        return bool(row.get("mask") or row.get("type"))
+    scan.report(file, f"the row of {row['image']} has the label {row['label']!r}, which is neither 0 nor 1")
+    return None
+
+
+def _table(root: Path) -> Path | None:
+    if root.suffix.lower() in (".csv", ".tsv", ".parquet") and root.is_file():
+        return root
+    found = (root / f"{TABLE}{suffix}" for suffix in (".csv", ".parquet"))
+    return next((file for file in found if file.is_file()), None)
+
+
+def _parquet(file: Path) -> Iterator[dict[str, str]]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "parquet", "a list in Parquet") from error
+    try:
+        rows = parquet.read_table(file).to_pylist()
+    except (ArrowException, OSError) as error:
+        raise UsageError(f"{file}: is not a Parquet file ({error})") from error
+    for row in rows:
+        yield {key.lower(): "" if value is None else str(value) for key, value in row.items()}
