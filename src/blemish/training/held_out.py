@@ -52,9 +52,9 @@ def measure(method: Method, source: Source, *, device: torch.device, batch_size:
             for row, one, mask in zip(batch.rows, enlarged, examples.masks(batch.rows), strict=True):
                 if examples.has_mask[row]:
                     pixels.add(one, mask)
-    metrics = {"image_auroc": auroc(scores, examples.anomalous)}
+    metrics = {"image_auroc": float(auroc(scores, examples.anomalous))}
     if (examples.has_mask & examples.mask_bits.any(axis=1)).any():
-        metrics["pixel_auroc"] = pixels.auroc()
+        metrics["pixel_auroc"] = float(pixels.auroc())
     normal = ~examples.anomalous
     return HeldOut(
         metrics={name: round(value, 6) for name, value in metrics.items()},

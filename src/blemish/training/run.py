@@ -79,7 +79,7 @@ def train(
     _check_folder(folder, overwrite=overwrite)
     clip = backbone if isinstance(backbone, Clip) else store.load_backbone(backbone)
     built = _built(method, clip, options or {}, seed=recipe.seed).to(place)
-    whole: dict[str, Any] = {"schema": SCHEMA, "run": identity(built, recipe, place)}
+    whole: dict[str, Any] = {"schema": SCHEMA, **identity(built, recipe, place)}
     _require_same(folder, whole, overwrite=overwrite)  # what can be told before a look at the data
 
     features = _store_for(built, recipe)
