@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from blemish.cli.models import megabytes
 from blemish.errors import UsageError
+
+if TYPE_CHECKING:
+    from blemish.store import Leftover
+    from blemish.store.features import StoredFeatures
 
 __all__ = ["cache"]
 
@@ -22,14 +26,14 @@ cache = typer.Typer(
 
 @cache.callback()
 def show(context: typer.Context) -> None:
-    """Show what is kept on the disk: models, prompts and unfinished downloads."""
+    """Show what is kept on the disk: models, prompts, features of images and unfinished downloads."""
     if context.invoked_subcommand is not None:
         return
     from blemish import store
 
     typer.echo(f"{store.home()} (set {store.HOME_VARIABLE} to move it)")
     rows = [(f"{model.kind} {model.name}", model.bytes, model.place) for model in store.stored_models()]
-    rows += [(leftover.what, leftover.bytes, leftover.place) for leftover in store.leftovers()]
+    rows += [(kept.what, kept.bytes, kept.place) for kept in _found()]
     for what, size, place in rows:
         typer.echo(f"{megabytes(size):>10}  {what}  {place}")
     typer.echo(f"{megabytes(sum(size for _, size, _ in rows)):>10}  in all")
@@ -41,10 +45,11 @@ def clear(
     models: Annotated[bool, typer.Option("--models", help="Also the models and prompts in the store.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete what can be made again: unfinished downloads and broken imports; with --models the models too."""
+    """Delete what can be made again: features of images, unfinished downloads, broken imports; with --models the models too."""
     from blemish import store
 
-    files = [file for leftover in store.leftovers() for file in leftover.files]
+    found = _found()
+    files = [file for kept in found for file in kept.files]
     if models:
         files += [file for model in store.stored_models() for file in model.files]
     if not files:
@@ -54,6 +59,16 @@ def clear(
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError(f"{len(files)} files ({size}) in {store.home()} would be deleted; say --yes")
+        for kept in found:  # features may have taken hours
+            typer.echo(f"{megabytes(kept.bytes):>10}  {kept.what}")
         typer.confirm(f"Delete {len(files)} files ({size}) in {store.home()}?", abort=True)
     store.remove(tuple(files))
     typer.echo(f"deleted {len(files)} files ({size})")
+
+
+def _found() -> list[StoredFeatures | Leftover]:
+    """What can be made again."""
+    from blemish import store
+    from blemish.store.features import stored_features
+
+    return [*stored_features(), *store.leftovers()]

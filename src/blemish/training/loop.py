@@ -184,7 +184,7 @@ class Trainer:
     def _write_prompts(self, number: int, record: Mapping[str, Any], found: HeldOut | None) -> None:
         from safetensors import SafetensorError
 
-        card = {**self.card, "epoch": number, "training": record, "history": [*self.progress.history, record]}
+        card = {**self.card, "epoch": number, "history": [*self.progress.history, record]}
         if found is not None:
             card["metrics"], card["thresholds"] = found.metrics, found.thresholds
         folder = epoch_folder(self.settings.out, number)

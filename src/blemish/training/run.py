@@ -36,6 +36,8 @@ __all__ = ["IDENTITY_FILE", "Trained", "train"]
 
 IDENTITY_FILE = "state.json"  # what the training in a folder is; written before anything else
 SCHEMA = "blemish.training/1"
+OWN_FILES = (IDENTITY_FILE, STATE_FILE, LOG_FILE, PLOT_FILE)
+OWN_FILES_OF_AN_EPOCH = (WEIGHTS["prompts"], CARD)
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,10 @@ def train(
     described_held_out = None if held_out is None or measured is None else describe_data(held_out, measured)
     whole |= {"data": in_short(described), "held_out": described_held_out and in_short(described_held_out)}
     _require_same(folder, whole, overwrite=overwrite)
+    make_folder(folder)
+    _remove_remains(folder)
     if overwrite:
         _remove_training(folder)
-    make_folder(folder)
     write_text(folder / IDENTITY_FILE, json.dumps(whole, indent=2) + "\n")
 
     if features is not None:
@@ -244,7 +247,13 @@ def _note(examples: Examples, data: DataSet, reporter: Reporter) -> None:
 
 def _remove_training(folder: Path) -> None:
     """Deletes what an earlier training wrote into a folder, and nothing else."""
-    files = [folder / name for name in (STATE_FILE, LOG_FILE, PLOT_FILE, IDENTITY_FILE)]
-    for epoch in folder.glob("epoch-*"):
-        files += [epoch / WEIGHTS["prompts"], epoch / CARD]
+    files = [folder / name for name in OWN_FILES]
+    files += [epoch / name for epoch in folder.glob("epoch-*") for name in OWN_FILES_OF_AN_EPOCH]
     store.remove(tuple(file for file in files if file.is_file()))
+
+
+def _remove_remains(folder: Path) -> None:
+    """Deletes temporary files that a killed training left behind."""
+    found = [file for name in OWN_FILES for file in folder.glob(f".{name}.*.tmp")]
+    found += [file for name in OWN_FILES_OF_AN_EPOCH for file in folder.glob(f"epoch-*/.{name}.*.tmp")]
+    store.remove(tuple(found))
