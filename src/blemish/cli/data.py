@@ -64,10 +64,12 @@ def check(
 
     Ends with 0 where all is well, with 3 where there are problems.
     """
+    from blemish.data import entry
     from blemish.data.checking import check as look
 
     progress = _progress() if sys.stderr.isatty() else None
-    found = look(name or path, root=path if name else None, quick=quick, progress=progress)
+    where: str | Path = path if name is None else entry(name).name
+    found = look(where, root=None if name is None else path, quick=quick, progress=progress)
     report = _as_json(found)
     typer.echo(json.dumps(report, indent=2) if as_json else "\n".join(_lines(found)))
     if out is not None:

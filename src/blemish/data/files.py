@@ -135,8 +135,7 @@ class FileSample:
         found = None if self.truth is None or not self.anomalous else self.truth.type_mask(images.read_size(self.path))
         if found is not None:
             return replace(found, ids=self._cut(found.ids))
-        mask = self.mask()
-        return None if mask is None else TypeMask(mask.astype(np.uint8), {1: self.defect_type})
+        return _one_type(self)
 
     def _cut(self, values: NDArray[Any]) -> NDArray[Any]:
         if self.box_px is None:
@@ -149,8 +148,13 @@ def type_mask(sample: Sample) -> TypeMask | None:
     """The type of each pixel of any sample: its own answer where it has one, else its mask under its one type."""
     if isinstance(sample, FileSample):
         return sample.type_mask()
+    return _one_type(sample)
+
+
+def _one_type(sample: Sample) -> TypeMask | None:
     mask = sample.mask()
-    return None if mask is None else TypeMask(mask.astype(np.uint8), {1: sample.defect_type})
+    types = {1: sample.defect_type} if sample.anomalous else {}
+    return None if mask is None else TypeMask(mask.astype(np.uint8), types)
 
 
 def read_fitting(file: Path, size_px: tuple[int, int]) -> images.MaskValues:

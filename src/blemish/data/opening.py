@@ -83,6 +83,7 @@ def _read(place: Path, found: Entry) -> Reading:
         raise UsageError(f"{place}: read as {found.title}, but no image can be used{': ' if told else ''}{told}")
     if found.options.get("split") == "quarter" and found.layout != CONVERTED:
         samples = quarter_tested(samples)
+    problems = tuple(dict.fromkeys(scan.problems))
     missing = differences(samples, found, whole=place.resolve().name not in found.products)
     counted = [f"not the whole official set: {'; '.join(_first(missing))}"] if missing else []
     dataset = DataSet(
@@ -91,9 +92,9 @@ def _read(place: Path, found: Entry) -> Reading:
         level=_level(samples) if own else found.level,
         variant=found.variant,
         licence=found.licence,
-        notes=(*found.notes, *scan.remarks, *_first(scan.problems), *counted),
+        notes=(*found.notes, *scan.remarks, *_first(problems), *counted),
     )
-    return Reading(dataset, tuple(samples), found, place, tuple(scan.remarks), tuple(scan.problems), tuple(missing))
+    return Reading(dataset, tuple(samples), found, place, tuple(scan.remarks), problems, tuple(missing))
 
 
 def _level(samples: Sequence[FileSample]) -> Level:

@@ -10,7 +10,7 @@ from blemish.atomic import reason
 from blemish.errors import UsageError
 from blemish.images import SUFFIXES
 
-__all__ = ["MASK_ENDINGS", "Problem", "Scan", "same_name"]
+__all__ = ["MASK_ENDINGS", "Problem", "Scan", "holds_images", "same_name"]
 
 MASK_ENDINGS = ("_segmentation", "_mask", "_label", "_gt")
 
@@ -95,6 +95,11 @@ class Scan:
                 continue
             mine.append(mask)
         return {picture: tuple(files) for picture, files in found.items()}
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether an image file lies directly in a folder."""
+    return folder.is_dir() and any(path.suffix.lower() in SUFFIXES and path.is_file() for path in folder.iterdir())
 
 
 def same_name(folders: Iterable[Path], name: str) -> Path | None:

@@ -19,7 +19,7 @@ MOST_IMAGES = 48
 COLUMNS = 8
 CELL_PX, CAPTION_PX, GAP_PX, FONT_PX = 200, 30, 6, 11
 PAPER, INK, OUTLINE = (250, 250, 248), (24, 24, 28), (230, 20, 120)
-CAPTION_LETTERS = 34
+CAPTION_LETTERS = 32
 
 
 def write_sheet(samples: Sequence[Sample], path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The list of a data set's samples as a CSV: what was read, to look at, to keep beside results, and to read again."""
+"""The list of a data set's samples as a CSV: what was read and how it was split, to keep beside results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ HEADER = ("image", "label", "mask", "type", "product", "split")
 
 
 def sample_list(samples: Iterable[FileSample]) -> str:
-    """One line a sample; paths are absolute. Masks are named where one file without ids holds them."""
+    """One line a sample; paths are absolute, #n marks a part of an image. Masks are named where one file holds them.
+
+    Without parts, this is a list that `open_data` reads.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)

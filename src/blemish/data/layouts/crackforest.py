@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,10 +32,11 @@ class Segmentation:
 
     def mask(self, size_px: tuple[int, int]) -> NDArray[np.bool_]:
         from scipy.io import loadmat
+        from scipy.io.matlab import MatReadError
 
         try:
             values = loadmat(self.file)["groundTruth"]["Segmentation"][0, 0]
-        except (OSError, ValueError, TypeError, KeyError, IndexError, NotImplementedError) as error:
+        except (OSError, ValueError, TypeError, LookupError, NotImplementedError, MatReadError, zlib.error) as error:
             raise ImageError(self.file, f"holds no Segmentation ({error})") from error
         height, width = values.shape
         if (width, height) != size_px:

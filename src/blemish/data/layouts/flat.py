@@ -6,14 +6,14 @@ from pathlib import Path
 
 from blemish.data.entries import Entry
 from blemish.data.files import FileSample, MaskFiles
-from blemish.data.scan import MASK_ENDINGS, Scan
+from blemish.data.scan import MASK_ENDINGS, Scan, holds_images
 
 __all__ = ["fits", "read"]
 
 
 def fits(root: Path, entry: Entry, *, sure: bool) -> bool:  # noqa: ARG001
     """Whether images lie directly in the folder."""
-    return root.is_dir() and bool(Scan(root).images(root))
+    return holds_images(root)
 
 
 def read(scan: Scan, entry: Entry) -> list[FileSample]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from blemish.data.entries import Entry
 from blemish.data.files import FileSample, MaskFiles
-from blemish.data.scan import Scan, same_name
+from blemish.data.scan import Scan, holds_images, same_name
 
 __all__ = ["NORMAL_NAMES", "fits", "read"]
 
@@ -35,6 +35,7 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
     product = entry.options.get("product", scan.root.resolve().name)
     normal = {name.lower() for name in _normal(entry)}
     known = {name.lower() for name in entry.types} | normal
+    has_truth = "mask_suffix" in entry.options or any(_exists(scan, name) for name in MASK_FOLDERS)
     samples = []
     for kind in _kinds(scan, entry):
         is_normal = kind.name.lower() in normal
@@ -42,6 +43,8 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
             scan.report(kind, f"is a folder that {entry.title} does not have; left out")
             continue
         pictures, masks = _pictures(scan, entry, kind)
+        if has_truth and not is_normal and not masks:
+            scan.report(kind, f"has no masks: {len(pictures)} of its images have none")
         for picture in pictures:
             files = masks.get(picture, ())
             if not is_normal and not files and masks:
@@ -68,11 +71,10 @@ def _normal(entry: Entry) -> frozenset[str]:
 def _kinds(scan: Scan, entry: Entry) -> list[Path]:
     """The folders that hold images, or hold the one folder that the entry says images lie in."""
     left_out = {name.lower() for name in (*MASK_FOLDERS, *IGNORED, *entry.ignored)}
-    quiet = Scan(scan.root)
     return [
         folder
         for folder in scan.folders(scan.root)
-        if folder.name.lower() not in left_out and quiet.images(_inner(scan, entry, folder))
+        if folder.name.lower() not in left_out and holds_images(_inner(scan, entry, folder))
     ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from blemish.atomic import reason
 from blemish.data.entries import Entry
 from blemish.data.files import FileSample
-from blemish.data.scan import Scan
+from blemish.data.scan import Scan, holds_images
 from blemish.errors import UsageError
 
 __all__ = ["HeadScans", "SolarCells", "rows_of"]
@@ -114,7 +114,7 @@ def _lines(table: Path) -> list[str]:
 
 def _scans(root: Path) -> Path | None:
     folders = (root / "head_ct" / "head_ct", root / "head_ct", root)
-    return next((folder for folder in folders if folder.is_dir() and Scan(folder).images(folder)), None)
+    return next((folder for folder in folders if holds_images(folder)), None)
 
 
 def _is_number(text: str) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from blemish.data.entries import Entry
 from blemish.data.files import FileSample, MaskFiles
 from blemish.data.samples import Split
-from blemish.data.scan import Scan, same_name
+from blemish.data.scan import Scan, holds_images, same_name
 from blemish.images import SUFFIXES
 
 __all__ = ["fits", "products_in", "read"]
@@ -28,7 +28,7 @@ def fits(root: Path, entry: Entry, *, sure: bool) -> bool:
     products = products_in(scan)
     if (
         sure
-        and any(_holds_images(folder) for folder in scan.folders(root) if folder not in products)
+        and any(_images_below(folder) for folder in scan.folders(root) if folder not in products)
         and products != [root]
     ):
         return False
@@ -36,6 +36,8 @@ def fits(root: Path, entry: Entry, *, sure: bool) -> bool:
     if not products or not known:
         return bool(products)
     if not all(_product(folder, entry).lower() in known for folder in products):
+        return False
+    if sure and entry.options.get("strip_digits") and not all(folder.name[0].isdecimal() for folder in products):
         return False
     words = {word.lower() for word in (*entry.types, *entry.normal)}
     return not sure or all(
@@ -62,10 +64,10 @@ def _is_product(scan: Scan, folder: Path) -> bool:
     """Whether there is a test or train folder with folders, one of which holds images, and not images and masks apart."""
     kinds = [*_kinds(scan, folder, "test"), *_kinds(scan, folder, "train")]
     apart = any(kind.name.lower() in OTHER_LAYOUTS for kind in kinds)
-    return not apart and any(Scan(scan.root).images(kind) for kind in kinds)
+    return not apart and any(holds_images(kind) for kind in kinds)
 
 
-def _holds_images(folder: Path) -> bool:
+def _images_below(folder: Path) -> bool:
     return any(path.suffix.lower() in SUFFIXES for path in folder.rglob("*"))
 
 
@@ -95,9 +97,7 @@ def _read_product(scan: Scan, entry: Entry, product: Path) -> list[FileSample]:
             if not normal and entry.products and entry.types and kind.name not in entry.types:
                 scan.report(kind, f"is a folder that {entry.title} does not have; read as a defect of its own")
             if split == "test" and has_truth and pictures and not normal and not masks:
-                scan.report(
-                    kind, f"has no folder of that name with its masks in {MASKS}: {len(pictures)} images have none"
-                )
+                scan.report(kind, f"has no masks in {MASKS}: {len(pictures)} of its images have none")
             for picture in pictures:
                 files = masks.get(picture, ())
                 if not normal and not files and masks:

@@ -11,7 +11,7 @@ from pathlib import Path
 from blemish.data.entries import Entry
 from blemish.data.files import FileSample, MaskFiles
 from blemish.data.layouts.masked import shows_something
-from blemish.data.scan import Scan
+from blemish.data.scan import Scan, holds_images
 
 __all__ = ["fits", "read"]
 
@@ -73,11 +73,10 @@ def _folders(root: Path, entry: Entry, kind: str) -> list[Path]:
     if not root.is_dir():
         return []
     masks = set() if kind == "masks" else set(_folders(root, entry, "masks"))
-    quiet = Scan(root)
     found: dict[Path, None] = {}
     for pattern in patterns:
         for folder in sorted(root.glob(pattern)):
-            if folder.is_dir() and folder not in masks and quiet.images(folder):
+            if folder not in masks and holds_images(folder):
                 found.setdefault(folder)
         if found and "/" not in pattern:
             break
