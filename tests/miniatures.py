@@ -455,7 +455,6 @@ OFFICIAL: dict[str, Miniature] = {
             ("toy", "test", "OK", ""): (1, 0),
             ("toy", "test", "HS", "scratch"): (1, 1),
         },
-        notes=("realiad_256, lists realiad_jsons:",),
     ),
     "real-iad-single-view": Miniature(
         real_iad,
@@ -466,7 +465,6 @@ OFFICIAL: dict[str, Miniature] = {
             ("toy", "test", "HS", "scratch"): (1, 1),
         },
         folder="Real-IAD",
-        notes=("lists realiad_jsons_sv",),
     ),
     "magnetic-tile": Miniature(
         magnetic_tile,

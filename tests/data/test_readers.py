@@ -6,11 +6,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from miniatures import BLOB, LIST, LISTED, OFFICIAL, OWN, SIZE, Miniature, found_in, kvasir_split, listed_files, packed
 
 from blemish.data import FileSample, entry, known_sets, open_data, type_mask
 from blemish.data.layouts.coco import fill_polygon, unpack_counts
 from blemish.errors import MissingExtraError, UsageError
+from miniatures import (
+    BLOB,
+    LIST,
+    LISTED,
+    OFFICIAL,
+    OWN,
+    SIZE,
+    Miniature,
+    found_in,
+    image,
+    kvasir_split,
+    listed_files,
+    mask,
+    packed,
+)
 
 
 def built(miniature: Miniature, root: Path) -> Path:
@@ -87,6 +101,26 @@ def test_a_copy_in_the_layout_of_mvtec_is_read_under_its_name(tmp_path: Path) ->
     dataset = open_data("headct", root=tmp_path)
     assert (dataset.name, dataset.level, len(dataset.samples)) == ("headct", "image", 3)
     assert "copy" in dataset.variant
+
+
+def test_real_iad_says_list_and_resolution_beside_every_number(tmp_path: Path) -> None:
+    built(OFFICIAL["real-iad"], tmp_path / "Real-IAD")
+    assert open_data("real-iad", root=tmp_path).variant.endswith("realiad_jsons; resolution 256")
+    assert open_data("real-iad-single-view", root=tmp_path).variant.endswith("realiad_jsons_sv; resolution 256")
+
+
+def test_isic_is_read_as_the_challenge_gives_it(tmp_path: Path) -> None:
+    image(tmp_path / "isic/ISBI2016_ISIC_Part1_Test_Data/ISIC_0000003.jpg")
+    mask(tmp_path / "isic/ISBI2016_ISIC_Part1_Test_GroundTruth/ISIC_0000003_Segmentation.png")
+    assert found_in(open_data("isic", root=tmp_path)) == {("skin", "test", "lesion", "lesion"): (1, 1)}
+
+
+def test_names_are_those_that_were_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = built(OWN["mvtec-like"], tmp_path / "store")
+    (tmp_path / "cups").symlink_to(root / "jug", target_is_directory=True)
+    assert open_data(tmp_path / "cups").products == ("cups",)
+    monkeypatch.chdir(root / "jug")
+    assert (open_data(".").name, open_data("test/..").products) == ("jug", ("jug",))
 
 
 def test_elpv_comes_straight_from_its_package(tmp_path: Path) -> None:

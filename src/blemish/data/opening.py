@@ -16,7 +16,7 @@ from blemish.data.entries import Entry, entry, known_sets
 from blemish.data.files import FileSample
 from blemish.data.layouts import LAYOUTS, OWN
 from blemish.data.samples import DataSet, Level
-from blemish.data.scan import Problem, Scan, same_name
+from blemish.data.scan import Problem, Scan, name_of, same_name
 from blemish.data.splits import quarter_tested
 from blemish.data.synthetic import rendered
 from blemish.errors import UsageError
@@ -84,13 +84,13 @@ def _read(place: Path, found: Entry) -> Reading:
     if found.options.get("split") == "quarter" and found.layout != CONVERTED:
         samples = quarter_tested(samples)
     problems = tuple(dict.fromkeys(scan.problems))
-    missing = differences(samples, found, whole=place.resolve().name not in found.products)
+    missing = differences(samples, found, whole=name_of(place) not in found.products)
     counted = [f"not the whole official set: {'; '.join(_first(missing))}"] if missing else []
     dataset = DataSet(
-        name=place.resolve().stem if own else found.name,
+        name=Path(name_of(place)).stem if own else found.name,
         samples=tuple(samples),
         level=_level(samples) if own else found.level,
-        variant=found.variant,
+        variant="; ".join(text for text in (found.variant, scan.variant) if text),
         licence=found.licence,
         notes=(*found.notes, *scan.remarks, *_first(problems), *counted),
     )
@@ -139,7 +139,7 @@ def _locate(found: Entry, asked: Path | None) -> tuple[Path, Entry]:
 def _places(root: Path, found: Entry) -> Iterator[Path]:
     """Where a set may lie: at the root, in a folder with one of its names, one folder deeper."""
     names = (found.name, *found.folders)
-    if not found.needs_name or root.resolve().name.lower() in {name.lower() for name in names}:
+    if not found.needs_name or name_of(root).lower() in {name.lower() for name in names}:
         yield root
     for name in names:
         place: Path | None = root
@@ -198,7 +198,7 @@ def _recognise(place: Path) -> tuple[Path, Entry]:
 
 def _is(place: Path, known: Entry) -> bool:
     names = {name.lower() for name in (known.name, *known.folders)}
-    called_so = bool(names & {place.resolve().name.lower(), place.resolve().parent.name.lower()})
+    called_so = bool(names & {name_of(place).lower(), name_of(place.absolute().parent).lower()})
     if known.needs_name and not called_so:
         return False
     return LAYOUTS[known.layout].fits(place, known, sure=not called_so)

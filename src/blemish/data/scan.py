@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from blemish.atomic import reason
 from blemish.errors import UsageError
 from blemish.images import SUFFIXES
 
-__all__ = ["MASK_ENDINGS", "Problem", "Scan", "holds_images", "same_name"]
+__all__ = ["MASK_ENDINGS", "Problem", "Scan", "holds_images", "name_of", "same_name"]
 
 MASK_ENDINGS = ("_segmentation", "_mask", "_label", "_gt")
 
@@ -34,6 +35,7 @@ class Scan:
     root: Path
     problems: list[Problem] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    variant: str = ""  # what must stand beside every number and only the files say
 
     def report(self, path: Path, what: str, *, fatal: bool = False) -> None:
         self.problems.append(Problem(path, what, fatal))
@@ -100,6 +102,11 @@ class Scan:
 def holds_images(folder: Path) -> bool:
     """Whether an image file lies directly in a folder."""
     return folder.is_dir() and any(path.suffix.lower() in SUFFIXES and path.is_file() for path in folder.iterdir())
+
+
+def name_of(path: Path) -> str:
+    """The name of a folder as it was asked for, also where it was asked for as "." or is a link."""
+    return Path(os.path.abspath(path)).name  # noqa: PTH100  (Path.resolve would follow the link)
 
 
 def same_name(folders: Iterable[Path], name: str) -> Path | None:

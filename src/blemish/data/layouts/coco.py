@@ -17,7 +17,7 @@ from blemish.atomic import reason
 from blemish.data.entries import Entry
 from blemish.data.files import FileSample, TypeMask
 from blemish.data.samples import Split
-from blemish.data.scan import Scan
+from blemish.data.scan import Scan, name_of
 from blemish.errors import ImageError, UsageError
 
 __all__ = ["Shape", "Shapes", "fill_polygon", "fits", "read", "unpack_counts"]
@@ -123,7 +123,7 @@ def _read_file(scan: Scan, entry: Entry, file: Path) -> list[FileSample]:
         samples.append(
             FileSample(
                 name=picture.relative_to(scan.root if scan.root.is_dir() else file.parent).as_posix(),
-                product=(scan.root if scan.root.is_dir() else file.parent).resolve().name,
+                product=name_of(scan.root if scan.root.is_dir() else file.parent),
                 split=SPLITS.get(file.parent.name, "test"),
                 anomalous=bool(mine),
                 path=picture,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from blemish.data.entries import Entry
 from blemish.data.files import FileSample, MaskFiles
-from blemish.data.scan import MASK_ENDINGS, Scan, holds_images
+from blemish.data.scan import MASK_ENDINGS, Scan, holds_images, name_of
 
 __all__ = ["fits", "read"]
 
@@ -26,7 +26,7 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
     return [
         FileSample(
             name=scan.name(picture),
-            product=scan.root.resolve().name,
+            product=name_of(scan.root),
             split="test",
             anomalous=picture in found,
             path=picture,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from blemish.data.entries import Entry
 from blemish.data.files import FileSample, MaskFiles
-from blemish.data.scan import Scan, holds_images, same_name
+from blemish.data.scan import Scan, holds_images, name_of, same_name
 
 __all__ = ["NORMAL_NAMES", "fits", "read"]
 
@@ -32,7 +32,7 @@ def fits(root: Path, entry: Entry, *, sure: bool) -> bool:
 
 
 def read(scan: Scan, entry: Entry) -> list[FileSample]:
-    product = entry.options.get("product", scan.root.resolve().name)
+    product = entry.options.get("product", name_of(scan.root))
     normal = {name.lower() for name in _normal(entry)}
     known = {name.lower() for name in entry.types} | normal
     has_truth = "mask_suffix" in entry.options or any(_exists(scan, name) for name in MASK_FOLDERS)

@@ -12,7 +12,7 @@ from blemish.data.entries import Entry
 from blemish.data.files import FileSample, MaskFiles
 from blemish.data.layouts.labelled import rows_of
 from blemish.data.samples import Split
-from blemish.data.scan import Scan
+from blemish.data.scan import Scan, name_of
 from blemish.errors import MissingExtraError, UnknownNameError, UsageError
 
 __all__ = ["MetaJson", "Table"]
@@ -111,7 +111,7 @@ def _samples(scan: Scan, entry: Entry, file: Path, rows: Iterable[dict[str, str]
             mask = None
         yield FileSample(
             name=row["image"].replace("\\", "/"),
-            product=row.get("product") or base.resolve().name,
+            product=row.get("product") or name_of(base),
             split=split,
             anomalous=anomalous,
             path=picture,

@@ -12,7 +12,7 @@ from pathlib import Path
 from blemish.data.entries import Entry
 from blemish.data.files import FileSample, MaskFiles
 from blemish.data.samples import Split
-from blemish.data.scan import Scan, holds_images, same_name
+from blemish.data.scan import Scan, holds_images, name_of, same_name
 from blemish.images import SUFFIXES
 
 __all__ = ["fits", "products_in", "read"]
@@ -77,7 +77,7 @@ def _kinds(scan: Scan, product: Path, split: str) -> list[Path]:
 
 
 def _product(folder: Path, entry: Entry) -> str:
-    name = folder.resolve().name
+    name = name_of(folder)
     return name.lstrip("0123456789") or name if entry.options.get("strip_digits") else name
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from blemish.data.entries import Entry
 from blemish.data.files import FileSample, MaskFiles
 from blemish.data.layouts.masked import shows_something
-from blemish.data.scan import Scan, holds_images
+from blemish.data.scan import Scan, holds_images, name_of
 
 __all__ = ["fits", "read"]
 
@@ -42,7 +42,7 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
         samples.append(
             FileSample(
                 name=scan.name(picture),
-                product=entry.options.get("product", scan.root.resolve().name),
+                product=entry.options.get("product", name_of(scan.root)),
                 split="test",
                 anomalous=shown,
                 path=picture,

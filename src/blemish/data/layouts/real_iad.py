@@ -33,7 +33,7 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
         raise UsageError(
             f"{scan.root}: several resolutions lie there ({names}): keep one, as numbers differ between them"
         )
-    scan.remark(f"resolution {found[0].name}, lists {entry.options['jsons']}: both must stand beside every number")
+    scan.variant = f"resolution {found[0].name.removeprefix('realiad_')}"
     samples: list[FileSample] = []
     for file in _lists(scan.root, entry):
         samples += _read_product(scan, entry, file, found[0])
