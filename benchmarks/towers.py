@@ -58,13 +58,14 @@ def plain(tower: ImageTower, images: Tensor) -> Outputs:
     return tower.project(x[:, 0], norm=False), tower.project(v)
 
 
-def plain_block(block: Block, x: Tensor) -> Tensor:
+def plain_block(block: Block, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """A block through torch's own multi-head attention; `mask` [N, N] is added to the attention's logits."""
     attention = block.attention
     n = block.ln_1(x).transpose(0, 1)  # [B, N, W] -> [N, B, W]
     mixed, _ = F.multi_head_attention_forward(
         n, n, n, n.shape[-1], attention.heads,
         attention.in_projection.weight, attention.in_projection.bias, None, None, False, 0.0,
-        attention.out_projection.weight, attention.out_projection.bias, training=False, need_weights=False,
+        attention.out_projection.weight, attention.out_projection.bias, training=False, need_weights=False, attn_mask=mask,
     )  # fmt: skip
     x = x + mixed.transpose(0, 1)
     return x + feed_forward(block, x)
