@@ -22,6 +22,7 @@ from blemish.cli.demo import demo
 from blemish.cli.inspect import inspect
 from blemish.cli.models import models
 from blemish.cli.train import train
+from blemish.cli.vocabulary import vocabulary
 from blemish.errors import BlemishError
 
 __all__ = ["app", "main", "run"]
@@ -44,6 +45,7 @@ app.command("train")(train)
 app.add_typer(models, name="models")
 app.add_typer(cache, name="cache")
 app.add_typer(data, name="data")
+app.add_typer(vocabulary, name="vocabulary")
 
 
 def _print_version(wanted: bool) -> None:
