@@ -11,15 +11,17 @@ __all__ = ["dice", "focal", "focal_with_logits", "orthogonality"]
 SMOOTHING = 1e-5  # of the target, and what keeps the logarithm finite
 
 
-def focal(probabilities: Tensor, target: Tensor, *, gamma: float = 2.0) -> Tensor:
+def focal(probabilities: Tensor, target: Tensor, *, gamma: float = 2.0, classes: int | None = None) -> Tensor:
     """The focal loss of probabilities [B, C, S, S] against class numbers [B, S, S], a mean over all pixels.
+
+    `classes` is their number where the C channels stand for more: classes that no target names may be summed into one channel.
 
     The target is smoothed to 1 - 1e-5 for its class and 1e-5 in all for the others; p = Σ target · probability + 1e-5, and the
     loss is -(1 - p)^γ log p. This same p stands in both factors, as in the code of AnomalyCLIP, FAPrompt and DAPO.
     """
     true = probabilities.gather(1, target[:, None].long())[:, 0]  # [B, C, S, S] -> [B, S, S]
     others = probabilities.sum(1) - true
-    p = (1 - SMOOTHING) * true + SMOOTHING / (probabilities.shape[1] - 1) * others + SMOOTHING
+    p = (1 - SMOOTHING) * true + SMOOTHING / ((classes or probabilities.shape[1]) - 1) * others + SMOOTHING
     return (-((1 - p) ** gamma) * p.log()).mean()
 
 

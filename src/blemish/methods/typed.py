@@ -1,0 +1,177 @@
+"""What DAPO and MultiADS share: probabilities of normal and of every defect type at every place, level by level.
+
+Both compare the places of each level with one text for normal (class 0) and one for each defect type (classes 1..T).
+B batch, L levels, N patches, D joint width, T types, C = 1 + T classes, h×w the patch grid, S side of the tower's input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from blemish.errors import UsageError
+from blemish.methods.base import Targets
+from blemish.methods.losses import dice, focal
+from blemish.vocabulary import DefectType
+
+__all__ = [
+    "ImageTyping",
+    "Softmax",
+    "TextCache",
+    "Words",
+    "anomaly_map",
+    "enlarge",
+    "level_logits",
+    "local_losses",
+    "probabilities",
+    "state_of",
+    "type_scores",
+    "words_of",
+]
+
+Softmax = Literal["before", "after"]
+ImageTyping = Literal["places", "cls", "both"]
+Words = Literal["name", "all"]
+TYPES_AT_ONCE = 8  # maps of a whole batch that are enlarged together
+MOST_KEPT = 10_000  # types in a cache; at 768 numbers each 31 MB
+
+
+def level_logits(
+    levels: Sequence[Tensor], texts: Tensor, *, grid: tuple[int, int], temperature: float
+) -> tuple[Tensor, ...]:
+    """cosine / temperature of normalised places [B, N, D] with texts [C, D]: for each level [B, C, h, w]."""
+    return tuple((places @ texts.T / temperature).transpose(1, 2).reshape(len(places), -1, *grid) for places in levels)
+
+
+def probabilities(
+    logits: Tensor, *, softmax: Softmax, size: tuple[int, int] | None = None, align_corners: bool = True
+) -> Tensor:
+    """The softmax over the classes of logits [B, C, h, w]; with a size [B, C, *size], enlarged before or after it.
+
+    "before" is the order of DAPO: the softmax, then the enlargement. "after" that of MultiADS. On the patch grid they agree.
+    """
+    if size is None:
+        return logits.softmax(1)
+    if softmax == "before":
+        return enlarge(logits.softmax(1), size, align_corners=align_corners)
+    return enlarge(logits, size, align_corners=align_corners).softmax(1)
+
+
+def anomaly_map(
+    logits: Sequence[Tensor], *, softmax: Softmax, size: tuple[int, int], align_corners: bool = True
+) -> Tensor:
+    """The mean over levels of 1 - p(normal) [B, *size], of logits [B, C, h, w]; no type gets a map of that size."""
+    if softmax == "before":  # enlarging is linear: once for all levels
+        normal = torch.stack([level.softmax(1)[:, :1] for level in logits]).mean(0)
+        return enlarge(1 - normal, size, align_corners=align_corners)[:, 0]
+    found = []
+    for level in logits:
+        normal = enlarge(level[:, :1], size, align_corners=align_corners)
+        abnormal = torch.full_like(normal, -torch.inf)  # the logarithm of the sum over types
+        for part in torch.split(level[:, 1:], TYPES_AT_ONCE, dim=1):
+            some = enlarge(part, size, align_corners=align_corners).logsumexp(1, keepdim=True)
+            abnormal = torch.logaddexp(abnormal, some)
+        found.append((abnormal - normal).sigmoid()[:, 0])  # a softmax over two
+    return torch.stack(found).mean(0)
+
+
+def enlarge(maps: Tensor, size: tuple[int, int], *, align_corners: bool = True) -> Tensor:
+    """Maps [B, C, h, w] at [B, C, *size], bilinear. With `align_corners` the centres of the outer patches lie on the border,
+    as both releases have it; without, they lie where the patches are."""
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=align_corners)
+
+
+def type_scores(
+    maps: Tensor, cosines: Tensor, image_score: Tensor, *, typing: ImageTyping, temperature: float, share: float
+) -> Tensor:
+    """The image-level scores [B, T] of the types; they add up to image_score [B]. Our own: neither release types images.
+
+    maps [B, T, N] are the types' maps, cosines [B, T] those of the whole image with the types' texts. Each type gets its share
+    of the image score: of the maps' means over the most anomalous `share` of all places ("places"), of the softmax of
+    cosine / temperature over the types ("cls"), or the mean of the two ("both").
+    """
+    shares = []
+    if typing != "cls":
+        top = max(1, round(share * maps.shape[2]))
+        highest = maps.sum(1).topk(top, dim=1).indices  # [B, top]
+        strongest = maps.gather(2, highest[:, None].expand(-1, maps.shape[1], -1)).mean(2)  # [B, T]
+        shares.append(strongest / strongest.sum(1, keepdim=True).clamp_min(1e-9))
+    if typing != "places":
+        shares.append((cosines / temperature).softmax(1))
+    return torch.stack(shares).mean(0) * image_score[:, None]
+
+
+def local_losses(
+    logits: Sequence[Tensor], targets: Targets, *, softmax: Softmax, align_corners: bool = True
+) -> dict[str, Tensor]:
+    """Sums over the levels of focal, dice_normal and dice_abnormal, over the images of the batch that have a mask.
+
+    logits are the levels' [B, C, h, w]. An image has one defect type, so of its classes only three are told apart at full
+    size: normal, its own type, and all others together, which gives the same numbers as all C would. In an image whose type
+    nobody named (type_id below 1, or none given) the defect may be of any type.
+    """
+    mask, kinds = targets.mask, targets.type_id
+    kinds = torch.zeros_like(targets.label) if kinds is None else kinds
+    if targets.has_mask is not None:
+        logits = [level[targets.has_mask] for level in logits]
+        mask, kinds = mask[targets.has_mask], kinds[targets.has_mask]
+    terms = {name: logits[0].sum() * 0 for name in ("focal", "dice_normal", "dice_abnormal")}
+    if not len(mask):
+        return terms
+    classes, size = logits[0].shape[1], (mask.shape[-2], mask.shape[-1])
+    if int(kinds.max()) >= classes:
+        raise UsageError(f"type {int(kinds.max())} of {classes - 1}: prepare the method with the data's own types")
+    for level in logits:
+        if softmax == "before":
+            three = enlarge(_told_apart(level.softmax(1), kinds), size, align_corners=align_corners)
+        else:
+            three = _told_apart(enlarge(level, size, align_corners=align_corners).softmax(1), kinds)
+        terms["focal"] = terms["focal"] + focal(three, mask > 0.5, classes=classes)
+        terms["dice_normal"] = terms["dice_normal"] + dice(three[:, 0], 1 - mask)
+        terms["dice_abnormal"] = terms["dice_abnormal"] + dice(three[:, 1] + three[:, 2], mask)
+    return terms
+
+
+def _told_apart(p: Tensor, kinds: Tensor) -> Tensor:
+    """Probabilities [B, C, h, w] as [B, 3, h, w]: normal, the image's own type (kinds [B]; any type below 1), all others."""
+    abnormal = p[:, 1:].sum(1, keepdim=True)  # [B, 1, h, w]
+    index = kinds.long().clamp_min(1)[:, None, None, None].expand(-1, 1, *p.shape[2:])
+    own = torch.where((kinds > 0)[:, None, None, None], p.gather(1, index), abnormal)
+    return torch.cat([p[:, :1], own, abnormal - own], dim=1)
+
+
+def words_of(defect: DefectType, words: Words) -> tuple[str, ...]:
+    """What stands for a type in a prompt: its name, or all its wordings."""
+    return (defect.name,) if words == "name" else defect.wordings
+
+
+class TextCache:
+    """Text features, each [D] under a key, for as long as what they depend on stays the same."""
+
+    def __init__(self) -> None:
+        self._depends_on: object = None
+        self._kept: dict[Any, Tensor] = {}
+
+    def of(
+        self, keys: Sequence[Any], compute: Callable[[Sequence[Any]], Tensor], *, depends_on: object, at_once: int
+    ) -> Tensor:
+        """The features [n, D] of n keys; `compute` is asked for the new ones only, at most `at_once` a call.
+
+        All are new when `depends_on` differs from the last call.
+        """
+        if depends_on != self._depends_on or len(self._kept) > MOST_KEPT:
+            self._kept, self._depends_on = {}, depends_on
+        missing = [key for key in keys if key not in self._kept]
+        for start in range(0, len(missing), at_once):
+            some = missing[start : start + at_once]
+            self._kept.update(zip(some, compute(some), strict=True))
+        return torch.stack([self._kept[key] for key in keys])
+
+
+def state_of(parts: Iterable[Tensor | None]) -> object:
+    """What changes whenever one of these tensors is replaced, moved, or written to in place."""
+    return [(part.data_ptr(), part._version, part.device) for part in parts if part is not None]
