@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["METHODS", "build", "method_class"]
 
 METHODS = {
+    "dapo": "blemish.methods.dapo:DAPO",
     "ensemble": "blemish.methods.ensemble:PromptEnsemble",
     "faprompt": "blemish.methods.faprompt:FAPrompt",
+    "multiads": "blemish.methods.multiads:MultiADS",
 }
 
 

@@ -1,0 +1,215 @@
+"""MultiADS: ensembles of written prompts for normal and every defect type, one linear adapter a level. The baseline of DAPO.
+
+Sadikaj, Zhou, Halilaj, Schmid, Staab, Plant: "MultiADS: Defect-aware Supervision for Multi-type Anomaly Detection and
+Segmentation in Zero-Shot Learning", ICCV 2025, arXiv 2504.06740. docs/dapo.md says where we follow the released code.
+
+B batch, N patches, D joint width, T defect types.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from blemish.clip.model import Clip
+from blemish.errors import UsageError
+from blemish.methods.base import Features, Losses, Method, Scores, Targets
+from blemish.methods.naming import direction
+from blemish.methods.typed import (
+    ImageTyping,
+    Softmax,
+    TextCache,
+    Words,
+    anomaly_map,
+    level_logits,
+    local_losses,
+    probabilities,
+    state_of,
+    type_scores,
+    words_of,
+)
+from blemish.vocabulary import DefectType
+
+__all__ = ["MultiADS", "MultiADSConfig", "phrases"]
+
+HIGHEST = 3  # places that make the released image score
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiADSConfig:
+    """Options of MultiADS; the defaults are the released code's.
+
+    object_name: the product in the phrases; the authors give each product its own. words: a type's phrases say its "name"
+    (released), or "all" its wordings: synonyms and sentence, too. temperature: of the softmax over the classes. softmax:
+    "after" the logits are enlarged to the input's size (released), or "before".
+
+    image_score: "top3", the mean of the anomaly map's three highest values (released, there scaled to 0..1 over the test set);
+    "global+map", the mean of the global score and the map's maximum (the authors' script with filtered texts); "global",
+    1 - p(normal) of CLS. image_typing, typing_share: our image-level typing, see `typed.type_scores`.
+
+    dice: whether the loss has dice beside focal; the authors' multi-type script trains with focal alone.
+    """
+
+    object_name: str = "object"
+    words: Words = "name"
+
+    temperature: float = 0.01
+    softmax: Softmax = "after"
+    align_corners: bool = True
+    image_score: Literal["top3", "global+map", "global"] = "top3"
+    image_typing: ImageTyping = "places"
+    typing_share: float = 0.005
+
+    dice: bool = True
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0 or not 0 < self.typing_share <= 1:
+            raise UsageError("temperature is above 0, and typing_share lies in 0..1 without 0")
+        if not self.object_name.strip():
+            raise UsageError("object_name must not be empty")
+
+
+class MultiADS(Method):
+    """At every place of every level: the softmax over normal and the vocabulary's types of cosine / temperature.
+
+    Texts are frozen; only the adapters are trained, so that what the image tower sees can be kept.
+    """
+
+    name = "multiads"
+    config_type = MultiADSConfig
+    scoring_options = frozenset(
+        {
+            "image_score",
+            "image_typing",
+            "typing_share",
+            "temperature",
+            "softmax",
+            "align_corners",
+            "words",
+            "object_name",
+        }
+    )
+    encodes_with_trained_parts = False
+
+    def __init__(self, backbone: Clip, config: MultiADSConfig | None = None) -> None:
+        super().__init__(backbone, config or MultiADSConfig())
+        self.config: MultiADSConfig
+        shape = backbone.config
+        self.adapters = nn.ModuleList(nn.Linear(shape.vision.width, shape.joint_width) for _ in shape.levels)
+        self.register_buffer("texts", torch.zeros(0, shape.joint_width), persistent=False)  # [1 + T, D], prepared
+        self.texts: Tensor
+        self._cache = TextCache()
+
+    def encode_key(self) -> str:
+        return "multiads"  # no option decides what the tower sees
+
+    def encode(self, images: Tensor) -> Features:
+        """CLS in the joint space [B, D], normalised, and the raw places of each level [B, N, Wv]."""
+        tower, levels = self.backbone.image, sorted(self.backbone.config.levels)
+        seen = tower(images, levels=levels, patches=levels[-1] == self.backbone.config.vision.depth)
+        return Features(
+            whole=F.normalize(tower.project(seen.tokens[:, 0]), dim=-1),
+            levels=tuple(seen.levels[level][:, 1:] for level in levels),
+            grid=seen.grid,
+        )
+
+    @torch.no_grad()
+    def embed_texts(self) -> Tensor:
+        """The texts of normal and of the vocabulary's types [1 + T, D], normalised; nothing in them is trained."""
+        state = (self.config, state_of(self.backbone.text.parameters()))
+        normal = self._cache.of(["normal"], lambda _: self._encode(phrases("normal")), depends_on=state, at_once=1)
+        types = self._cache.of(self.vocabulary.types, self._encode_types, depends_on=state, at_once=1)
+        return torch.cat([normal, types])
+
+    def prepare_texts(self) -> None:
+        self.texts = self.embed_texts()
+
+    def maps(self, features: Features, *, size: tuple[int, int] | None = None) -> Tensor:
+        """The probabilities of normal and every type [B, L, 1 + T, h, w], on the patch grid or at another size."""
+        config = self.config
+        return torch.stack(
+            [
+                probabilities(logits, softmax=config.softmax, size=size, align_corners=config.align_corners)
+                for logits in self._logits(features, self.texts)
+            ],
+            dim=1,
+        )
+
+    def score(self, features: Features) -> Scores:
+        config, vision = self.config, self.backbone.config.vision
+        logits = self._logits(features, self.texts)
+        typed = torch.stack([level.softmax(1)[:, 1:] for level in logits]).mean(
+            0
+        )  # L times [B, C, h, w] -> [B, T, h, w]
+        cell_px = vision.image_size // vision.position_grid
+        size = (features.grid[0] * cell_px, features.grid[1] * cell_px)
+        abnormal = anomaly_map(
+            logits, softmax=config.softmax, size=size, align_corners=config.align_corners
+        )  # [B, S, S]
+        cosines = features.whole @ self.texts.T  # [B, 1 + T]
+        image_score = self._image_score(abnormal.flatten(1), cosines)
+        scores = type_scores(
+            typed.flatten(2),
+            cosines[:, 1:],
+            image_score,
+            typing=config.image_typing,
+            temperature=config.temperature,
+            share=config.typing_share,
+        )
+        return Scores(image_score, abnormal, types=self.types, type_scores=scores, type_maps=typed)
+
+    def loss(self, features: Features, targets: Targets) -> Losses:
+        """The mean over levels of (focal + dice of abnormal) / 2, or of focal alone."""
+        config, count = self.config, len(features.levels)
+        found = local_losses(
+            self._logits(features, self.embed_texts()),
+            targets,
+            softmax=config.softmax,
+            align_corners=config.align_corners,
+        )
+        terms = {"focal": found["focal"] / count}
+        if not config.dice:
+            return Losses(terms["focal"], terms)
+        terms["dice_abnormal"] = found["dice_abnormal"] / count
+        return Losses((terms["focal"] + terms["dice_abnormal"]) / 2, terms)
+
+    def _image_score(self, abnormal: Tensor, cosines: Tensor) -> Tensor:
+        """The image score [B] from the anomaly map's pixels [B, S S] and the cosines of CLS with all texts [B, 1 + T]."""
+        if self.config.image_score == "top3":
+            return abnormal.topk(HIGHEST, dim=1).values.mean(1)
+        whole = 1 - (cosines / self.config.temperature).softmax(1)[:, 0]
+        return whole if self.config.image_score == "global" else (whole + abnormal.amax(1)) / 2
+
+    def _logits(self, features: Features, texts: Tensor) -> tuple[Tensor, ...]:
+        places = [
+            F.normalize(adapter(level), dim=-1) for adapter, level in zip(self.adapters, features.levels, strict=True)
+        ]
+        return level_logits(places, texts, grid=features.grid, temperature=self.config.temperature)
+
+    def _encode_types(self, types: Sequence[DefectType]) -> Tensor:
+        return torch.cat([self._encode(phrases("typed", words_of(defect, self.config.words))) for defect in types])
+
+    def _encode(self, texts: Sequence[str]) -> Tensor:
+        return direction(self.backbone, texts, object_name=self.config.object_name)[None]  # [1, D]
+
+
+def phrases(state: Literal["normal", "typed"], words: Sequence[str] = ()) -> list[str]:
+    """Every phrasing of normal, or of a type with these words, in every template; {} stands where the product's name goes."""
+    data = _data()
+    states = data[state]
+    if state == "typed":
+        states = [text.replace("{defect}", word) for text in states for word in words]
+    return [template.replace("{}", text) for template in data["templates"] for text in states]
+
+
+@cache
+def _data() -> dict[str, list[str]]:
+    return tomllib.loads((resources.files(__package__) / "multiads.toml").read_text(encoding="utf-8"))
