@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from blemish.regions import Blob, enlarge, find_blobs
 from blemish.results import Region
+from blemish.vocabulary.unknown import UNKNOWN, lead
 
 __all__ = ["find_regions"]
 
@@ -19,11 +20,13 @@ def find_regions(
     min_area_px: float,
     types: tuple[str, ...] = (),
     type_maps: NDArray[np.float32] | None = None,
+    min_lead: float = 0.0,
 ) -> tuple[Region, ...]:
     """The regions of a map [h, w] enlarged to `size` (width, height) pixels, the highest peak first.
 
     A region is 8-connected, at or above `threshold` everywhere and at least `min_area_px` large. It is typed by the
-    mean of `type_maps` [T, h, w] over its area.
+    mean of `type_maps` [T, h, w] over its area; where the likeliest type leads by less than `min_lead` (see
+    `vocabulary.unknown`), it is an unknown defect, and probability and margin are those of the likeliest.
     """
     level = np.float32(threshold)
     if anomaly_map.max() < level:  # enlarging never exceeds the maximum
@@ -33,6 +36,8 @@ def find_regions(
     for blob in find_blobs(scores >= level, min_area_px=min_area_px):
         inside = scores[blob.slices][blob.pixels]
         name, probability, margin = _type_of(blob, size, types, type_maps)
+        if probability is not None and margin is not None and lead(probability, margin) < min_lead:
+            name = UNKNOWN
         regions.append(
             Region(
                 box_px=blob.box_px,
