@@ -12,12 +12,13 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import blemish
 from benchmarks.real_sets import SIMULATED, Comparison, available
-from blemish.metrics import PixelRanking, auroc, bootstrap_auroc
+from blemish.metrics import PixelRanking, Value, auroc
 from blemish.pipeline import Inspector
 
 
@@ -28,10 +29,8 @@ class Row:
     name: str
     normal: int
     anomalous: int
-    image_auroc: float
-    image_interval: tuple[float, float]
-    pixel_auroc: float | None
-    pixel_interval: tuple[float, float] | None
+    image_auroc: Value
+    pixel_auroc: Value | None
     named: dict[str, int]  # how often each type comes first among the anomalous images
     verdicts_normal: dict[str, int]
     verdicts_anomalous: dict[str, int]
@@ -60,16 +59,14 @@ def measure(comparison: Comparison, inspect: Cache) -> Row:
         pixels = PixelRanking()
         for item, inspection in zip(comparison.items, inspections, strict=True):
             anomaly_map = inspection.map_at_original()
-            pixels.add(np.clip(anomaly_map, 0, 1), item.mask_pixels(anomaly_map.shape))
+            pixels.add(np.clip(anomaly_map, 0, 1), item.mask_pixels(anomaly_map.shape), name=item.path.name)
     pairs = list(zip(inspections, labels, strict=True))
     return Row(
         name=comparison.name,
         normal=int((~labels).sum()),
         anomalous=int(labels.sum()),
-        image_auroc=auroc(scores, labels),
-        image_interval=bootstrap_auroc(scores, labels),
+        image_auroc=auroc(scores, labels, rounds=1000),
         pixel_auroc=pixels.auroc() if pixels else None,
-        pixel_interval=pixels.interval() if pixels else None,
         named=_counts([str(inspection.top_type) for inspection, anomalous in pairs if anomalous]),
         verdicts_normal=_counts([inspection.verdict.value for inspection, anomalous in pairs if not anomalous]),
         verdicts_anomalous=_counts([inspection.verdict.value for inspection, anomalous in pairs if anomalous]),
@@ -85,19 +82,19 @@ def table(rows: list[Row]) -> str:
     lines = ["| images | normal / anomalous | image AUROC (95 %) | pixel AUROC (95 %) |", "|---|---|---|---|"]
     for row in rows:
         mark = " (simulated)" if row.name.startswith(SIMULATED) else ""
-        pixel = "no masks" if row.pixel_auroc is None else _with_interval(row.pixel_auroc, row.pixel_interval)
-        image = _with_interval(row.image_auroc, row.image_interval)
-        lines.append(f"| {row.name}{mark} | {row.normal} / {row.anomalous} | {image} | {pixel} |")
+        pixel = "no masks" if row.pixel_auroc is None else row.pixel_auroc
+        lines.append(f"| {row.name}{mark} | {row.normal} / {row.anomalous} | {row.image_auroc} | {pixel} |")
     tiles = [row for row in rows if row.name.startswith("magnetic tile")]
     if tiles:
-        image_mean = float(np.mean([row.image_auroc for row in tiles]))
-        pixel_mean = float(np.mean([row.pixel_auroc for row in tiles if row.pixel_auroc is not None]))
+        image_mean = float(np.mean([float(row.image_auroc) for row in tiles]))
+        pixel_mean = float(np.mean([float(row.pixel_auroc) for row in tiles if row.pixel_auroc is not None]))
         lines.append(f"| magnetic tile, mean of the {len(tiles)} | | {image_mean:.3f} | {pixel_mean:.3f} |")
     return "\n".join(lines)
 
 
-def _with_interval(value: float, interval: tuple[float, float] | None) -> str:
-    return f"{value:.3f} ({interval[0]:.3f}–{interval[1]:.3f})" if interval else f"{value:.3f}"
+def _record(row: Row) -> dict[str, Any]:
+    values = {"image_auroc": row.image_auroc.to_dict(), "pixel_auroc": row.pixel_auroc and row.pixel_auroc.to_dict()}
+    return {**asdict(row), **values}
 
 
 def main() -> None:
@@ -119,7 +116,7 @@ def main() -> None:
             print(f"{rows[-1].name}: {rows[-1]}", flush=True)
     print(f"\n{table(rows)}\n\n{len(inspect.known)} images, {time.monotonic() - started:.0f} s")
     if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", encoding="utf-8")
+        arguments.json.write_text(json.dumps([_record(row) for row in rows], indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

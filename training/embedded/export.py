@@ -79,7 +79,7 @@ def _by_type(found: Predictions) -> dict[str, dict[str, float]]:
         own = found.type_scores[found.types == index].argmax(1) + 1
         table[name] = {
             "images": int((found.types == index).sum()),
-            "image_auroc": round(auroc(scores[chosen], found.defective[chosen]), 3),
+            "image_auroc": round(float(auroc(scores[chosen], found.defective[chosen])), 3),
             "named_correctly": round(float((own == index).mean()), 3),
         }
     return table

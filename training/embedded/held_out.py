@@ -63,16 +63,16 @@ def predict(clip: Clip, samples: Samples, *, vocabulary: Vocabulary | None = Non
         maps.append(result.anomaly_map.numpy())
         typed.append(result.type_scores.numpy())
     return Predictions(
-        np.concatenate(scores), np.concatenate(maps), np.concatenate(typed), samples.types, ranking.auroc()
+        np.concatenate(scores), np.concatenate(maps), np.concatenate(typed), samples.types, float(ranking.auroc())
     )
 
 
 def summary(found: Predictions, other_words: Predictions) -> dict[str, float]:
     """Image and pixel AUROC, type accuracy among defective images, and the same with words never paired with an image."""
     return {
-        "image_auroc": auroc(found.image_scores(), found.defective),
-        "image_auroc_map_only": auroc(found.image_scores(EnsembleConfig(global_weight=0)), found.defective),
-        "image_auroc_global_only": auroc(found.global_scores, found.defective),
+        "image_auroc": float(auroc(found.image_scores(), found.defective)),
+        "image_auroc_map_only": float(auroc(found.image_scores(EnsembleConfig(global_weight=0)), found.defective)),
+        "image_auroc_global_only": float(auroc(found.global_scores, found.defective)),
         "pixel_auroc": found.pixel_auroc,
         "type_accuracy": found.type_accuracy(),
         "type_accuracy_words_never_paired_with_an_image": other_words.type_accuracy(),

@@ -1,5 +1,35 @@
-"""Exact image-level and streaming pixel-level metrics. A missing class is an error with its name, never a NaN."""
+"""Anomaly metrics: exact over small sets, streaming over any. An undefined one says why; none is ever NaN.
 
-from blemish.metrics.ranking import PixelRanking, auroc, bootstrap_auroc
+Exact, for image scores and as the oracle of the others: `auroc`, `average_precision`, `f1_max`, `aupro`, `aupimo`. Streaming, map
+by map: `PixelRanking` for one product, `AnomalyTally` for a test set. Which type it is: `PixelTypeTally`, `ImageTypeTally`.
+"""
 
-__all__ = ["PixelRanking", "auroc", "bootstrap_auroc"]
+from blemish.metrics.exact import Aupimo, aupimo, aupro, auroc, average_precision, f1_max, image_metrics
+from blemish.metrics.legacy import SteppedAupro
+from blemish.metrics.pixels import PixelRanking
+from blemish.metrics.report import METRICS, ProductReport, Report, Row
+from blemish.metrics.tally import AnomalyTally
+from blemish.metrics.typed import PixelTypeTally
+from blemish.metrics.typed_images import ImageTypeTally
+from blemish.metrics.values import Value, mean
+
+__all__ = [
+    "METRICS",
+    "AnomalyTally",
+    "Aupimo",
+    "ImageTypeTally",
+    "PixelRanking",
+    "PixelTypeTally",
+    "ProductReport",
+    "Report",
+    "Row",
+    "SteppedAupro",
+    "Value",
+    "aupimo",
+    "aupro",
+    "auroc",
+    "average_precision",
+    "f1_max",
+    "image_metrics",
+    "mean",
+]

@@ -1,0 +1,101 @@
+"""What a tally reports: rows of named values, per product, per defect type, per size, and their means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from blemish.metrics.values import Value, mean, undefined
+
+__all__ = ["METRICS", "ProductReport", "Report", "Row", "mean_row"]
+
+METRICS = (
+    "image_auroc",
+    "image_ap",
+    "image_f1_max",
+    "pixel_auroc",
+    "pixel_ap",
+    "pixel_f1_max",
+    "aupro",
+    "aupimo",
+)  # the columns of every row of anomaly metrics
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: how much it is about, and the values by metric. Numbers of images and regions are sums in means."""
+
+    name: str
+    normal_images: int
+    anomalous_images: int
+    regions: int
+    values: Mapping[str, Value]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "normal_images": self.normal_images,
+            "anomalous_images": self.anomalous_images,
+            "regions": self.regions,
+            "values": {name: value.to_dict() for name, value in self.values.items()},
+        }
+
+
+@dataclass(frozen=True)
+class ProductReport:
+    """One product: all of it, each defect type against the normal images, each size of regions against all normal pixels.
+
+    vanished: the anomalous images whose mask was empty, by name; small defects vanish when masks are shrunk.
+    """
+
+    row: Row
+    types: tuple[Row, ...] = ()
+    sizes: tuple[Row, ...] = ()
+    vanished: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            **self.row.to_dict(),
+            "types": [row.to_dict() for row in self.types],
+            "sizes": [row.to_dict() for row in self.sizes],
+            "vanished": list(self.vanished),
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """Every product and the means. `mean` is over products; a row of `types` or `sizes` over the products that have it."""
+
+    products: tuple[ProductReport, ...]
+    mean: Row
+    types: tuple[Row, ...] = ()
+    sizes: tuple[Row, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "settings": dict(self.settings),
+            "mean": self.mean.to_dict(),
+            "types": [row.to_dict() for row in self.types],
+            "sizes": [row.to_dict() for row in self.sizes],
+            "products": [product.to_dict() for product in self.products],
+        }
+
+
+def mean_row(name: str, rows: Mapping[str, Row], *, confidence: float = 0.95) -> Row:
+    """The mean of rows, by the name of each; every value says which of them it leaves out."""
+    metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row.values))
+    return Row(
+        name=name,
+        normal_images=sum(row.normal_images for row in rows.values()),
+        anomalous_images=sum(row.anomalous_images for row in rows.values()),
+        regions=sum(row.regions for row in rows.values()),
+        values={
+            metric: mean(
+                {key: row.values.get(metric, undefined("it was not measured")) for key, row in rows.items()},
+                confidence=confidence,
+            )
+            for metric in metrics
+        },
+    )

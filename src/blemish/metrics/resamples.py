@@ -1,0 +1,66 @@
+"""The Poisson bootstrap over images: every resample keeps its own small histogram, so no image has to be remembered."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.metrics.cells import Histogram, ScoreOrder
+from blemish.metrics.steps import Steps
+from blemish.metrics.values import Value, with_interval
+
+__all__ = ["Resamples"]
+
+_CELLS = 1024
+_CHANNELS = ("normal", "anomalous", "region")
+
+
+class Resamples:
+    """What `rounds` resamples of the images hold, in coarse cells.
+
+    How often an image is in each resample follows from its name alone, Poisson distributed with mean 1; so the order of images
+    and the merging of parts change nothing. The coarse cells move all resamples alike; an interval is shifted by as much as the
+    whole set in the same cells differs from the value proper.
+    """
+
+    def __init__(self, rounds: int) -> None:
+        self.rounds = rounds
+        self.histogram = Histogram(cells=_CELLS, track_ties=False)
+
+    def add(self, cells_of: Histogram, amounts: Mapping[str, NDArray[np.int64]], name: str) -> None:
+        """One image: its amounts by channel over the cells of a finer histogram, and its name."""
+        if not self.rounds:
+            return
+        used = np.flatnonzero((amounts["normal"] > 0) | (amounts.get("anomalous", 0) > 0))
+        cells = self.histogram.place(cells_of.low_keys(used))
+        first = np.flatnonzero(np.diff(cells, prepend=-1))  # cells rise, as the finer ones do
+        times = np.concatenate([[1], _times(name, self.rounds)])  # row 0 is the set itself
+        for channel in _CHANNELS:
+            if channel in amounts:
+                sums = np.zeros(self.histogram.size, np.int64)
+                sums[cells[first]] = np.add.reduceat(amounts[channel][used], first)
+                self.histogram.add(channel, times[:, None] * sums)
+
+    def interval(self, metric: Callable[[Steps], Value], value: Value, *, confidence: float) -> Value:
+        """The value with the interval that the metric has over the resamples."""
+        if not value.defined or not self.rounds:
+            return value
+        low_keys = np.arange(self.histogram.size)[::-1]
+        thresholds = ScoreOrder(None).scores(self.histogram.low_keys(low_keys))
+        tied = np.ones(len(thresholds), bool)  # the cells' error is the same for all
+        found = np.full(self.rounds + 1, np.nan)
+        for row in range(self.rounds + 1):
+            added = {name: counts[row, ::-1].astype(np.float64) for name, counts in self.histogram.counts.items()}
+            result = metric(Steps(thresholds, added, tied))
+            if result.value is not None:
+                found[row] = result.value
+        shifted = np.clip(found[1:] + (float(value) - found[0]), 0, 1)
+        return with_interval(value, shifted, confidence=confidence)
+
+
+def _times(name: str, rounds: int) -> NDArray[np.int64]:
+    seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=16).digest(), "little")
+    return np.random.Generator(np.random.PCG64(seed)).poisson(1.0, rounds)
