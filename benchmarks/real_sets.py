@@ -8,16 +8,15 @@ textiles of conformal-clip-data apart from the rest.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib import resources
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blemish import images
-from blemish.data.elpv import solar_cells
-from blemish.errors import MissingExtraError
+from blemish.data import DataSet, FileSample, Sample, open_data
+from blemish.errors import UsageError
 
 SIMULATED = "conformal-clip"
 
@@ -35,7 +34,7 @@ class Item:
         if self.mask is None:
             return np.zeros(shape, bool)
         # some masks hold stray values from 1 to 4
-        return np.asarray(images.read(self.mask).pixels[..., 0] > 127)
+        return images.read_mask(self.mask).above(127)
 
 
 @dataclass(frozen=True)
@@ -47,69 +46,49 @@ class Comparison:
     has_masks: bool
 
 
-def elpv() -> list[Comparison]:
-    cells = [cell for cell in solar_cells() if cell.defect_probability in (0.0, 1.0)]
+def _comparison(name: str, dataset: DataSet, keep: Callable[[Sample], bool]) -> Comparison:
+    """The samples to keep, whatever their split."""
+    samples = [sample for sample in dataset.samples if isinstance(sample, FileSample) and keep(sample)]
+    items = [Item(sample.path, sample.anomalous, sample.truth.files[0] if sample.truth else None) for sample in samples]
+    return Comparison(name, tuple(items), has_masks="pixel" in dataset.level)
+
+
+def _each_folder(name: str, dataset: DataSet) -> list[Comparison]:
+    """All normal images against those of one folder, for each folder of anomalous ones."""
+    dataset = replace(dataset, samples=tuple(sorted(dataset.samples, key=lambda sample: sample.anomalous)))
+    folders = dict.fromkeys(sample.folder for sample in dataset.samples if sample.anomalous)
     return [
-        Comparison(
-            f"elpv {kind}",
-            tuple(Item(cell.path, cell.defect_probability == 1) for cell in cells if cell.kind == kind),
-            has_masks=False,
+        _comparison(
+            f"{name} {folder.removeprefix('MT_')}",
+            dataset,
+            lambda sample, folder=folder: not sample.anomalous or sample.folder == folder,  # type: ignore[misc]
         )
+        for folder in folders
+    ]
+
+
+def elpv(root: Path) -> list[Comparison]:
+    cells = open_data("elpv", root=root)
+    return [
+        _comparison(f"elpv {kind}", cells, lambda sample, kind=kind: sample.folder == kind)  # type: ignore[misc]
         for kind in ("mono", "poly")
-    ]
-
-
-def magnetic_tile(root: Path) -> list[Comparison]:
-    def items(kind: str, *, anomalous: bool) -> list[Item]:
-        files = sorted((root / "magnetic_tile" / f"MT_{kind}" / "Imgs").glob("*.jpg"))
-        return [Item(file, anomalous, file.with_suffix(".png") if anomalous else None) for file in files]
-
-    normal = items("Free", anomalous=False)
-    return [
-        Comparison(f"magnetic tile {kind}", (*normal, *items(kind, anomalous=True)), has_masks=True)
-        for kind in ("Blowhole", "Break", "Crack", "Fray", "Uneven")
-    ]
-
-
-def hazelnut(root: Path) -> list[Comparison]:
-    folder = root / "hazelnut"
-    good = [*sorted((folder / "train" / "good").iterdir()), *sorted((folder / "test" / "good").iterdir())]
-    masks = {file.stem.removesuffix("_mask"): file for file in (folder / "ground_truth" / "colour").iterdir()}
-    items = [Item(file, anomalous=False) for file in good]
-    items += [Item(file, True, masks[file.stem]) for file in sorted((folder / "test" / "colour").iterdir())]
-    return [Comparison("hazelnut colour", tuple(items), has_masks=True)]
-
-
-def conformal_clip() -> list[Comparison]:
-    folder = Path(str(resources.files("conformal_clip_data"))) / "data" / "textile_images" / "simulated"
-    found = {
-        kind: sorted(file for file in (folder / kind).iterdir() if file.is_file())
-        for kind in ("nominal", "local", "global")
-    }
-    normal = [Item(file, anomalous=False) for file in found["nominal"]]
-    return [
-        Comparison(f"{SIMULATED} {kind}", (*normal, *(Item(file, True) for file in found[kind])), has_masks=False)
-        for kind in ("local", "global")
     ]
 
 
 def available(root: Path) -> tuple[list[Comparison], list[str]]:
     """The comparisons whose images are here, and a line for each set that is not."""
     sources: dict[str, Callable[[], list[Comparison]]] = {
-        "elpv-dataset (package)": elpv,
-        "hazelnut": lambda: hazelnut(root),
-        "magnetic tile": lambda: magnetic_tile(root),
-        "conformal-clip-data (package)": conformal_clip,
+        "elpv-dataset (package)": lambda: elpv(root),
+        "hazelnut": lambda: _each_folder("hazelnut", open_data(root / "hazelnut")),
+        "magnetic tile": lambda: _each_folder("magnetic tile", open_data("magnetic-tile", root=root)),
+        "conformal-clip-data (package)": lambda: _each_folder(SIMULATED, open_data("conformal-clip", root=root)),
     }
     comparisons, missing = [], []
     for name, source in sources.items():
         try:
-            found = source()
-        except (ModuleNotFoundError, FileNotFoundError, MissingExtraError) as error:
+            comparisons += source()
+        except UsageError as error:
             missing.append(f"{name}: not found ({error})")
-            continue
-        comparisons += [comparison for comparison in found if comparison.items]
-        missing += [f"{comparison.name}: no images" for comparison in found if not comparison.items]
     return comparisons, missing
 
 

@@ -284,6 +284,15 @@ def test_a_set_that_lies_there_twice_must_be_named(tmp_path: Path) -> None:
         open_data("mvtec", root=tmp_path)
 
 
+def test_a_name_is_not_given_to_whatever_lies_in_the_data_root(tmp_path: Path) -> None:
+    mine = built(OFFICIAL["mvtec"], tmp_path / "x") / "screw"
+    mine.rename(tmp_path / "screw")
+    built(OFFICIAL["magnetic-tile"], tmp_path / "tiles")
+    for name in ("mvtec", "headct", "colondb", "lag"):
+        with pytest.raises(UsageError, match="is not there"):
+            open_data(name, root=tmp_path)
+
+
 def test_what_several_sets_fit_must_be_named(tmp_path: Path) -> None:
     root = built(OFFICIAL["br35h"], tmp_path / "brain_tumor_dataset")
     with pytest.raises(UsageError, match="could be br35h or brainmri: say which"):

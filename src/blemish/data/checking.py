@@ -51,10 +51,12 @@ def check(
 ) -> Check:
     """The data set with its counts and problems; `quick` opens no image. UsageError where nothing is recognised.
 
+    A name says that the set lies at `root`, whatever its folder is called.
+
     Every image and every mask is decoded once: unreadable files, empty masks, masks of another size and files with the same
     bytes are problems. progress(done, of_how_many) is called after each sample. Nothing is written.
     """
-    reading = read_data(where, root=root)
+    reading = read_data(where, root=root, exact=True)
     problems = list(reading.problems)
     if not quick:
         problems += _look(reading.samples, progress)

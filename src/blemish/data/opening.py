@@ -67,10 +67,13 @@ def open_data(where: str | Path, *, root: Path | None = None) -> DataSet:
     return reading.dataset
 
 
-def read_data(where: str | Path, *, root: Path | None = None) -> Reading:
-    """As `open_data` for images in files, with all that is wrong instead of an error for what makes the truth unsure."""
+def read_data(where: str | Path, *, root: Path | None = None, exact: bool = False) -> Reading:
+    """As `open_data` for images in files, with all that is wrong instead of an error for what makes the truth unsure.
+
+    exact: someone said that `root` is the set of that name, so that folders which it should not have do not speak against it.
+    """
     if isinstance(where, str) and where in {known.name for known in known_sets()}:
-        return _read(*_locate(entry(where), root))
+        return _read(*_locate(entry(where), root, exact=exact))
     return _read(*_recognise(Path(where).expanduser()))
 
 
@@ -109,14 +112,14 @@ def _first(lines: Sequence[object]) -> list[str]:
     return [*(str(line) for line in lines[:MOST_NAMED]), *more]
 
 
-def _locate(found: Entry, asked: Path | None) -> tuple[Path, Entry]:
+def _locate(found: Entry, asked: Path | None, *, exact: bool) -> tuple[Path, Entry]:
     """The folder of a named set at or below the data root, or in its Python package, and the entry to read it by."""
     root = asked or Path(os.environ.get(ROOT_VARIABLE) or ".")
     if not root.is_dir():
         raise UsageError(f"{root}: there is no such folder to look for {found.name} in")
-    places = list(dict.fromkeys(_places(root, found)))
+    named = list(dict.fromkeys(_called_so(root, found, exact=exact)))
     for reading in (found, _converted(found)):
-        fitting = [place for place in places if LAYOUTS[reading.layout].fits(place, reading, sure=False)]
+        fitting = [place for place in named if LAYOUTS[reading.layout].fits(place, reading, sure=False)]
         fitting = [place for place in fitting if not set(place.parents) & set(fitting)]
         if len(fitting) == 1:
             return fitting[0], reading
@@ -124,6 +127,8 @@ def _locate(found: Entry, asked: Path | None) -> tuple[Path, Entry]:
             raise UsageError(
                 f"{root}: {found.name} lies there more than once: {', '.join(map(str, fitting))}; name one"
             )
+    if not found.needs_name and LAYOUTS[found.layout].fits(root, found, sure=True):
+        return root, found  # it has another name, and nothing in it speaks against it
     package = found.options.get("package")
     if package is not None and find_spec(package) is not None:
         said = replace(found, notes=(*found.notes, f"read from the Python package {found.options['install']}"))
@@ -136,10 +141,10 @@ def _locate(found: Entry, asked: Path | None) -> tuple[Path, Entry]:
     )
 
 
-def _places(root: Path, found: Entry) -> Iterator[Path]:
-    """Where a set may lie: at the root, in a folder with one of its names, one folder deeper."""
+def _called_so(root: Path, found: Entry, *, exact: bool) -> Iterator[Path]:
+    """The folders with one of the set's names: the root, those in it, and one folder deeper."""
     names = (found.name, *found.folders)
-    if not found.needs_name or name_of(root).lower() in {name.lower() for name in names}:
+    if exact or name_of(root).lower() in {name.lower() for name in names}:
         yield root
     for name in names:
         place: Path | None = root
@@ -148,7 +153,6 @@ def _places(root: Path, found: Entry) -> Iterator[Path]:
         if place is not None:
             yield place
             yield from Scan(place).folders(place)
-    yield root  # last: a folder with another name may be the set itself
 
 
 def _converted(found: Entry) -> Entry:
