@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from miniatures import LIST, OFFICIAL, OWN, image, mask, table
 
 from blemish.data import entry, open_data
 from blemish.data.checking import Check, check
 from blemish.errors import UsageError
+from miniatures import LIST, OFFICIAL, OWN, image, mask, table
 
 Break = Callable[[Path], object]
 
@@ -299,6 +299,14 @@ def test_a_quick_look_opens_no_image(tmp_path: Path) -> None:
     (root / "good/1.png").write_bytes(b"no")
     assert check(root, quick=True).is_clean
     assert not check(root).is_clean
+
+
+def test_progress_comes_to_its_end_past_unreadable_images(tmp_path: Path) -> None:
+    root = built("flat", tmp_path)
+    (root / "b.jpg").write_bytes(b"no")
+    seen: list[tuple[int, int]] = []
+    check(root, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 2), (2, 2)]
 
 
 def test_looking_writes_nothing(tmp_path: Path) -> None:

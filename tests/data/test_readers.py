@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from blemish.data import FileSample, entry, known_sets, open_data, type_mask
+from blemish.data.entries import parse_entry
 from blemish.data.layouts.coco import fill_polygon, unpack_counts
 from blemish.errors import MissingExtraError, UsageError
 from miniatures import (
@@ -229,6 +230,13 @@ def test_types_are_words_and_never_ids() -> None:
     for known in known_sets():
         for words in (known.words or known.products).values():
             assert not known.words or set(words) <= set(known.types), known.name
+
+
+def test_a_table_with_a_wrong_key_or_level_is_refused() -> None:
+    with pytest.raises(UsageError, match="unknown key of the data set x 'licens'; did you mean 'licence'"):
+        parse_entry("x", {"title": "X", "layout": "mvtec", "level": "image", "licens": "MIT"})
+    with pytest.raises(UsageError, match="the level is 'both'"):
+        parse_entry("x", {"title": "X", "layout": "mvtec", "level": "both"})
 
 
 def test_counts_of_the_tables_add_up_to_the_published_ones() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blemish.data.files import FileSample
@@ -15,6 +15,7 @@ from blemish.errors import ImageError
 __all__ = ["Check", "Row", "check"]
 
 NORMAL = "normal"
+SAME = "has the same bytes as"
 
 
 @dataclass(frozen=True)
@@ -77,29 +78,31 @@ def _count(samples: tuple[FileSample, ...]) -> list[Row]:
 
 def _look(samples: tuple[FileSample, ...], progress: Callable[[int, int], None] | None) -> list[Problem]:
     problems: list[Problem] = []
-    seen: dict[str, FileSample] = {}
-    looked_at: set[Path] = set()
+    first_of: dict[str, FileSample] = {}  # by digest
+    readable: dict[Path, bool] = {}  # several parts of one image have one file
     for done, sample in enumerate(samples, start=1):
-        if sample.path not in looked_at:  # several parts of one image have one file
-            looked_at.add(sample.path)
-            try:
-                sample.picture()
-                other = seen.setdefault(_whole_digest(sample), sample)
-            except ImageError as error:
-                problems.append(Problem(sample.path, f"is unreadable: {error.reason}"))
-                continue
-            if other is not sample:
-                unlike = "" if other.anomalous == sample.anomalous else ", and one is normal, the other anomalous"
-                problems.append(Problem(sample.path, f"has the same bytes as {other.name}{unlike}"))
-        if sample.anomalous and sample.truth is not None:
+        if sample.path not in readable:
+            found = _look_at_image(sample, first_of)
+            readable[sample.path] = found is None or found.what.startswith(SAME)
+            problems += [] if found is None else [found]
+        if readable[sample.path] and sample.anomalous and sample.truth is not None:
             problems += _look_at_truth(sample)
         if progress is not None:
             progress(done, len(samples))
     return problems
 
 
-def _whole_digest(sample: FileSample) -> str:
-    return FileSample(sample.name, sample.product, sample.split, sample.anomalous, sample.path).digest()
+def _look_at_image(sample: FileSample, first_of: dict[str, FileSample]) -> Problem | None:
+    """What is wrong with an image file: that it cannot be read, or that another one has its bytes."""
+    try:
+        sample.picture()
+        other = first_of.setdefault(replace(sample, box_px=None).digest(), sample)
+    except ImageError as error:
+        return Problem(sample.path, f"is unreadable: {error.reason}")
+    if other is sample:
+        return None
+    unlike = "" if other.anomalous == sample.anomalous else ", and one is normal, the other anomalous"
+    return Problem(sample.path, f"{SAME} {other.name}{unlike}")
 
 
 def _look_at_truth(sample: FileSample) -> list[Problem]:

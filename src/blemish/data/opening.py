@@ -90,7 +90,7 @@ def _read(place: Path, found: Entry) -> Reading:
     missing = differences(samples, found, whole=name_of(place) not in found.products)
     counted = [f"not the whole official set: {'; '.join(_first(missing))}"] if missing else []
     dataset = DataSet(
-        name=Path(name_of(place)).stem if own else found.name,
+        name=_own_name(place) if own else found.name,
         samples=tuple(samples),
         level=_level(samples) if own else found.level,
         variant="; ".join(text for text in (found.variant, scan.variant) if text),
@@ -98,6 +98,11 @@ def _read(place: Path, found: Entry) -> Reading:
         notes=(*found.notes, *scan.remarks, *_first(problems), *counted),
     )
     return Reading(dataset, tuple(samples), found, place, tuple(scan.remarks), problems, tuple(missing))
+
+
+def _own_name(place: Path) -> str:
+    """A list is called after its file, everything else after its folder."""
+    return place.stem if place.is_file() else name_of(place)
 
 
 def _level(samples: Sequence[FileSample]) -> Level:
