@@ -13,6 +13,7 @@ scratch = "a thin white line on the glass"
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -75,8 +76,8 @@ def read_vocabulary_text(text: str, *, path: Path) -> VocabularyFile:
     """What `read_vocabulary_file` gives, of a file's text; `path` is for messages."""
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:  # it says the line
-        return VocabularyFile(path, (), problems=(Problem("error", f"is no TOML: {error}"),))
+    except tomllib.TOMLDecodeError as error:
+        return VocabularyFile(path, (), problems=(Problem("error", _syntax(error, text)),))
     reader = _Reader()
     reader.known_keys("the file", data, ("types", "products"))
     types = tuple(reader.defect(name, entry) for name, entry in reader.table("types", data.get("types", {})).items())
@@ -84,15 +85,25 @@ def read_vocabulary_text(text: str, *, path: Path) -> VocabularyFile:
         name: reader.product(name, entry, types)
         for name, entry in reader.table("products", data.get("products", {})).items()
     }
-    problems = [Problem("error", said) for said in reader.errors] + problems_of(types)
-    for name, chosen in products.items():  # what their own sentences add
+    problems = [Problem("error", said) for said in reader.errors]
+    if types or not problems:  # else there are none because of what was said
+        problems += problems_of(types)
+    for name, chosen in products.items():
+        own = problems_of(chosen) if chosen or not reader.errors else []
         problems += [
-            replace(problem, text=f"product {name!r}: {problem.text}")
-            for problem in problems_of(chosen)
-            if problem not in problems
+            replace(problem, text=f"product {name!r}: {problem.text}") for problem in own if problem not in problems
         ]
     problems.sort(key=lambda problem: problem.severity)  # errors first
     return VocabularyFile(path, types, products, tuple(problems))
+
+
+def _syntax(error: tomllib.TOMLDecodeError, text: str) -> str:
+    """What the parser says, the line included, with a hint where a name lacks its quotes."""
+    said, line = f"is no TOML: {error}", re.search(r"at line (\d+)", str(error))
+    wrong = text.splitlines()[int(line[1]) - 1].strip() if line else ""
+    if wrong.startswith("[") and not {'"', "'"} & set(wrong):
+        said += '; names with spaces or other letters stand in quotes: [types."loose screw"]'
+    return said
 
 
 class _Reader:
