@@ -94,6 +94,7 @@ def test_a_training_writes_prompts_with_a_card_after_every_epoch_and_every_step_
     assert (card["method"], card["options"]) == ("probe", {"noise": 0.01, "weight": 1.0})
     assert card["backbone"] == {"name": "tiny", "fingerprint": probe.tiny_clip().fingerprint()}
     assert card["data"]["name"] == "squares"
+    assert card["types"] == ["spot"]  # the data's own, which the numbers in its targets stand for
     assert (card["data"]["images"], card["data"]["normal"], card["data"]["split"]) == (11, 6, "train")
     assert (card["recipe"]["seed"], card["recipe"]["batch_size"], card["epoch"]) == (111, 4, 2)
     assert (card["command"], card["versions"]["torch"]) == ("blemish train probe", torch.__version__)

@@ -105,7 +105,7 @@ class Trainer:
         started = saved = time.perf_counter()
         before = self.progress.seconds
         for batch in self.source.feed(batches):
-            losses = self._step(batch.to(self.device))
+            losses = self.step(batch.to(self.device))
             progress = self.progress
             progress.steps += 1
             progress.batches += 1
@@ -120,8 +120,8 @@ class Trainer:
                 saved = time.perf_counter()
             advance()
 
-    def _step(self, batch: Batch) -> dict[str, float]:
-        """One step of the optimiser; the losses by name, their total last."""
+    def step(self, batch: Batch) -> dict[str, float]:
+        """One step of the optimiser on a batch that is on the device; the losses by name, their total last."""
         torch.manual_seed(_seed_of_step(self.recipe.seed, self.progress.steps))
         losses = self._losses(batch)
         named = {**losses.terms, "total": losses.total}

@@ -21,6 +21,7 @@ from blemish.data.samples import DataSet
 from blemish.errors import UsageError
 from blemish.methods import build, method_class
 from blemish.methods.base import Method
+from blemish.pipeline import device_of
 from blemish.store.features import CacheDtype, FeatureStore, feature_store
 from blemish.store.places import WEIGHTS, read_json
 from blemish.store.prompts import CARD
@@ -31,6 +32,7 @@ from blemish.training.log import LOG_FILE, PLOT_FILE
 from blemish.training.loop import Settings, Trainer, epoch_folder
 from blemish.training.recipe import Recipe, Reporter
 from blemish.training.state import STATE_FILE
+from blemish.vocabulary import parse_defects
 
 __all__ = ["IDENTITY_FILE", "Trained", "train"]
 
@@ -98,6 +100,8 @@ def train(
         _remove_training(folder)
     write_text(folder / IDENTITY_FILE, json.dumps(whole, indent=2) + "\n")
 
+    if training.types:
+        built.prepare(parse_defects(training.types))  # numbers of types in the targets are places in this vocabulary
     if features is not None:
         sets = (training,) if measured is None else (training, measured)
         cache_features(built, sets, features, device=place, reporter=reporter)
@@ -110,6 +114,7 @@ def train(
         card={
             "data": described,
             "held_out": described_held_out,
+            "types": list(built.types),
             "recipe": recipe_record(recipe),
             "device": str(place),
             "command": command or shlex.join(sys.argv),
@@ -138,11 +143,7 @@ def check_trainable(method: str, options: Mapping[str, Any]) -> None:
 
 def open_device(name: str, recipe: Recipe) -> torch.device:
     """The device of this name; UsageError where it is not here or cannot do the recipe's precision."""
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"the device {name!r} cannot be used here; try --device cpu") from error
+    device = device_of(name)
     if recipe.precision == "fp16" and device.type != "cuda":
         raise UsageError(f"fp16 trains on a GPU only, and this is {name!r}; --precision bf16 or fp32 does")
     return device
