@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from blemish.cli.reporting import printing_reporter
 from blemish.errors import UsageError
 
 if TYPE_CHECKING:
     from blemish.data import DataSet
-    from blemish.training import Reporter, Trained
+    from blemish.training import Trained
 
 __all__ = ["train"]
-
-LINE_EVERY_S = 30.0  # of progress, where there is no terminal to draw a bar on
 
 
 class PrecisionName(StrEnum):
@@ -124,7 +121,7 @@ def train(
         save_every_s=save_every,
         log_every=log_every,
         command=shlex.join(["blemish", *sys.argv[1:]]),
-        reporter=None if quiet else _reporter(),
+        reporter=None if quiet else printing_reporter(),
     )
     if not quiet:
         _print_summary(done)
@@ -159,66 +156,6 @@ def choose_split(data: DataSet, split: SplitName | None) -> DataSet:
     if not part.samples:
         raise UsageError(f"{data.name} has no images in its {wanted} split; see --split")
     return part
-
-
-def _reporter() -> Reporter:
-    """A reporter that prints to stdout, and draws a bar on stderr where that is a terminal."""
-    from blemish.training import Reporter
-
-    class Printer(Reporter):
-        def say(self, line: str) -> None:
-            typer.echo(line)
-
-        @contextmanager
-        def progress(self, what: str, total: int, *, done: int = 0) -> Iterator[Callable[[], None]]:
-            drawing = _bar(what, total, done) if sys.stderr.isatty() else _lines(what, total, done)
-            with drawing as advance:
-                yield advance
-
-    return Printer()
-
-
-@contextmanager
-def _bar(what: str, total: int, done: int) -> Iterator[Callable[[], None]]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total, completed=done)
-        yield lambda: bar.advance(task)
-
-
-@contextmanager
-def _lines(what: str, total: int, done: int) -> Iterator[Callable[[], None]]:
-    """A line on stderr now and then, with the time left."""
-    started = last = time.monotonic()
-    count = done
-
-    def advance() -> None:
-        nonlocal count, last
-        count += 1
-        now = time.monotonic()
-        if now - last >= LINE_EVERY_S:
-            last = now
-            left = (now - started) / (count - done) * (total - count)
-            typer.echo(f"{what}: {count} of {total}, {left / 60:.0f} min left", err=True)
-
-    yield advance
 
 
 def _print_summary(done: Trained) -> None:
