@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from blemish.training import Reporter
 
 __all__ = ["printing_reporter"]
@@ -23,41 +25,42 @@ def printing_reporter() -> Reporter:
     from blemish.training import Reporter
 
     class Printer(Reporter):
+        bar: Progress | None = None
+
         def say(self, line: str) -> None:
-            typer.echo(line)
+            if self.bar is not None and sys.stdout.isatty():  # above the bar, not through it
+                self.bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            else:
+                typer.echo(line)
 
         @contextmanager
         def progress(self, what: str, total: int, *, done: int = 0) -> Iterator[Callable[[], None]]:
-            drawing = _bar(what, total, done) if sys.stderr.isatty() else _lines(what, total, done)
-            with drawing as advance:
-                yield advance
+            if not sys.stderr.isatty():
+                with _lines(what, total, done) as advance:
+                    yield advance
+                return
+            with _bar() as bar:
+                self.bar, task = bar, bar.add_task(what, total=total, completed=done)
+                yield lambda: bar.advance(task)
+            self.bar = None
 
     return Printer()
 
 
-@contextmanager
-def _bar(what: str, total: int, done: int) -> Iterator[Callable[[], None]]:
+def _bar() -> Progress:
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("left"),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total, completed=done)
-        yield lambda: bar.advance(task)
+    return Progress(
+        *columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False
+    )
 
 
 @contextmanager

@@ -24,7 +24,7 @@ class Log:
         self.path = path
         try:
             self._file = path.open("ab")
-            self._file.truncate(cut_to)
+            self._file.truncate(min(cut_to, path.stat().st_size))  # more would fill a log that was lost with zeros
         except OSError as error:
             raise self._refused(error) from error
 
@@ -56,7 +56,7 @@ class Log:
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The records of a log; a last line that a kill tore is left out."""
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").split("\n"):
         try:
             records.append(json.loads(line))
         except ValueError:
