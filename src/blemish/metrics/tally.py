@@ -15,7 +15,7 @@ from blemish.metrics.exact import image_metrics
 from blemish.metrics.pixels import ROUNDS, SIZE_EDGES, PixelRanking
 from blemish.metrics.report import METRICS, ProductReport, Report, Row, mean_row
 from blemish.metrics.state import Arrays, nested, read_state, under, write_state
-from blemish.metrics.steps import AUPIMO_BOUNDS, AUPRO_LIMIT
+from blemish.metrics.steps import AUPIMO_BOUNDS, AUPRO_LIMIT, Steps
 from blemish.metrics.values import Value, undefined
 
 __all__ = ["AnomalyTally"]
@@ -134,6 +134,11 @@ class AnomalyTally:
         """The lowest and the highest map score of a product, for `SteppedAupro` in a second pass; None without maps."""
         pixels = self._pixels.get(product)
         return None if pixels is None else (pixels.lowest, pixels.highest)
+
+    def steps(self, product: str) -> Steps | None:
+        """The table behind the pixel metrics of a product, to draw curves from; None without maps."""
+        pixels = self._pixels.get(product)
+        return None if pixels is None else pixels.steps()
 
     def report(
         self,
