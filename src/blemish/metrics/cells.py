@@ -25,6 +25,8 @@ Keys = NDArray[np.uint32]
 
 _PAGES = 256
 _LONGEST_TABLE = 1 << 16
+_MOST_FLAGS = 1 << 24
+_TABLE_GAP = 40
 _EMPTY, _MIXED = -1, -2  # what `only` says of a cell without a score, and of one with several
 _BLOCK = 1 << 15  # keys that are worked on at a time: they stay in the processor's cache
 _SIGN = np.uint32(0x80000000)
@@ -60,15 +62,13 @@ class ScoreOrder:
         lowest, highest = float(scores.min()), float(scores.max())
         if lowest < low - _TOLERANCE * width or highest > high + _TOLERANCE * width:
             raise UsageError(f"map scores must lie in {low:g}..{high:g}, not {lowest:.4g}..{highest:.4g}")
-        return _in_blocks(scores, self._folded)
+        clean = (low, high) == (0, 1) and scores.dtype == np.float32 and lowest > 0 and highest <= 1
+        return _in_blocks(scores, _fold if clean else self._fold_share)
 
-    def _folded(self, scores: NDArray[np.floating[Any]]) -> Keys:
+    def _fold_share(self, scores: NDArray[np.floating[Any]]) -> Keys:
         low, high = self.low_high or (0.0, 1.0)
-        share = scores if (low, high) == (0, 1) else (scores - low) / (high - low)
-        share = np.clip(share, 0, 1, dtype=np.float32, casting="same_kind") + np.float32(0)  # + 0: there is no -0
-        bits = np.minimum(share, 1 - share).view(np.int32)  # 1 - share is exact from 1/2 on
-        squeezed = np.maximum(bits - (_FINE_BITS - _FINE_KEY), bits >> _COARSER)
-        return np.where(share > 0.5, 2 * _MIDDLE_KEY - squeezed, squeezed).view(np.uint32)
+        share = np.clip((scores - low) / (high - low), 0, 1).astype(np.float32)
+        return _fold(share + np.float32(0))  # + 0: there is no -0
 
     def _unbounded(self, scores: NDArray[np.floating[Any]]) -> Keys:
         limit = np.finfo(np.float32).max
@@ -103,7 +103,7 @@ class Histogram:
         self._pages = np.zeros(0, np.int64)
         self._table = np.zeros(
             0, np.int64
-        )  # the first cell of each page from the first kept one on, -1 where none is kept
+        )  # the first cell of each page from the first to one after the last; far below 0 without
         self._only: Counts | None = np.zeros(0, np.int64) if track_ties else None
 
     @property
@@ -113,48 +113,53 @@ class Histogram:
 
     def place(self, keys: Keys) -> NDArray[np.int64]:
         """The cell of each key [n], which holds until a new page comes; makes room for it."""
-        self._reserve(keys)
-        return self._cells_of(keys >> self._shift)
+        cells = self._cells_of(keys >> self._shift)
+        if self._lacks(cells):
+            self._make_room(keys)
+            cells = self._cells_of(keys >> self._shift)
+        return cells
 
     def count(self, keys: Keys) -> Counts:
         """How many of the keys [n] lie in each cell, [cells]; makes room for them and notes ties, but does not add them."""
-        self._reserve(keys)
         found = np.zeros(self.size, np.int64)
         undecided = None if self._only is None else self._only != _MIXED
         for start in range(0, len(keys), _BLOCK):
             block = keys[start : start + _BLOCK]
             cells = self._cells_of(block >> self._shift)
+            if self._lacks(cells):
+                self._make_room(keys)
+                return self.count(keys)  # ties that were noted twice stay what they are
             found += np.bincount(cells, minlength=self.size)
             if undecided is not None:
                 chosen = undecided[cells]
                 self._note_ties(cells[chosen], block[chosen])
         return found
 
-    def _reserve(self, keys: Keys) -> None:
-        if not len(keys):
-            return
-        lowest, highest = (int(key) >> (self._shift + self._page_bits) for key in (keys.min(), keys.max()))
-        inside = len(self._pages) > 0 and self._pages[0] <= lowest and highest <= self._pages[-1]
-        if inside and self._contiguous:
-            return
-        pages = keys >> (self._shift + self._page_bits)
-        if inside and len(self._table):
-            pages = pages[self._table[pages - np.uint32(self._pages[0])] < 0]
-        if len(pages):
-            self._arrange(np.union1d(self._pages, np.unique(pages).astype(np.int64)), self._shift)
-
-    @property
-    def _contiguous(self) -> bool:
-        return len(self._pages) > 0 and int(self._pages[-1] - self._pages[0]) == len(self._pages) - 1
-
     def _cells_of(self, places: NDArray[Any]) -> NDArray[np.int64]:
-        """The cells at these places, which are keys >> shift and lie in pages that are kept."""
+        """The cells at these places, which are keys >> shift; something outside 0..size-1 where a page is not kept."""
         if self._contiguous:
             return places.astype(np.int64) - (int(self._pages[0]) << self._page_bits)
         pages, inside = places >> self._page_bits, places & ((1 << self._page_bits) - 1)
         if len(self._table):
-            return self._table[pages - pages.dtype.type(self._pages[0])] + inside
-        return (np.searchsorted(self._pages, pages) << self._page_bits) + inside
+            low, high = pages.dtype.type(self._pages[0]), pages.dtype.type(self._pages[-1])
+            starts = self._table[np.minimum(np.maximum(pages, low) - low, high - low + 1)]
+            return np.where(pages < low, -1, starts + inside)
+        if not len(self._pages):
+            return np.full(len(places), -1)
+        numbers = np.searchsorted(self._pages, pages)
+        kept = self._pages[np.minimum(numbers, len(self._pages) - 1)] == pages
+        return np.where(kept, (numbers << self._page_bits) + inside, -1)
+
+    def _lacks(self, cells: NDArray[np.int64]) -> bool:
+        return len(cells) > 0 and (int(cells.min()) < 0 or int(cells.max()) >= self.size)
+
+    def _make_room(self, keys: Keys) -> None:
+        pages = _distinct((keys >> (self._shift + self._page_bits)).astype(np.int64))
+        self._arrange(_merged(self._occupied(), pages), self._shift)
+
+    @property
+    def _contiguous(self) -> bool:
+        return len(self._pages) > 0 and int(self._pages[-1] - self._pages[0]) == len(self._pages) - 1
 
     def _note_ties(self, cells: NDArray[np.int64], keys: Keys) -> None:
         """Remember which cells now hold more than one score."""
@@ -171,6 +176,14 @@ class Histogram:
             self.counts[name] += amounts
         else:
             self.counts[name] = np.array(amounts, np.int64)
+
+    def add_at(self, name: str, keys: Keys, amounts: Counts | int) -> None:
+        """Add an amount for each key [n], which is quicker than counting where they are few."""
+        cells = self.place(keys)
+        if name not in self.counts:
+            self.counts[name] = np.zeros(self.size, np.int64)
+        np.add.at(self.counts[name], cells, amounts)
+        self._note_ties(cells, keys)
 
     def low_keys(self, cells: NDArray[np.int64]) -> Keys:
         """The lowest key of each cell."""
@@ -197,7 +210,7 @@ class Histogram:
         if other.cells != self.cells:
             raise UsageError(f"counts of {self.cells} and of {other.cells} cells cannot be merged")
         shift = max(self._shift, other._shift)
-        pages = np.union1d(self._pages >> (shift - self._shift), other._pages >> (shift - other._shift))
+        pages = _merged(self._occupied() >> (shift - self._shift), other._occupied() >> (shift - other._shift))
         self._arrange(pages, shift)
         places = other._places()
         for name, counts in other.counts.items():
@@ -207,16 +220,24 @@ class Histogram:
             only = self._fitted_only(other._only, places, other._shift)
             self._only = _same(np.maximum(self._only, only), np.minimum(_hidden(self._only), _hidden(only)))
 
+    def _occupied(self) -> NDArray[np.int64]:
+        """The pages with a score in them; those between are kept where they fit, as cells are found faster without gaps."""
+        used = np.zeros(len(self._pages), bool)
+        for counts in self.counts.values():
+            used |= counts.reshape(-1, len(self._pages), 1 << self._page_bits).any(axis=(0, 2))
+        return self._pages[used]
+
     def _arrange(self, pages: NDArray[np.int64], shift: int) -> None:
         """Take these pages, of cells of 2**shift keys, or longer ones where they are too many."""
         while len(pages) > _PAGES:
-            pages, shift = np.unique(pages >> 1), shift + 1
+            pages, shift = _merged(pages >> 1), shift + 1
         places, before = self._places(), self._shift
-        self._pages, self._shift = pages, shift
         span = int(pages[-1] - pages[0]) + 1 if len(pages) else 0
-        self._table = np.full(span if span <= _LONGEST_TABLE else 0, -1, np.int64)
-        if len(self._table):
-            self._table[pages - pages[0]] = np.arange(len(pages)) << self._page_bits
+        self._pages = np.arange(pages[0], pages[-1] + 1) if 0 < span <= _PAGES else pages
+        self._shift = shift
+        self._table = np.full(span + 1 if span < _LONGEST_TABLE else 0, -1 << _TABLE_GAP, np.int64)
+        if span and len(self._table):
+            self._table[self._pages - pages[0]] = np.arange(len(self._pages)) << self._page_bits
         self.counts = {name: self._fitted(counts, places, before) for name, counts in self.counts.items()}
         if self._only is not None:
             self._only = self._fitted_only(self._only, places, before)
@@ -229,26 +250,31 @@ class Histogram:
         """Counts [..., n] at places of another shift in the cells of this histogram, which has their pages and is not finer."""
         fitted = np.zeros((*counts.shape[:-1], self.size), np.int64)
         if len(places):
-            cells, first = self._joined(places, shift)
-            fitted[..., cells] = np.add.reduceat(counts, first, axis=-1)
+            cells, first, kept = self._joined(places, shift)
+            fitted[..., cells] = np.add.reduceat(counts, first, axis=-1)[..., kept]
         return fitted
 
     def _fitted_only(self, only: Counts, places: NDArray[np.int64], shift: int) -> Counts:
         fitted = np.full(self.size, _EMPTY, np.int64)
         if len(places):
-            cells, first = self._joined(places, shift)
-            fitted[cells] = _same(np.maximum.reduceat(only, first), np.minimum.reduceat(_hidden(only), first))
+            cells, first, kept = self._joined(places, shift)
+            fitted[cells] = _same(np.maximum.reduceat(only, first), np.minimum.reduceat(_hidden(only), first))[kept]
         return fitted
 
-    def _joined(self, places: NDArray[np.int64], shift: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The cells in which rising places of another shift end, and the first of the places that end in each."""
+    def _joined(
+        self, places: NDArray[np.int64], shift: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """The cells in which rising places of another shift end, the first of the places that end together, and which of these
+        are kept here: all but the empty."""
         coarse = places >> (self._shift - shift)
         first = np.flatnonzero(np.diff(coarse, prepend=-1))
-        return self._cells_of(coarse[first]), first
+        cells = self._cells_of(coarse[first])
+        kept = (cells >= 0) & (cells < self.size)
+        return cells[kept], first, kept
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """What `restored` needs: a part for JSON and arrays; only the cells in use are in it."""
-        arrays: dict[str, NDArray[Any]] = {"pages": self._pages}
+        arrays: dict[str, NDArray[Any]] = {"pages": self._occupied()}
         for name, counts in self.counts.items():
             used = np.flatnonzero((counts != 0).any(axis=tuple(range(counts.ndim - 1))))
             arrays |= {f"cells|{name}": used, f"counts|{name}": counts[..., used]}
@@ -280,12 +306,42 @@ def pooled(histograms: Iterable[Histogram], *, cells: int, names: Iterable[str] 
     return total
 
 
+def _fold(share: NDArray[np.floating[Any]]) -> Keys:
+    """Keys of float32 shares in 0..1: those above 1/2 mirror those below, for 1 - share is exact there."""
+    folded = np.subtract(1, share, dtype=np.float32)
+    upper = share > folded
+    np.minimum(share, folded, out=folded)
+    keys = folded.view(np.int32)
+    squeezed = keys >> _COARSER
+    keys -= _FINE_BITS - _FINE_KEY
+    np.maximum(keys, squeezed, out=keys)
+    np.copyto(keys, 2 * _MIDDLE_KEY - keys, where=upper)
+    return keys.view(np.uint32)
+
+
 def _in_blocks(scores: NDArray[np.floating[Any]], keys_of: Callable[[NDArray[np.floating[Any]]], Keys]) -> Keys:
     flat = scores.reshape(-1)
     keys = np.empty(flat.shape, np.uint32)
     for start in range(0, len(flat), _BLOCK):
         keys[start : start + _BLOCK] = keys_of(flat[start : start + _BLOCK])
     return keys.reshape(scores.shape)
+
+
+def _distinct(pages: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What np.unique finds, by flags instead of by sorting where they are not too many."""
+    lowest = int(pages.min())
+    span = int(pages.max()) - lowest + 1
+    if span > _MOST_FLAGS:
+        return np.unique(pages)
+    flags = np.zeros(span, bool)
+    flags[pages - lowest] = True
+    return np.flatnonzero(flags) + lowest
+
+
+def _merged(*parts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The distinct numbers, 0 or more, of a few sorted lists."""
+    numbers = np.sort(np.concatenate(parts), kind="stable") if len(parts) > 1 else parts[0]
+    return numbers[np.diff(numbers, prepend=-1) > 0]
 
 
 def _hidden(only: Counts) -> Counts:

@@ -94,7 +94,6 @@ class PixelRanking:
         if has_pixels:
             regions = find_regions(truth)
             amounts |= _of_regions(part.histogram, keys[truth], regions)
-            amounts["image"] = amounts["anomalous"] * (_UNIT // len(regions.region_of))
             amounts["normal"] -= amounts["anomalous"]
             part.regions += len(regions.areas_px)
             self._add_sizes(keys[truth], regions, truth.size)
@@ -111,11 +110,9 @@ class PixelRanking:
         for size in np.unique(classes):
             chosen = classes == size
             own = chosen[regions.region_of]
-            number = np.cumsum(chosen) - 1
             part = self._part("size", self.size_names[size])
-            found = MaskRegions(regions.areas_px[chosen], number[regions.region_of[own]])
-            for channel, counts in _of_regions(part.histogram, keys[own], found).items():
-                part.histogram.add(channel, counts)
+            part.histogram.add_at("anomalous", keys[own], 1)
+            part.histogram.add_at("region", keys[own], (_UNIT // regions.areas_px)[regions.region_of[own]])
             part.images += 1
             part.regions += int(chosen.sum())
 
@@ -276,9 +273,9 @@ class PixelRanking:
 
 
 def _of_regions(histogram: Histogram, keys: Keys, regions: MaskRegions) -> dict[str, NDArray[np.int64]]:
-    """What anomalous pixels [M] with these keys add to the cells, by channel."""
-    anomalous = histogram.count(keys)
+    """What the anomalous pixels [M], some of the keys that the histogram counted last, add to its cells, by channel."""
     cells = histogram.place(keys)
+    anomalous = np.bincount(cells, minlength=histogram.size)
     weights = np.zeros(histogram.size, np.int64)
     np.add.at(weights, cells, (_UNIT // regions.areas_px)[regions.region_of])
-    return {"anomalous": anomalous, "region": weights}
+    return {"anomalous": anomalous, "region": weights, "image": anomalous * (_UNIT // len(keys))}

@@ -42,7 +42,7 @@ def write_state(path: str | Path, kind: str, facts: Mapping[str, Any], arrays: A
 def read_state(path: str | Path, kind: str) -> tuple[dict[str, Any], Arrays]:
     """The facts and arrays of a state of this kind; UsageError where the file holds none."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             facts = json.loads(file[_FACTS].tobytes())
             arrays = under("arrays", {name: file[name] for name in file.files})
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:

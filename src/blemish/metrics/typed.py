@@ -22,7 +22,7 @@ __all__ = ["PIXEL_TYPE_METRICS", "PixelTypeTally", "checked_types", "f1_by_type"
 
 PIXEL_TYPE_METRICS = ("auroc", "ap", "f1")
 _KIND = "blemish.pixel-type-tally/1"
-_CELLS = 1 << 14
+_CELLS = 1 << 15
 
 
 @dataclass
@@ -39,7 +39,7 @@ class PixelTypeTally:
     """AUROC and AP of each type's map against all other pixels, and F1 of the highest type, per product and on average.
 
     types: of each product the names of its types, the normal one first; score_range: of the maps, (0, L) for a sum of
-    probabilities over L levels. Memory: at most 0.4 MB for each type of a product. A type that a product's images do not
+    probabilities over L levels. Memory: at most 0.8 MB for each type of a product. A type that a product's images do not
     show has no value there: means name it in `without`, and never count it as zero.
     """
 
