@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from benchmarks.real_sets import SIMULATED, available
 from blemish.atomic import write_text
 from blemish.clip.model import Clip
-from blemish.data.samples import DataSet, Sample, Split
-from blemish.data.synthetic import rendered
+from blemish.data.samples import DataSet, Split
+from blemish.data.synthetic import drawn
 from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from blemish.images import Picture, read
 from blemish.loading import load_method
@@ -60,42 +60,6 @@ COLUMNS = (
     "hazelnut image",
     "hazelnut pixel",
 )
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A rendered sample that stays in memory, for the many trainings that read it."""
-
-    name: str
-    product: str
-    split: Split
-    anomalous: bool
-    defect_type: str
-    folder: str
-    pixels: NDArray[np.uint8]
-    bits: NDArray[np.uint8]
-    key: str
-    has_mask: bool = True
-
-    @staticmethod
-    def of(sample: Sample) -> Kept:
-        mask, pixels = sample.mask(), sample.picture().pixels
-        assert mask is not None
-        assert pixels.dtype == np.uint8
-        return Kept(
-            sample.name, sample.product, sample.split, sample.anomalous, sample.defect_type, sample.folder,
-            np.asarray(pixels, np.uint8), np.packbits(mask), sample.digest(),
-        )  # fmt: skip
-
-    def digest(self) -> str:
-        return self.key
-
-    def picture(self) -> Picture:
-        return Picture(self.pixels, self.name)
-
-    def mask(self) -> NDArray[np.bool_]:
-        shape = self.pixels.shape[:2]
-        return np.unpackbits(self.bits, count=shape[0] * shape[1]).reshape(shape).astype(bool)
 
 
 @dataclass(frozen=True)
@@ -172,8 +136,8 @@ class Bench:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.clip: Clip = load_backbone("embedded")
         self.epochs: int = arguments.epochs
-        self.train = self._drawn(arguments.images, FIRST_SEED)
-        self.held_out = self._drawn(arguments.held_out, HELD_OUT_SEEDS)
+        self.train = drawn(arguments.images, first_seed=FIRST_SEED)
+        self.held_out = drawn(arguments.held_out, first_seed=HELD_OUT_SEEDS)
         self.photos, self.comparisons = real_photos(arguments.data_root)
         if arguments.held_out_only:
             self.photos = replace(self.photos, samples=())
@@ -221,12 +185,6 @@ class Bench:
             cache_features(method, sets, store, device=torch.device("cpu"), reporter=Reporter())
             self._examined[store.folder] = held_out, real
         return self._examined[store.folder]
-
-    @staticmethod
-    def _drawn(count: int, first_seed: int) -> DataSet:
-        data = rendered(count, first_seed=first_seed)
-        print(f"drawing {data.variant}", flush=True)
-        return replace(data, samples=tuple(map(Kept.of, data.samples)))
 
 
 def table(results: Mapping[str, Sequence[Mapping[str, float]]]) -> str:

@@ -2,6 +2,7 @@
 
 from blemish.data.synthetic.dataset import RenderedSample, rendered
 from blemish.data.synthetic.defects import DEFECTS
+from blemish.data.synthetic.kept import drawn
 from blemish.data.synthetic.render import NORMAL, RENDERER_VERSION, SyntheticSample, render
 
-__all__ = ["DEFECTS", "NORMAL", "RENDERER_VERSION", "RenderedSample", "SyntheticSample", "render", "rendered"]
+__all__ = ["DEFECTS", "NORMAL", "RENDERER_VERSION", "RenderedSample", "SyntheticSample", "drawn", "render", "rendered"]

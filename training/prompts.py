@@ -1,0 +1,120 @@
+"""Trains the prompts that ship with the embedded backbone: `python -m training.prompts faprompt` (and dapo).
+
+Rendered images that the backbone never saw, seven epochs, three seeds; the held-out renders decide which epoch of which seed
+ships. Training resumes where it was stopped. What it took and found stands in the card beside the prompts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from blemish import store, training
+from blemish.atomic import write_text
+from blemish.clip.model import Clip
+from blemish.data.samples import DataSet
+from blemish.data.synthetic import drawn
+from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
+from blemish.store.places import WEIGHTS, package_models, read_json
+from blemish.store.prompts import CARD
+
+FIRST_SEED = 10_000_000  # the backbone was trained on seeds below
+BACKBONE = "embedded"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the prompts of one method are trained."""
+
+    options: dict[str, Any]
+    images: int
+    held_out: int = 2000
+    epochs: int = 7
+    seeds: int = 3
+    rate: float = 1e-3
+
+
+PLANS = {
+    "faprompt": Plan(options={}, images=3000),
+    "dapo": Plan(options={}, images=3000, epochs=3),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m training.prompts", description=__doc__)
+    parser.add_argument("method", choices=sorted(PLANS))
+    parser.add_argument("--cache", type=Path, default=Path("training-cache"), help="checkpoints of every epoch")
+    parser.add_argument("--out", type=Path, default=package_models() / BACKBONE, help="where the chosen prompts go")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    plan = PLANS[arguments.method]
+    images = drawn(plan.images, first_seed=FIRST_SEED, workers=arguments.threads)
+    held_out = drawn(plan.held_out, first_seed=HELD_OUT_SEEDS, workers=arguments.threads)
+    clip = store.load_backbone(BACKBONE)
+    cards = []
+    for seed in range(plan.seeds):
+        folder = arguments.cache / arguments.method / f"seed-{seed}"
+        cards.append(train(arguments.method, plan, seed, folder=folder, clip=clip, images=images, held_out=held_out))
+    chosen = max((card for of_seed in cards for card in of_seed), key=quality)
+    ship(chosen, cards, arguments.out / arguments.method)
+
+
+def train(
+    method: str, plan: Plan, seed: int, *, folder: Path, clip: Clip, images: DataSet, held_out: DataSet
+) -> list[Path]:
+    """The folders of all epochs of one seed."""
+    trained = training.train(
+        method,
+        images,
+        out=folder,
+        backbone=clip,
+        options=plan.options,
+        recipe=training.Recipe(epochs=plan.epochs, seed=seed, rate=plan.rate),
+        held_out=held_out,
+        command=f"python -m training.prompts {method}",
+    )
+    for place in trained.prompts:
+        print(f"seed {seed} {place.name}: {metrics_of(place)}", flush=True)
+    return list(trained.prompts)
+
+
+def metrics_of(place: Path) -> dict[str, float]:
+    found: dict[str, float] = read_json(place / CARD)["metrics"]["held_out"]
+    return found
+
+
+def quality(place: Path) -> float:
+    """What decides: the mean of image and pixel AUROC on the held-out renders."""
+    return statistics.fmean(metrics_of(place).values())
+
+
+def ship(chosen: Path, cards: list[list[Path]], out: Path) -> None:
+    """Copies the chosen prompts, with what all seeds reached in their last epoch in the card."""
+    card = read_json(chosen / CARD)
+    last = [metrics_of(of_seed[-1]) for of_seed in cards]
+    card["chosen"] = (
+        f"{chosen.parent.name} {chosen.name}, the best mean of image and pixel AUROC on the held-out renders"
+    )
+    card["seeds"] = {
+        name: {
+            "mean": round(statistics.fmean(run[name] for run in last), 4),
+            "spread": round(statistics.stdev([run[name] for run in last]), 4) if len(last) > 1 else None,
+        }
+        for name in last[0]
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(chosen / WEIGHTS["prompts"], out / WEIGHTS["prompts"])
+    write_text(out / CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+    print(f"{out}: {card['chosen']}; {metrics_of(chosen)}; all seeds, last epoch: {card['seeds']}")
+
+
+if __name__ == "__main__":
+    main()
