@@ -87,7 +87,7 @@ def train(
 
 
 def metrics_of(place: Path) -> dict[str, float]:
-    found: dict[str, float] = read_json(place / CARD)["metrics"]["held_out"]
+    found: dict[str, float] = read_json(place / CARD)["metrics"]
     return found
 
 
