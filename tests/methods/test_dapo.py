@@ -200,6 +200,20 @@ def test_an_image_is_typed_by_its_most_anomalous_places_by_cls_or_by_both() -> N
     assert torch.allclose(scores("both"), 0.8 * (torch.tensor([[0.75, 0.25]]) + by_cls) / 2)
 
 
+def test_with_the_average_type_more_names_do_not_mean_more_anomaly(backbone: Clip, images: Tensor) -> None:
+    method = method_with(backbone, "scratch, hole", binary_map="average")
+    with torch.inference_mode():
+        features = method.encode(images)
+        scores = method.score(features)
+        states = torch.stack([method.texts[0], F.normalize(method.texts[1:].mean(0), dim=-1)])
+        levels = [(places @ states.T / 0.07).softmax(-1)[..., 1].reshape(3, 1, 4, 4) for places in features.levels]
+        expected = torch.stack(levels).mean(0)
+        assert torch.allclose(scores.anomaly_map, enlarge(expected, (32, 32))[:, 0], atol=1e-5)
+        assert torch.allclose(scores.type_maps.sum(1), expected[:, 0], atol=1e-5)
+        method.texts = method.texts[[0, 1, 2, 1, 2, 1, 2]]  # the same two types under six names
+        assert torch.allclose(method.score(features).anomaly_map, scores.anomaly_map, atol=1e-5)
+
+
 # prompts and tokens
 
 

@@ -54,6 +54,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "align_corners": True,
         "normal_dice": True,
         "global_loss": 1.0,
+        "binary_map": "types",
         "image_score": "cls",
     },
 }
@@ -79,9 +80,10 @@ class DAPOConfig:
     prompting. text_tokens, image_tokens: learnable tokens in each of the first text_depth, image_depth blocks (None: all).
 
     Scores. temperature: of every softmax, a constant: CLIP's own scale plays no part. softmax: "before" or "after" maps are
-    enlarged to the input's size. align_corners: how they are enlarged. image_score: "cls" (released), or "cls+map", its mean with
-    the map's maximum, which the release leaves out. image_typing: how an image's types are scored, see `typed.type_scores`;
-    typing_share: of all places, the most anomalous ones that count there.
+    enlarged to the input's size. align_corners: how they are enlarged. binary_map: 1 - p(normal) over normal and all "types"
+    (released; more names, more anomaly), or over normal and the "average" type, which the types then share. image_score:
+    "cls" (released), or "cls+map", its mean with the map's maximum, which the release leaves out. image_typing: how an image's
+    types are scored, see `typed.type_scores`; typing_share: of all places, the most anomalous ones that count there.
 
     Losses. local_loss, global_loss: their weights. normal_dice: the dice term of the normal map, which MultiADS has not.
     """
@@ -106,6 +108,7 @@ class DAPOConfig:
     temperature: float = 0.07
     softmax: Softmax | None = None
     align_corners: bool | None = None
+    binary_map: Literal["types", "average"] | None = None
     image_score: Literal["cls", "cls+map"] | None = None
     image_typing: ImageTyping = "places"
     typing_share: float = 0.005
@@ -143,7 +146,10 @@ class DAPO(Method):
     name = "dapo"
     config_type = DAPOConfig
     scoring_options = frozenset(
-        {"image_score", "image_typing", "typing_share", "temperature", "softmax", "align_corners", "words"}
+        {
+            *("temperature", "softmax", "align_corners", "words"),
+            *("binary_map", "image_score", "image_typing", "typing_share"),
+        }
     )
     encodes_with_trained_parts = True
 
@@ -255,18 +261,19 @@ class DAPO(Method):
 
     def image_logits(self, features: Features, texts: Tensor) -> Tensor:
         """The logits [B, 2] of normal and of the average type, from CLS and normalised texts [1 + T, D]."""
-        states = torch.stack([texts[0], F.normalize(texts[1:].mean(0), dim=-1)])
-        return features.whole @ states.T / self.config.temperature
+        return features.whole @ _states(texts).T / self.config.temperature
 
     def score(self, features: Features) -> Scores:
         config, vision = self.config, self.backbone.config.vision
-        logits = self._logits(features, self.texts)
-        typed = torch.stack([level.softmax(1)[:, 1:] for level in logits]).mean(
-            0
-        )  # L times [B, C, h, w] -> [B, T, h, w]
+        binary = logits = self._logits(features, self.texts)
+        if config.binary_map == "average":
+            binary = self._logits(features, _states(self.texts))
         cell_px = vision.image_size // vision.position_grid
         size = (features.grid[0] * cell_px, features.grid[1] * cell_px)
-        abnormal = anomaly_map(logits, softmax=self._softmax, size=size, align_corners=bool(config.align_corners))
+        abnormal = anomaly_map(binary, softmax=self._softmax, size=size, align_corners=bool(config.align_corners))
+        shares = [level[:, 1:].softmax(1) for level in logits]  # of the types alone, [B, T, h, w]
+        places = [1 - level.softmax(1)[:, :1] for level in binary]  # [B, 1, h, w]
+        typed = torch.stack([place * share for place, share in zip(places, shares, strict=True)]).mean(0)
         image_score = self.image_logits(features, self.texts).softmax(-1)[:, 1]
         if config.image_score == "cls+map":
             image_score = (image_score + abnormal.flatten(1).amax(1)) / 2
@@ -316,6 +323,11 @@ def normal_text(config: DAPOConfig) -> str:
 def abnormal_text(word: str, config: DAPOConfig) -> str:
     """What follows the context of the prompt of a type with this word."""
     return f"{word} {config.abnormal_anchor}"
+
+
+def _states(texts: Tensor) -> Tensor:
+    """Normal and the average type [2, D] of normalised texts [1 + T, D]; the average is normalised again."""
+    return torch.stack([texts[0], F.normalize(texts[1:].mean(0), dim=-1)])
 
 
 def _like_words(table: Tensor, *shape: int) -> nn.Parameter:
