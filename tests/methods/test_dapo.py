@@ -331,7 +331,10 @@ def test_all_words_of_a_type_are_averaged_like_groups(backbone: Clip) -> None:
 # the vocabulary
 
 
-def test_texts_are_kept_until_a_trained_part_moves(backbone: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fused", [False, True])
+def test_texts_are_kept_until_a_trained_part_moves(
+    backbone: Clip, monkeypatch: pytest.MonkeyPatch, fused: bool
+) -> None:
     method = method_with(backbone, "scratch, hole")
     asked: list[str] = []
     embed = method.embed_types
@@ -349,7 +352,7 @@ def test_texts_are_kept_until_a_trained_part_moves(backbone: Clip, monkeypatch: 
     assert asked == ["stain"]
     assert torch.equal(method.texts[1], first[2])
 
-    optimiser = torch.optim.Adam(method.trained_parts().values(), lr=0.1)
+    optimiser = torch.optim.Adam(method.trained_parts().values(), lr=0.1, fused=fused)
     method.abnormal_context.grad = torch.randn_like(method.abnormal_context)
     optimiser.step()
     method.prepare(parse_defects("hole, stain"))

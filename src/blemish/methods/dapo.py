@@ -239,8 +239,8 @@ class DAPO(Method):
         return torch.stack([part.mean(0) for part in torch.split(encoded, [len(words) for words in wordings])])
 
     def prepare_texts(self) -> None:
-        parts = [self.normal_context, self.abnormal_context, self.text_tokens, *self.backbone.text.parameters()]
-        state = (self.config, state_of(cast("list[Tensor | None]", parts)))
+        trained = [self.normal_context, self.abnormal_context, cast("Tensor | None", self.text_tokens)]
+        state = (self.config, state_of(trained=trained, frozen=self.backbone.text.parameters()))
         at_once = max(1, PROMPTS_AT_ONCE // self.config.groups)
         normal = self._cache.of(["normal"], lambda _: self.embed_normal(), depends_on=state, at_once=1)
         types = self._cache.of(self.vocabulary.types, self.embed_types, depends_on=state, at_once=at_once)

@@ -124,7 +124,7 @@ class MultiADS(Method):
     @torch.no_grad()
     def embed_texts(self) -> Tensor:
         """The texts of normal and of the vocabulary's types [1 + T, D], normalised; nothing in them is trained."""
-        state = (self.config, state_of(self.backbone.text.parameters()))
+        state = (self.config, state_of(frozen=self.backbone.text.parameters()))
         normal = self._cache.of(["normal"], lambda _: self._encode(phrases("normal")), depends_on=state, at_once=1)
         types = self._cache.of(self.vocabulary.types, self._encode_types, depends_on=state, at_once=1)
         return torch.cat([normal, types])

@@ -6,6 +6,7 @@ B batch, L levels, N patches, D joint width, T types, C = 1 + T classes, h×w th
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
@@ -172,6 +173,10 @@ class TextCache:
         return torch.stack([self._kept[key] for key in keys])
 
 
-def state_of(parts: Iterable[Tensor | None]) -> object:
-    """What changes whenever one of these tensors is replaced, moved, or written to in place."""
-    return [(part.data_ptr(), part._version, part.device) for part in parts if part is not None]
+def state_of(*, trained: Iterable[Tensor | None] = (), frozen: Iterable[Tensor] = ()) -> object:
+    """What changes whenever a trained tensor gets other values, or a frozen one is replaced, moved, or written to in place."""
+    digest = hashlib.sha256()  # of values: not every optimiser counts up a tensor's version
+    for part in trained:
+        if part is not None:
+            digest.update(part.detach().cpu().float().numpy().tobytes())
+    return digest.hexdigest(), [(part.data_ptr(), part._version, part.device) for part in frozen]
