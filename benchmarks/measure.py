@@ -59,7 +59,10 @@ def measure(comparison: Comparison, inspect: Cache) -> Row:
         pixels = PixelRanking()
         for item, inspection in zip(comparison.items, inspections, strict=True):
             anomaly_map = inspection.map_at_original()
-            pixels.add(np.clip(anomaly_map, 0, 1), item.mask_pixels(anomaly_map.shape), name=item.path.name)
+            name = (
+                f"{item.path.parent.name}/{item.path.name}"  # decides the bootstrap, so no part of the machine is in it
+            )
+            pixels.add(np.clip(anomaly_map, 0, 1), item.mask_pixels(anomaly_map.shape), name=name)
     pairs = list(zip(inspections, labels, strict=True))
     return Row(
         name=comparison.name,

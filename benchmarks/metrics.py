@@ -1,11 +1,11 @@
 """Streaming pixel metrics against the papers' loop, in time and memory: `python -m benchmarks.metrics`.
 
-The loop is AUPRO as FAPrompt, AnomalyCLIP and others compute it: 200 thresholds, and at each every mask is labelled again, with
-scikit-image as they do (`pip install scikit-image`; nothing else needs it). It runs on 100 maps in blocks of thresholds, and
-between the blocks the streaming metrics (AUPRO, AUROC, AP, F1-max together) run on the same maps, so that both meet the same state
-of the machine. For 1,000 maps the loop is not run: its time is taken as ten times that of 100, as each threshold visits each map.
-Seconds are of the processor, on one thread. Memory is measured in fresh processes that make each map, count it and forget it: the
-highest resident size above that before the first map.
+The loop is AUPRO as FAPrompt, AnomalyCLIP and others compute it: 200 thresholds, and at each every mask is labelled again,
+with scikit-image as they do (`pip install scikit-image`; nothing else needs it). It runs on 100 maps in blocks of
+thresholds, and between the blocks the streaming metrics (AUPRO, AUROC, AP, F1-max together) run on the same maps, so that
+both meet the same state of the machine. For 1,000 maps the loop is not run: its time is taken as ten times that of 100, as
+each threshold visits each map. Seconds are of the processor, on one thread. Memory is measured in fresh processes that make
+each map, count it and forget it: the highest resident size above that before the first map.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import argparse
 import importlib
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -119,17 +118,16 @@ def measure_memory(count: int) -> None:
     pairs = make_pairs(count)
     warm = PixelRanking(rounds=0)  # imports and caches belong to the process, not to the metrics
     warm.add(*next(make_pairs(1)))
-    before = resident_mb()
+    before = memory_mb("VmRSS")
     _, found = stream(pairs, rounds=200)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    peak = memory_mb("VmHWM")
     print(f"| {count} | {before:.0f} | {peak - before:.0f} | {float(found['aupro']):.6f} |", flush=True)
 
 
-def resident_mb() -> float:
-    status = Path("/proc/self/statm")
-    if status.exists():
-        return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+def memory_mb(field: str) -> float:
+    """VmRSS (now) or VmHWM (highest) of this process; getrusage is of no use, as its peak begins with that of the parent."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(field))
 
 
 def machine() -> str:
