@@ -46,6 +46,7 @@ class PromptEnsemble(Method):
     name = "ensemble"
     config_type = EnsembleConfig
     encodes_with_trained_parts = False
+    scores_depend_on_vocabulary = False
 
     def __init__(self, backbone: Clip, config: EnsembleConfig | None = None) -> None:
         super().__init__(backbone, config or EnsembleConfig())

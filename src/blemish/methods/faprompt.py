@@ -120,6 +120,7 @@ class FAPrompt(Method):
     config_type = FAPromptConfig
     scoring_options = frozenset({"smoothing", "image_score", "temperature"})
     encodes_with_trained_parts = False
+    scores_depend_on_vocabulary = False
 
     def __init__(self, backbone: Clip, config: FAPromptConfig | None = None) -> None:
         super().__init__(backbone, config or FAPromptConfig())

@@ -1,0 +1,19 @@
+"""Thresholds for one's own images: from good ones with a promise, from others without (docs/calibration.md)."""
+
+from __future__ import annotations
+
+from blemish.calibration.rules import Lines, Rule, Scored, draw_lines
+from blemish.calibration.setup import Setup, vocabulary_hash
+from blemish.calibration.sidecar import Calibration, calibrate, read_calibration
+
+__all__ = [
+    "Calibration",
+    "Lines",
+    "Rule",
+    "Scored",
+    "Setup",
+    "calibrate",
+    "draw_lines",
+    "read_calibration",
+    "vocabulary_hash",
+]

@@ -1,0 +1,226 @@
+"""From scores of images to thresholds, by one of four rules, each with what it promises in words and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from blemish.calibration.estimates import Labelled, best_f1, least_cost, mirrored
+from blemish.calibration.order import allowed_above, best_share, check_confidence, check_share, needed, threshold_above
+from blemish.errors import UsageError
+
+__all__ = ["Lines", "Rule", "Scored", "draw_lines"]
+
+HIGHEST = 1.0  # of a score
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of one image that decisions are made of: see `results.Inspection`."""
+
+    source: str
+    image_score: float
+    map_peak: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """How thresholds are chosen.
+
+    kind: "average" and "confidence" from good images, with a promise (see `calibration.order`); "unlabelled" an estimate from a
+    mixed folder; "labelled" from good and bad images, by the highest F1 or, with costs, the least cost. max_false_rejects and
+    review: shares of good images that may be NG, and at least review; confidence: of "confidence". All shares in 0..1.
+    """
+
+    kind: Literal["average", "confidence", "unlabelled", "labelled"] = "average"
+    max_false_rejects: float = 0.01
+    review: float | None = 0.05
+    confidence: float | None = None
+    cost_miss: float | None = None
+    cost_false_reject: float | None = None
+
+    def __post_init__(self) -> None:
+        check_share(self.max_false_rejects)
+        if (self.kind == "confidence") != (self.confidence is not None):
+            raise UsageError("a confidence belongs to a promise from good images alone")
+        if self.confidence is not None:
+            check_confidence(self.confidence)
+        if (self.cost_miss is None) != (self.cost_false_reject is None):
+            raise UsageError("costs come in pairs: --cost-miss and --cost-false-reject")
+        if self.review is not None and check_share(self.review) <= check_share(self.max_false_rejects):
+            raise UsageError(
+                f"the share of good images to review ({_percent(self.review)}) must be above that of false rejects "
+                f"({_percent(self.max_false_rejects)}), or off"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lines:
+    """Thresholds, None where there is none (no review band; no pixel threshold below 1), and what is promised of them.
+
+    promise: sentences for a person. figures: the numbers in them. notes: what could not be had, and why.
+    """
+
+    image: float
+    review: float | None
+    pixel: float | None
+    promise: str
+    figures: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+def draw_lines(rule: Rule, good: Sequence[Scored], bad: Sequence[Scored] = ()) -> Lines:
+    """The thresholds of a rule; `good` are the unlabelled images where the rule says so.
+
+    UsageError where there are too few images for what is asked, or good ones already reach the highest score.
+    """
+    if rule.kind == "labelled":
+        return _labelled(rule, good, bad)
+    if rule.kind == "unlabelled":
+        return _unlabelled(rule, good)
+    return _promised(rule, good)
+
+
+def _promised(rule: Rule, good: Sequence[Scored]) -> Lines:
+    n, share = len(good), rule.max_false_rejects
+    most = allowed_above(n, share, confidence=rule.confidence)
+    if most is None:
+        raise UsageError(_too_few(n, rule))
+    image = threshold_above([one.image_score for one in good], most)
+    pixel, notes = _below_one(threshold_above([one.map_peak for one in good], most))
+    if image > HIGHEST:
+        raise UsageError(
+            f"more than {most} of the {n} good images have the highest score there is, 1: no threshold keeps them OK and calls "
+            "anything NG; use another method or backbone"
+        )
+    review, review_note = _review(rule, good, image)
+    return Lines(
+        image=image,
+        review=review,
+        pixel=pixel,
+        promise=_promise(n, rule, review is not None),
+        figures={
+            "max_false_rejects": share,
+            "confidence": rule.confidence,
+            "n": n,
+            "good_at_or_above": most,
+            "best_possible": best_share(n, confidence=rule.confidence),
+        },
+        notes=(*notes, *review_note),
+    )
+
+
+def _promise(n: int, rule: Rule, has_review: bool) -> str:
+    share = _percent(rule.max_false_rejects)
+    if rule.confidence is None:
+        text = (
+            f"At most {share} of good images will be NG, and at most {share} will have a region: on average over calibrations "
+            f"with {n} good images. A single calibration may lie above or below; --confidence 95% limits this very one."
+        )
+    else:
+        text = (
+            f"With a confidence of {_percent(rule.confidence)}, at most {share} of good images will be NG with this very "
+            f"calibration; the same holds, by itself, for the share with a region."
+        )
+    if has_review and rule.review is not None:
+        text += f" At most {_percent(rule.review)} will be NG or review."
+    return (
+        text
+        + " It holds for good images like these, taken in the same way, and says nothing of defects that are missed."
+    )
+
+
+def _too_few(n: int, rule: Rule) -> str:
+    how = "on average over calibrations" if rule.confidence is None else f"with {_percent(rule.confidence)} confidence"
+    best = best_share(n, confidence=rule.confidence)
+    return (
+        f"{n} good images are too few for {_percent(rule.max_false_rejects)}: the best that they can promise, {how}, is "
+        f"{_percent(best)}; give {needed(rule.max_false_rejects, confidence=rule.confidence)}, or ask for more with "
+        f"--max-false-rejects"
+    )
+
+
+def _review(rule: Rule, good: Sequence[Scored], image: float) -> tuple[float | None, tuple[str, ...]]:
+    """The lower end of the review band by the rule's own promise at its larger share, where it lies below the image threshold."""
+    if rule.review is None:
+        return None, ()
+    most = allowed_above(len(good), rule.review, confidence=rule.confidence)
+    if most is None:
+        fewest = needed(rule.review, confidence=rule.confidence)
+        return None, (f"no review band: {_percent(rule.review)} takes {fewest} good images",)
+    review = threshold_above([one.image_score for one in good], most)
+    if review >= image:
+        return None, (f"no review band: its threshold, {review:.4g}, would not lie below the image threshold",)
+    return review, ()
+
+
+def _unlabelled(rule: Rule, images: Sequence[Scored]) -> Lines:
+    scores = [one.image_score for one in images]
+    image = mirrored(scores, rule.max_false_rejects)
+    review = None if rule.review is None else mirrored(scores, rule.review)
+    pixel, notes = _below_one(mirrored([one.map_peak for one in images], rule.max_false_rejects))
+    return Lines(
+        image=min(image, HIGHEST),
+        review=review if review is not None and review < image else None,
+        pixel=pixel,
+        promise=(
+            f"Nothing is promised. An estimate from {len(images)} unlabelled images of where {_percent(rule.max_false_rejects)} "
+            "of the good ones would be NG, if most of them are good and good scores spread alike to both sides of their middle."
+        ),
+        figures={"max_false_rejects": None, "estimated_for": rule.max_false_rejects, "n": len(images)},
+        notes=notes,
+    )
+
+
+def _labelled(rule: Rule, good: Sequence[Scored], bad: Sequence[Scored]) -> Lines:
+    def choose(name: Literal["image_score", "map_peak"]) -> Labelled:
+        scores = [getattr(one, name) for one in good], [getattr(one, name) for one in bad]
+        if rule.cost_miss is None or rule.cost_false_reject is None:
+            return best_f1(*scores)
+        return least_cost(*scores, miss=rule.cost_miss, false_reject=rule.cost_false_reject)
+
+    image, peak = choose("image_score"), choose("map_peak")
+    pixel, notes = _below_one(peak.threshold)
+    if image.threshold > HIGHEST:
+        raise UsageError("good images have the highest score there is, 1: at these costs it is best to call nothing NG")
+    review, review_note = _review(rule, good, image.threshold)
+    by = (
+        "the highest F1"
+        if rule.cost_miss is None
+        else f"the least cost (a miss {rule.cost_miss:g}, a false reject {rule.cost_false_reject:g})"
+    )
+    return Lines(
+        image=image.threshold,
+        review=review,
+        pixel=pixel,
+        promise=(
+            f"Nothing is promised. By {by} on {len(good)} good and {len(bad)} bad images, in this mixture: on these very images "
+            f"{image.false_rejects} false rejects and {image.misses} misses (precision {image.precision:.3f}, recall "
+            f"{image.recall:.3f}, F1 {image.f1:.3f}); on others expect somewhat worse."
+        ),
+        figures={
+            "max_false_rejects": None,
+            "n": len(good),
+            "n_bad": len(bad),
+            "image": asdict(image),
+            "pixel": asdict(peak),
+        },
+        notes=(*notes, *review_note),
+    )
+
+
+def _below_one(pixel: float) -> tuple[float | None, tuple[str, ...]]:
+    if pixel <= HIGHEST:
+        return pixel, ()
+    return None, (
+        "no pixel threshold: maps of good images reach the highest score there is, 1; the model card's stays in force",
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.4g} %"
