@@ -15,8 +15,11 @@ import blemish
 SOURCE = Path(blemish.__file__).parent
 FLOORS = (
     {"cli", "serve", "demo", "__main__"},
-    {"loading", "pipeline", "training", "evaluation"},
-    {"methods", "data", "metrics", "calibration", "report", "export", "vocabulary", "localise", "preprocess", "store"},
+    {"loading", "pipeline", "rethreshold", "training", "evaluation"},
+    {
+        *("methods", "data", "metrics", "calibration", "report", "export", "vocabulary", "localise", "preprocess"),
+        *("store", "tiling", "interest"),
+    },
     {"clip", "images", "results", "regions", "errors", "ahead", "atomic", "layout", "_version"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -90,6 +93,6 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert not imported_by("import blemish") & HEAVY
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["inspect", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["inspect", "--help"], ["calibrate", "--help"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert not imported_by(f"from blemish.cli import main\nassert main({arguments!r}) == 0") & HEAVY

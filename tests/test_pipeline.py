@@ -295,13 +295,16 @@ def test_public_names_are_these() -> None:
         "MissingExtraError",
         "ModelError",
         "OutputError",
+        "Recipe",
         "Region",
         "Thresholds",
+        "Trained",
         "UnknownNameError",
         "UsageError",
         "Verdict",
         "__version__",
         "load",
+        "train",
     ]
     for name in blemish.__all__:
         assert getattr(blemish, name) is not None

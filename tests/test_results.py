@@ -77,6 +77,8 @@ def test_records_are_json_with_the_documented_fields() -> None:
         "height_px": 4,
         "verdict": "ng",
         "image_score": 0.75,
+        "image_score_from": "method",
+        "map_peak": None,
         "thresholds": {
             "image": 0.5,
             "review": 0.25,
@@ -95,8 +97,13 @@ def test_records_are_json_with_the_documented_fields() -> None:
                 "area_px": 2,
                 "mean_score": 0.5,
                 "peak_score": 0.625,
+                "polygon_px": [],
+                "area_mm2": None,
+                "size_mm": None,
             }
         ],
+        "min_area_px": 1.0,
+        "mm_per_px": None,
         "value_range": None,
         "model": {"backbone": "tiny", "method": "darkness", "prompts": "", "fingerprint": "", "version": "0"},
     }

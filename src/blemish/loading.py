@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from blemish.calibration import Lines, read_calibration
 from blemish.clip.config import from_dict, to_dict
 from blemish.errors import ModelError, UnknownNameError, UsageError
 from blemish.images import DEFAULT_MEGAPIXELS
+from blemish.interest import Interest
 from blemish.methods import METHODS, build
 from blemish.methods.base import Method
 from blemish.pipeline import Inspector, device_of
-from blemish.results import Thresholds
+from blemish.results import Origin, Thresholds
 from blemish.store.prompts import Prompts, find_prompts, read_prompts, shipped_prompts
 from blemish.vocabulary import parse_defects
 
@@ -44,6 +46,12 @@ def load(
     device: str = "cpu",
     threshold: float | None = None,
     pixel_threshold: float | None = None,
+    calibration: str | Path | None = None,
+    tiles: str | int | None = None,
+    roi: str | Path | None = None,
+    ignore: str | Path | None = None,
+    min_area_px: float | None = None,
+    mm_per_px: float | None = None,
     batch_size: int = 8,
     value_range: tuple[float, float] | None = None,
     max_megapixels: float = DEFAULT_MEGAPIXELS,
@@ -51,13 +59,27 @@ def load(
     """An inspector with a backbone (a name that `blemish models list` shows, or a path) and a method, ready to use.
 
     `method`, `prompts`, `options` and `force` are those of `load_method`. `defects` names the types to tell apart, as
-    "scratch, hole" or a sequence; None takes the built-in vocabulary. The thresholds (0..1) come from the card and are
-    marked "uncalibrated" unless given; see `choose_thresholds`. Unknown names raise UnknownNameError.
+    "scratch, hole" or a sequence; None takes the built-in vocabulary. Unknown names raise UnknownNameError.
+
+    The thresholds (0..1) come from the card and are marked "uncalibrated", unless they are given or come from `calibration`,
+    the file of `blemish calibrate`; see `choose_thresholds`. One made with another model, with other tiles or masks or, where
+    it matters, another vocabulary is refused with a UsageError; `tiles` and `value_range` are the calibration's by default.
+
+    `roi` and `ignore` are masks of the pixels that count and of those that do not: a file for all images, or a folder with
+    one an image, of its name. `tiles`, `min_area_px` and `mm_per_px` are those of `Inspector`.
     """
     vocabulary = None if defects is None else parse_defects(defects)
+    calibrated = None if calibration is None else read_calibration(calibration)
+    interest = Interest.open(roi, ignore)
     device_of(device)
     loaded = load_method(backbone, method=method, prompts=prompts, options=options, force=force)
-    thresholds = choose_thresholds(loaded.thresholds, threshold=threshold, pixel_threshold=pixel_threshold)
+    thresholds = choose_thresholds(
+        loaded.thresholds,
+        threshold=threshold,
+        pixel_threshold=pixel_threshold,
+        calibration=None if calibrated is None else calibrated.lines,
+        only_map=interest is not None,
+    )
     loaded.method.prepare(vocabulary)
     config = loaded.method.backbone.config
     return Inspector(
@@ -68,7 +90,12 @@ def load(
         prompts=loaded.prompts,
         device=device,
         batch_size=batch_size,
-        value_range=value_range,
+        min_area_px=min_area_px,
+        mm_per_px=mm_per_px,
+        tiles=tiles if tiles is not None else "off" if calibrated is None else calibrated.setup.tiles,
+        interest=interest,
+        calibration=calibrated,
+        value_range=value_range if value_range is not None or calibrated is None else calibrated.setup.value_range,
         max_megapixels=max_megapixels,
     )
 
@@ -120,21 +147,38 @@ def load_method(
 
 
 def choose_thresholds(
-    card: Mapping[str, float], *, threshold: float | None = None, pixel_threshold: float | None = None
+    card: Mapping[str, float],
+    *,
+    threshold: float | None = None,
+    pixel_threshold: float | None = None,
+    calibration: Lines | None = None,
+    only_map: bool = False,
 ) -> Thresholds:
-    """The thresholds of a card for one method, overridden by the user's where given.
+    """The thresholds of a card for one method, overridden by a calibration's, and those by the user's where given.
 
-    The user's image threshold alone makes the verdict NG; the card's review threshold stays where it lies below it,
-    else there is no review band. A card without thresholds counts as 0.5 and no review band.
+    The user's image threshold alone makes the verdict NG; the review threshold stays where it lies below it, else there is no
+    review band. A card without thresholds counts as 0.5 and no review band. With `only_map` the image score is the map's peak,
+    so that the card's pixel threshold serves both.
     """
-    image = float(card.get("image", 0.5)) if threshold is None else threshold
-    review = card.get("review")
+    image, review, pixel = card.get("image", 0.5), card.get("review"), card.get("pixel", 0.5)
+    origin: Origin = "uncalibrated"
+    pixel_origin: Origin = "uncalibrated"
+    if only_map:
+        image, review = pixel if pixel_threshold is None else pixel_threshold, None
+    if calibration is not None:
+        image, review, origin = calibration.image, calibration.review, "calibrated"
+        if calibration.pixel is not None:
+            pixel, pixel_origin = calibration.pixel, "calibrated"
+    if threshold is not None:
+        image, origin = threshold, "user"
+    if pixel_threshold is not None:
+        pixel, pixel_origin = pixel_threshold, "user"
     return Thresholds(
-        image=image,
+        image=float(image),
         review=float(review) if review is not None and review < image else None,
-        pixel=float(card.get("pixel", 0.5)) if pixel_threshold is None else pixel_threshold,
-        calibration="uncalibrated" if threshold is None else "user",
-        pixel_calibration="uncalibrated" if pixel_threshold is None else "user",
+        pixel=float(pixel),
+        calibration=origin,
+        pixel_calibration=pixel_origin,
     )
 
 

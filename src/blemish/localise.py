@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.regions import Blob, enlarge, find_blobs
+from blemish.regions import Blob, enlarge, find_blobs, polygon
 from blemish.results import Region
 from blemish.vocabulary.unknown import UNKNOWN, lead
 
-__all__ = ["find_regions"]
+__all__ = ["find_regions", "peaks_inside"]
 
 
 def find_regions(
@@ -21,12 +23,14 @@ def find_regions(
     types: tuple[str, ...] = (),
     type_maps: NDArray[np.float32] | None = None,
     min_lead: float = 0.0,
+    mm_per_px: float | None = None,
 ) -> tuple[Region, ...]:
     """The regions of a map [h, w] enlarged to `size` (width, height) pixels, the highest peak first.
 
     A region is 8-connected, at or above `threshold` everywhere and at least `min_area_px` large. It is typed by the
     mean of `type_maps` [T, h, w] over its area; where the likeliest type leads by less than `min_lead` (see
-    `vocabulary.unknown`), it is an unknown defect, and probability and margin are those of the likeliest.
+    `vocabulary.unknown`), it is an unknown defect, and probability and margin are those of the likeliest. With `mm_per_px`
+    regions have their size in millimetres, too.
     """
     level = np.float32(threshold)
     if anomaly_map.max() < level:  # enlarging never exceeds the maximum
@@ -47,9 +51,26 @@ def find_regions(
                 type=name,
                 type_probability=probability,
                 type_margin=margin,
+                polygon_px=polygon(blob),
+                **_in_mm(blob.box_px, len(inside), mm_per_px),
             )
         )
     return tuple(sorted(regions, key=lambda region: (-region.peak_score, -region.area_px, region.box_px)))
+
+
+def peaks_inside(maps: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The maximum of each map [T, h, w] over the cells that pixels of `inside` [height, width] lie in, [T]."""
+    rows, row_starts = _cells(0, inside.shape[0], inside.shape[0], maps.shape[1])
+    columns, column_starts = _cells(0, inside.shape[1], inside.shape[1], maps.shape[2])
+    touched = np.logical_or.reduceat(np.logical_or.reduceat(inside, row_starts, axis=0), column_starts, axis=1)
+    return np.array([one[np.ix_(rows, columns)][touched].max() for one in maps], np.float32)
+
+
+def _in_mm(box_px: tuple[int, int, int, int], area_px: int, mm_per_px: float | None) -> dict[str, Any]:
+    if mm_per_px is None:
+        return {}
+    x0, y0, x1, y1 = box_px
+    return {"area_mm2": area_px * mm_per_px**2, "size_mm": ((x1 - x0) * mm_per_px, (y1 - y0) * mm_per_px)}
 
 
 def _type_of(
@@ -72,9 +93,8 @@ def _means_over(blob: Blob, size: tuple[int, int], maps: NDArray[np.float32]) ->
     columns, column_starts = _cells(x0, x1, size[0], maps.shape[2])
     counts = np.add.reduceat(blob.pixels, row_starts, axis=0, dtype=np.int64)
     counts = np.add.reduceat(counts, column_starts, axis=1)  # pixels of the blob in each cell
-    inside = maps[:, rows][:, :, columns].astype(np.float64)  # [T, rows, columns]
-    means: NDArray[np.float64] = (inside * counts).sum((1, 2)) / counts.sum()
-    return means
+    weights = counts / counts.sum()  # [rows, columns]
+    return np.array([(one[np.ix_(rows, columns)] * weights).sum() for one in maps])  # [T], one type's map at a time
 
 
 def _cells(start: int, stop: int, length_px: int, cells: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

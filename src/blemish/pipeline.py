@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, cast, overload
 
 import numpy as np
@@ -22,14 +22,18 @@ from torch import Tensor
 
 from blemish._version import __version__
 from blemish.ahead import in_order
+from blemish.calibration import Calibration, Setup, vocabulary_hash
 from blemish.clip.config import PreprocessConfig
 from blemish.errors import ImageError, ModelError, UnknownNameError, UsageError
 from blemish.images import DEFAULT_MEGAPIXELS, Header, ImageInput, Picture, Samples, ValueRanges, decode, read_header
 from blemish.images.reader import name_of
-from blemish.localise import find_regions
+from blemish.interest import Interest
+from blemish.localise import find_regions, peaks_inside
 from blemish.methods.base import Method, Scores
 from blemish.preprocess import to_tensor
+from blemish.regions import at_original
 from blemish.results import Inspection, ModelInfo, Thresholds, decide
+from blemish.tiling import Plan, RawScores, Tile, Tiles, blend, check_tiles, plan_tiles
 
 __all__ = ["Inspected", "Inspector", "device_of"]
 
@@ -60,7 +64,10 @@ class Inspector:
     """A method with its preprocessing and thresholds: give it images, it gives inspections. `blemish.load` makes one.
 
     The method must be prepared. `value_range` and `max_megapixels` are those of `blemish.images.read`. Regions smaller
-    than `min_area_cells` cells of the model's patch grid are dropped. One inspector is for one thread.
+    than `min_area_px`, or else than `min_area_cells` cells of the model's patch grid, are dropped. `tiles` ("off", "auto" or
+    a side in pixels) looks at large images in parts, too; see `blemish.tiling`. With `interest` only some pixels count.
+    `mm_per_px` gives regions a size in millimetres. `calibration` says where the thresholds come from, and must fit: UsageError
+    else. One inspector is for one thread.
     """
 
     def __init__(
@@ -76,12 +83,22 @@ class Inspector:
         value_range: tuple[float, float] | None = None,
         max_megapixels: float = DEFAULT_MEGAPIXELS,
         min_area_cells: float = MIN_AREA_CELLS,
+        min_area_px: float | None = None,
+        mm_per_px: float | None = None,
+        tiles: Tiles = "off",
+        interest: Interest | None = None,
+        calibration: Calibration | None = None,
         workers: int | None = None,
     ) -> None:
         if batch_size < 1:
             raise UsageError(f"the batch size must be at least 1, not {batch_size}")
         if not max_megapixels > 0:
             raise UsageError(f"the limit of megapixels must be above 0, not {max_megapixels:g}")
+        for name, size in (("minimum area", min_area_px), ("size of a pixel", mm_per_px)):
+            if size is not None and not size > 0:
+                raise UsageError(f"the {name} must be above 0, not {size:g}")
+        if interest is not None and not thresholds.pixel > 0:
+            raise UsageError("where only some pixels count, the pixel threshold must be above 0")
         ValueRanges(value_range)  # a senseless range is refused here, not at the first image
         self.device = device_of(device)
         self.method = method.to(self.device).eval()
@@ -91,6 +108,11 @@ class Inspector:
         self.value_range = value_range
         self.max_megapixels = max_megapixels
         self.min_area_cells = min_area_cells
+        self.min_area_px = min_area_px
+        self.mm_per_px = mm_per_px
+        self.tiles = check_tiles(tiles)
+        self.interest = interest
+        self.calibration = calibration
         self.workers = workers or min(8, os.cpu_count() or 1)
         self.model = ModelInfo(
             backbone=backbone,
@@ -98,6 +120,24 @@ class Inspector:
             prompts=prompts,
             fingerprint=method.fingerprint(),
             version=__version__,
+        )
+        if calibration is not None:
+            calibration.check(self.setup)
+
+    @property
+    def setup(self) -> Setup:
+        """What decides the scores, apart from the image."""
+        method, masks = self.method, self.interest or Interest()
+        return Setup(
+            model=self.model,
+            vocabulary=vocabulary_hash(method.vocabulary) if method.scores_depend_on_vocabulary else "",
+            input_px=self.preprocess.size,
+            mean=self.preprocess.mean,
+            std=self.preprocess.std,
+            tiles=self.tiles,
+            roi="" if masks.roi is None else masks.roi.identity,
+            ignore="" if masks.ignore is None else masks.ignore.identity,
+            value_range=self.value_range,
         )
 
     @overload
@@ -243,65 +283,92 @@ class Inspector:
             if isinstance(item, ImageError):
                 yield item
             else:
-                yield pool.submit(self._assemble, cast(Picture, item.picture), next(rows))
+                picture, row = cast(Picture, item.picture), next(rows)
+                plan = self._plan(picture, row)
+                try:
+                    if plan is not None:
+                        row = blend(row, plan, self._tiles_of(picture, plan, pool))
+                except MemoryError:
+                    yield ImageError(picture.source, NO_MEMORY)
+                    continue
+                yield pool.submit(self._assemble, picture, row, plan)
 
-    def _score(self, tensors: list[Tensor]) -> list[_Row]:
+    def _plan(self, picture: Picture, whole: RawScores) -> Plan | None:
+        size = (picture.width_px, picture.height_px)
+        return plan_tiles(size, self.tiles, input_px=self.preprocess.size, grid=whole.grid)
+
+    def _tiles_of(self, picture: Picture, plan: Plan, pool: ThreadPoolExecutor) -> Iterator[tuple[Tile, RawScores]]:
+        """The tiles of a picture with their scores, as many of them in memory as a batch has images."""
+
+        def prepare(tile: Tile) -> Tensor:
+            x0, y0, x1, y1 = tile.box_px
+            return to_tensor(replace(picture, pixels=picture.pixels[y0:y1, x0:x1]), self.preprocess)
+
+        for start in range(0, len(tiles := plan.tiles), self.batch_size):
+            batch = tiles[start : start + self.batch_size]
+            yield from zip(batch, self._score(list(pool.map(prepare, batch))), strict=True)
+
+    def _score(self, tensors: list[Tensor]) -> list[RawScores]:
         with torch.inference_mode():
             features = self.method.encode(torch.stack(tensors).to(self.device))  # [B, 3, S, S]
             scores = self.method.score(features)
         return _rows(scores, features.grid)
 
-    def _assemble(self, picture: Picture, row: _Row) -> Inspected | ImageError:
+    def _assemble(self, picture: Picture, row: RawScores, plan: Plan | None) -> Inspected | ImageError:
         size = (picture.width_px, picture.height_px)
-        cell_px = size[0] * size[1] / (row.grid[0] * row.grid[1])
+        cell_px = size[0] * size[1] / (row.grid[0] * row.grid[1]) if plan is None else plan.cell_px
+        min_area_px = self.min_area_px or max(1.0, self.min_area_cells * cell_px)
         try:
+            inside = None if self.interest is None else self.interest.inside(picture.source, size)
+            scores = at_original(row.anomaly_map, size, inside)
             regions = find_regions(
-                row.anomaly_map,
+                scores,
                 size,
                 threshold=self.thresholds.pixel,
-                min_area_px=max(1.0, self.min_area_cells * cell_px),
+                min_area_px=min_area_px,
                 types=row.types,
                 type_maps=row.type_maps,
+                mm_per_px=self.mm_per_px,
             )
+        except ImageError as error:
+            return error
         except MemoryError:
             return ImageError(picture.source, NO_MEMORY)
+        peak = float(scores.max())
+        image_score, type_scores = row.image_score, row.type_scores
+        if inside is not None:  # the method's own score would see what does not count
+            image_score = peak
+            type_scores = type_scores if row.type_maps is None else peaks_inside(row.type_maps, inside)
         inspection = Inspection(
             source=picture.source,
             width_px=size[0],
             height_px=size[1],
-            image_score=row.image_score,
-            verdict=decide(row.image_score, self.thresholds),
+            image_score=image_score,
+            verdict=decide(image_score, self.thresholds),
             thresholds=self.thresholds,
             anomaly_map=row.anomaly_map,
             types=row.types,
-            type_scores=row.type_scores,
+            type_scores=type_scores,
             type_maps=row.type_maps,
             regions=regions,
             value_range=picture.value_range,
             model=self.model,
+            map_peak=peak,
+            image_score_from="roi" if inside is not None else "method" if plan is None else "tiles",
+            inside=inside,
+            min_area_px=min_area_px,
+            mm_per_px=self.mm_per_px,
         )
         return Inspected(inspection, picture)
 
 
-@dataclass(frozen=True)
-class _Row:
-    """The scores of one image as NumPy."""
-
-    image_score: float
-    anomaly_map: NDArray[np.float32]
-    types: tuple[str, ...]
-    type_scores: NDArray[np.float32]
-    type_maps: NDArray[np.float32] | None
-    grid: tuple[int, int]
-
-
-def _rows(scores: Scores, grid: tuple[int, int]) -> list[_Row]:
+def _rows(scores: Scores, grid: tuple[int, int]) -> list[RawScores]:
     image_score, anomaly_map, type_scores = map(_numpy, (scores.image_score, scores.anomaly_map, scores.type_scores))
     type_maps = None if scores.type_maps is None else _numpy(scores.type_maps)
     if not (np.isfinite(image_score).all() and np.isfinite(anomaly_map).all()):
         raise ModelError("the model gave scores that are not numbers: its weights or the chosen device are at fault")
     return [
-        _Row(
+        RawScores(
             float(image_score[i]),
             anomaly_map[i],
             tuple(scores.types),

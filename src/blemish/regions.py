@@ -1,4 +1,4 @@
-"""Connected regions of a map: the one labelling and the one enlargement of maps in the house."""
+"""Connected regions of a map: the one labelling, the one outline and the one enlargement of maps in the house."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["Blob", "enlarge", "find_blobs", "label"]
+__all__ = ["Blob", "at_original", "enlarge", "find_blobs", "label", "outline", "polygon"]
+
+TOLERANCE_PX = 0.75  # of a simplified outline: a slanting edge of pixels (0.71 px off its line) becomes straight
+TOLERANCE_SHARE = 0.003  # of the box's diagonal, where that is more: far below what maps resolve
+AREA_TOLERANCE = 0.05  # what a simplified outline may gain or lose of the area
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,17 @@ def enlarge(array: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.flo
     return np.clip(resized, array.min(), array.max())  # the weights sum to 1 only up to rounding
 
 
+def at_original(
+    array: NDArray[np.float32], size: tuple[int, int], inside: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """A map [h, w] at original size, an array of its own; 0 outside of `inside` [height, width] where that is given."""
+    enlarged = enlarge(array, size)
+    enlarged = enlarged.copy() if enlarged is array else enlarged
+    if inside is not None:
+        enlarged[~inside] = 0
+    return enlarged
+
+
 def label(mask: NDArray[np.bool_]) -> tuple[NDArray[np.integer], int]:
     """Numbers 1..n for the 8-connected regions of a mask [H, W], 0 elsewhere; and n."""
     from scipy import ndimage
@@ -43,18 +58,96 @@ def label(mask: NDArray[np.bool_]) -> tuple[NDArray[np.integer], int]:
 
 def find_blobs(mask: NDArray[np.bool_], *, min_area_px: float = 1) -> list[Blob]:
     """The 8-connected regions of a mask [H, W] with at least `min_area_px` pixels, from top to bottom."""
-    if not mask.any():
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
         return []
     from scipy import ndimage
 
-    labels, _ = label(mask)
+    top, left = int(rows[0]), int(columns[0])
+    labels, _ = label(
+        mask[top : rows[-1] + 1, left : columns[-1] + 1]
+    )  # a large image needs no labels where it is clean
     blobs = []
     for number, slices in enumerate(ndimage.find_objects(labels), start=1):
         if slices is None:
             continue
         pixels = labels[slices] == number
         if np.count_nonzero(pixels) >= min_area_px:
-            rows, columns = slices
-            box = (int(columns.start), int(rows.start), int(columns.stop), int(rows.stop))
-            blobs.append(Blob(box, pixels))
+            down, across = slices
+            box = (left + across.start, top + down.start, left + across.stop, top + down.stop)
+            blobs.append(Blob((int(box[0]), int(box[1]), int(box[2]), int(box[3])), pixels))
     return blobs
+
+
+def polygon(blob: Blob) -> tuple[tuple[int, int], ...]:
+    """The outer outline of a blob, simplified: corners (x, y) of pixels of the image, clockwise, the first not repeated.
+
+    Every left-out corner is within 0.75 px of the polygon, or 0.3 % of the box's diagonal where that is more, and the area
+    within 5 % of the blob's with its holes filled; where that cannot be (a thin line), it is the exact outline. Holes are not
+    in it: area and masks know them.
+    """
+    exact = outline(blob.pixels)
+    simple = _simplified(exact, max(TOLERANCE_PX, TOLERANCE_SHARE * float(np.hypot(*blob.pixels.shape))))
+    area = _area(exact)
+    chosen = simple if len(simple) > 2 and abs(_area(simple) - area) <= AREA_TOLERANCE * area else exact
+    x0, y0 = blob.box_px[:2]
+    return tuple((int(x) + x0, int(y) + y0) for x, y in chosen)
+
+
+def outline(pixels: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """The exact outer outline [n, 2] of one 8-connected region: the (x, y) where it turns, along the edges of its pixels.
+
+    Clockwise from the left end of its top row, with the region on the right hand. Pixels that touch at a corner belong
+    together, so that it may pass a point twice.
+    """
+    width = pixels.shape[1] + 2
+    filled = np.pad(pixels, 1).tobytes()
+    ahead_left = (-width, 0, -1, -width - 1)  # of a point, going east, south, west, north
+    ahead_right = (0, -1, -width - 1, -width)
+    steps = (1, width, -1, -width)
+    start = filled.index(1)
+    here, direction, turns = start + 1, 0, [start]
+    while here != start:
+        if filled[here + ahead_left[direction]]:
+            direction = (direction + 3) % 4
+            turns.append(here)
+        elif not filled[here + ahead_right[direction]]:
+            direction = (direction + 1) % 4
+            turns.append(here)
+        here += steps[direction]
+    points = np.array(turns)
+    return np.stack([points % width - 1, points // width - 1], axis=1)
+
+
+def _simplified(points: NDArray[np.intp], tolerance_px: float) -> NDArray[np.intp]:
+    """The outline [n, 2] without corners that lie within the tolerance of what remains (Douglas, Peucker 1973)."""
+    farthest = int(((points - points[0]) ** 2).sum(1).argmax())
+    closed = np.concatenate([points, points[:1]]).astype(np.float64)
+    keep = np.zeros(len(closed), bool)
+    keep[[0, farthest]] = True
+    pending = [(0, farthest), (farthest, len(points))]
+    while pending:
+        first, last = pending.pop()
+        if last - first < 2:
+            continue
+        distances = _distances(closed[first + 1 : last], closed[first], closed[last])
+        worst = int(distances.argmax())
+        if distances[worst] > tolerance_px:
+            middle = first + 1 + worst
+            keep[middle] = True
+            pending += [(first, middle), (middle, last)]
+    return points[keep[:-1]]
+
+
+def _distances(
+    points: NDArray[np.float64], start: NDArray[np.float64], end: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Of points [n, 2] from the straight line between two others [n]."""
+    along = end - start
+    share = np.clip((points - start) @ along / max(float(along @ along), 1e-12), 0, 1)
+    return np.hypot(*(points - start - share[:, None] * along).T)
+
+
+def _area(points: NDArray[np.intp]) -> float:
+    x, y = points.T.astype(np.float64)
+    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2

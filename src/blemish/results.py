@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.errors import UsageError
-from blemish.regions import enlarge
+from blemish.regions import at_original
 
-__all__ = ["SCHEMA", "Calibration", "Inspection", "ModelInfo", "Region", "Thresholds", "Verdict", "decide"]
+__all__ = ["SCHEMA", "Inspection", "ModelInfo", "Origin", "Region", "ScoreFrom", "Thresholds", "Verdict", "decide"]
 
 SCHEMA = "blemish.inspection/1"
 DIGITS = 6  # of scores in files: float32 holds no more
 
-Calibration = Literal["uncalibrated", "user"]
+Origin = Literal["uncalibrated", "calibrated", "user"]
+ScoreFrom = Literal["method", "tiles", "roi"]
 
 
 class Verdict(StrEnum):
@@ -37,14 +38,14 @@ class Thresholds:
     """The lines between verdicts (image score) and around regions (pixel score), in 0..1.
 
     `review` is the lower end of the review band, None for none. "uncalibrated" marks the model card's values, which
-    come from synthetic images; "user" marks values given by the user.
+    come from synthetic images; "calibrated" those of `blemish calibrate`; "user" values given by the user.
     """
 
     image: float
     pixel: float
     review: float | None = None
-    calibration: Calibration = "uncalibrated"
-    pixel_calibration: Calibration = "uncalibrated"
+    calibration: Origin = "uncalibrated"
+    pixel_calibration: Origin = "uncalibrated"
 
     def __post_init__(self) -> None:
         for name in ("image", "pixel", "review"):
@@ -91,7 +92,8 @@ class Region:
 
     `box_px` is (x0, y0, x1, y1), half-open, in pixels of the original image; scores are pixel scores in 0..1.
     `type_probability` is the type's share of all types over the region, 0..1, and `type_margin` its lead over the next
-    one; all three are None where the method tells no types.
+    one; all three are None where the method tells no types. `polygon_px` is the outer outline, see `regions.polygon`.
+    `area_mm2` and `size_mm` (width and height of the box) are None where nobody said how large a pixel is.
     """
 
     box_px: tuple[int, int, int, int]
@@ -101,6 +103,9 @@ class Region:
     type: str | None = None
     type_probability: float | None = None
     type_margin: float | None = None
+    polygon_px: tuple[tuple[int, int], ...] = ()
+    area_mm2: float | None = None
+    size_mm: tuple[float, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -111,6 +116,9 @@ class Region:
             "area_px": self.area_px,
             "mean_score": _rounded(self.mean_score),
             "peak_score": _rounded(self.peak_score),
+            "polygon_px": [list(point) for point in self.polygon_px],
+            "area_mm2": _rounded(self.area_mm2),
+            "size_mm": None if self.size_mm is None else [_rounded(side) for side in self.size_mm],
         }
 
 
@@ -118,7 +126,10 @@ class Region:
 class Inspection:
     """Everything about one image.
 
-    image_score: raw, 0..1. anomaly_map [h, w] float32 in 0..1, at model size; `map_at_original` enlarges it.
+    image_score: raw, 0..1. anomaly_map [h, w] float32 in 0..1, at model size; `map_at_original` enlarges it, and map_peak is
+    that one's maximum. image_score_from: "method"; "tiles", the mean of the whole view's score and the highest tile's; "roi",
+    where only some pixels count: the map's peak among them. inside [height_px, width_px] are those, None for all. Regions
+    smaller than min_area_px are not listed.
     type_scores [T] and type_maps [T, h, w] follow `types`; their maps are None where the method has none. value_range:
     the source values that were read as black and white where the image holds more than 8 bits, else None.
     """
@@ -136,6 +147,11 @@ class Inspection:
     regions: tuple[Region, ...]
     value_range: tuple[float, float] | None
     model: ModelInfo
+    map_peak: float | None = None
+    image_score_from: ScoreFrom = "method"
+    inside: NDArray[np.bool_] | None = None
+    min_area_px: float = 1.0
+    mm_per_px: float | None = None
 
     @property
     def top_type(self) -> str | None:
@@ -143,9 +159,8 @@ class Inspection:
         return self.types[int(self.type_scores.argmax())] if len(self.types) else None
 
     def map_at_original(self) -> NDArray[np.float32]:
-        """The anomaly map [height_px, width_px], enlarged bilinearly; an array of its own, to be written to."""
-        enlarged = enlarge(self.anomaly_map, (self.width_px, self.height_px))
-        return enlarged.copy() if enlarged is self.anomaly_map else enlarged
+        """The anomaly map [height_px, width_px], enlarged bilinearly, 0 where pixels do not count; an array of its own."""
+        return at_original(self.anomaly_map, (self.width_px, self.height_px), self.inside)
 
     def mask(self) -> NDArray[np.bool_]:
         """Where the map at original size is at or above the pixel threshold, [height_px, width_px]."""
@@ -159,11 +174,15 @@ class Inspection:
             "width_px": self.width_px,
             "height_px": self.height_px,
             "verdict": self.verdict.value,
-            "image_score": self.image_score,  # exact: readers may decide again
+            "image_score": self.image_score,  # exact, as the peak is: readers may decide again
+            "image_score_from": self.image_score_from,
+            "map_peak": self.map_peak,
             "thresholds": self.thresholds.to_dict(),
             "top_type": self.top_type,
             "types": {name: _rounded(float(score)) for name, score in zip(self.types, self.type_scores, strict=True)},
             "regions": [region.to_dict() for region in self.regions],
+            "min_area_px": _rounded(self.min_area_px),
+            "mm_per_px": self.mm_per_px,
             "value_range": None if self.value_range is None else list(self.value_range),
             "model": self.model.to_dict(),
         }

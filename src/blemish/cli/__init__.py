@@ -17,10 +17,12 @@ import typer
 
 from blemish._version import __version__
 from blemish.cli.cache import cache
+from blemish.cli.calibrate import calibrate
 from blemish.cli.data import data
 from blemish.cli.demo import demo
 from blemish.cli.inspect import inspect
 from blemish.cli.models import models
+from blemish.cli.rethreshold import rethreshold
 from blemish.cli.train import train
 from blemish.cli.vocabulary import vocabulary
 from blemish.errors import BlemishError
@@ -40,6 +42,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("inspect")(inspect)
+app.command("calibrate")(calibrate)
+app.command("rethreshold")(rethreshold)
 app.command("demo")(demo)
 app.command("train")(train)
 app.add_typer(models, name="models")

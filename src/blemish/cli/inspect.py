@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blemish._version import __version__
-from blemish.errors import ImageError, UsageError
+from blemish.cli import options
+from blemish.errors import ImageError
 
 if TYPE_CHECKING:
+    from blemish.calibration import Setup
     from blemish.export.folder import ResultsFolder
     from blemish.images import FoundImage
     from blemish.pipeline import Inspector
     from blemish.results import Inspection
 
-__all__ = ["inspect"]
+__all__ = ["inspect", "progress"]
 
 UNREADABLE, FAILED = 3, 4  # exit codes; 2 is bad usage
 
@@ -72,6 +74,17 @@ def inspect(
         float | None,
         typer.Option(help="Pixel score (0..1) from which a pixel belongs to a region. Default: the card's."),
     ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="File of blemish calibrate: its thresholds, if it was made with this model.")
+    ] = None,
+    tiles: options.Tiles = None,
+    roi: options.Roi = None,
+    ignore: options.Ignore = None,
+    min_area: options.MinArea = None,
+    mm_per_px: options.MmPerPx = None,
+    keep_maps: Annotated[
+        bool, typer.Option("--keep-maps", help="Keep the raw maps, so that blemish rethreshold finds regions again.")
+    ] = False,
     value_range: Annotated[
         str | None,
         typer.Option("--range", metavar="LOW:HIGH", help="Black and white of images with more than 8 bits."),
@@ -95,7 +108,7 @@ def inspect(
     from blemish.export.folder import ResultsFolder, check_out
     from blemish.images import find_images
 
-    limits = _parse_range(value_range)
+    limits = options.parse_range(value_range)
     out = None if out is None else check_out(out, overwrite=overwrite)
     images = find_images(paths, skip=out)
     inspector = loading.load(
@@ -108,14 +121,23 @@ def inspect(
         device=device,
         threshold=threshold,
         pixel_threshold=pixel_threshold,
+        calibration=calibration,
+        tiles=tiles,
+        roi=roi,
+        ignore=ignore,
+        min_area_px=min_area,
+        mm_per_px=mm_per_px,
         batch_size=batch_size,
         value_range=limits,
         max_megapixels=max_megapixels,
     )
     run = _Run(inspector)
     # the folder is made only now, so that a start that fails leaves none behind
-    target = nullcontext() if json_lines and out is None else ResultsFolder(out, run.record, overwrite=overwrite)
-    with target as results:
+    with (
+        nullcontext()
+        if json_lines and out is None
+        else ResultsFolder(out, run.record, overwrite=overwrite, keep_maps=keep_maps)
+    ) as results:
         run.inspect(images, results, json_lines=json_lines, quiet=quiet)
     if results is not None:
         run.unwritten = results.unwritten
@@ -148,13 +170,13 @@ class _Run:
         from blemish.export.records import json_line
 
         names = output_names(images)
-        with _progress(len(images), quiet=quiet) as advance:
+        with progress(len(images), "inspecting", quiet=quiet) as advance:
             for name, outcome in zip(names, self.inspector.stream([image.path for image in images]), strict=True):
                 if isinstance(outcome, ImageError):
                     self.unreadable.append(outcome)
                 else:
                     self._count(outcome.inspection)
-                    record = {**outcome.inspection.to_dict(), "overlay": None, "mask": None}
+                    record = {**outcome.inspection.to_dict(), "overlay": None, "mask": None, "maps": None}
                     if results is not None:
                         record = results.add(outcome.inspection, outcome.picture, name)
                     if json_lines:
@@ -182,6 +204,8 @@ class _Run:
             "model": inspector.model.to_dict(),
             "types": list(inspector.method.types),
             "thresholds": inspector.thresholds.to_dict(),
+            "calibration": None if inspector.calibration is None else inspector.calibration.identity,
+            "setup": self._setup().to_dict(),
             "value_range": None if inspector.value_range is None else list(inspector.value_range),
             "value_ranges_used": [list(used) for used in sorted(self.value_ranges)],
             "counts": {verdict: self.verdicts[verdict] for verdict in ("ok", "review", "ng")}
@@ -189,24 +213,19 @@ class _Run:
             "unreadable": [{"source": error.source, "reason": error.reason} for error in self.unreadable],
         }
 
+    def _setup(self) -> Setup:
+        """The inspector's, with the value range that all images with more than 8 bits were read with."""
+        setup = self.inspector.setup
+        if setup.value_range is None and len(self.value_ranges) == 1:
+            return replace(setup, value_range=next(iter(self.value_ranges)))
+        return setup
+
     def _count(self, inspection: Inspection) -> None:
         self.verdicts[inspection.verdict.value] += 1
         if inspection.verdict != "ok" and inspection.top_type is not None:
             self.top_types[inspection.top_type] += 1
         if inspection.value_range is not None:
             self.value_ranges[inspection.value_range] += 1
-
-
-def _parse_range(text: str | None) -> tuple[float, float] | None:
-    if text is None:
-        return None
-    low, colon, high = text.partition(":")
-    try:
-        if not colon:
-            raise ValueError
-        return float(low), float(high)
-    except ValueError as error:
-        raise UsageError(f"--range takes two numbers, LOW:HIGH as in 0:4095, not {text!r}") from error
 
 
 def _exit_code(run: _Run, fail_on: FailOn | None) -> int:
@@ -217,7 +236,7 @@ def _exit_code(run: _Run, fail_on: FailOn | None) -> int:
 
 
 @contextmanager
-def _progress(total: int, *, quiet: bool) -> Iterator[Any]:
+def progress(total: int, what: str, *, quiet: bool) -> Iterator[Any]:
     """A progress bar on stderr where that is a terminal; yields what advances it by one image."""
     if quiet or not sys.stderr.isatty():
         yield lambda: None
@@ -225,9 +244,9 @@ def _progress(total: int, *, quiet: bool) -> Iterator[Any]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("inspecting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("inspecting", total=total)
+        task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)
 
 

@@ -17,9 +17,10 @@ import numpy as np
 
 from blemish.atomic import make_folder, reason, write_text
 from blemish.errors import ImageError, OutputError, UsageError
+from blemish.export.maps import write_maps
 from blemish.export.records import CSV_COLUMNS, csv_row, json_line, json_text
 from blemish.images import Picture, save
-from blemish.layout import LINES_FILE, MASKS, OVERLAYS, RUN_FILE, RUN_SCHEMA, TABLE_FILE, holds_run
+from blemish.layout import LINES_FILE, MAPS, MASKS, OVERLAYS, RUN_FILE, RUN_SCHEMA, TABLE_FILE, holds_run
 from blemish.report.overlay import draw_overlay
 from blemish.results import Inspection
 
@@ -52,14 +53,20 @@ class ResultsFolder:
     `out` is a folder as `check_out` allows it; None makes the first free `blemish-results[-N]` here. An earlier run is
     removed with `overwrite` only, and anything else in the folder stays. `record` gives the content of run.json, which
     is there from the beginning, so that a folder of results can be told from images, and again at the end. `unwritten`
-    lists images whose pictures could not be written.
+    lists images whose pictures could not be written. With `keep_maps` the raw maps are kept, to find regions again.
     """
 
     def __init__(
-        self, out: str | Path | None, record: Callable[[], Mapping[str, Any]], *, overwrite: bool = False
+        self,
+        out: str | Path | None,
+        record: Callable[[], Mapping[str, Any]],
+        *,
+        overwrite: bool = False,
+        keep_maps: bool = False,
     ) -> None:
         self.path = _new_folder() if out is None else check_out(out, overwrite=overwrite)
         self.unwritten: list[ImageError] = []
+        self.keep_maps = keep_maps
         self._record = record
         make_folder(self.path)
         if overwrite and holds_run(self.path):
@@ -101,7 +108,8 @@ class ResultsFolder:
         """Write one inspection under `name` (relative, no suffix); its record, with the places of its pictures."""
         too_large = max(inspection.width_px, inspection.height_px) > JPEG_MOST_PX
         overlay, mask = f"{OVERLAYS}/{name}{'.png' if too_large else '.jpg'}", f"{MASKS}/{name}.png"
-        record = {**inspection.to_dict(), "overlay": overlay, "mask": mask}
+        maps = f"{MAPS}/{name}.npz" if self.keep_maps else None
+        record = {**inspection.to_dict(), "overlay": overlay, "mask": mask, "maps": maps}
         try:
             self._lines.write(json_line(record) + "\n")
             self._table.writerow(csv_row(record))
@@ -110,7 +118,7 @@ class ResultsFolder:
         pixels = picture.pixels.nbytes
         while self._waiting and sum(held for _, held in self._waiting) + pixels > MOST_WAITING_BYTES:
             self._wait(len(self._waiting) - 1)
-        job = self._pool.submit(self._write_pictures, inspection, picture, overlay, mask)
+        job = self._pool.submit(self._write_pictures, inspection, picture, overlay, mask, maps)
         self._waiting.append((job, pixels))
         self._wait(MOST_WAITING)
         return record
@@ -121,9 +129,13 @@ class ResultsFolder:
             if problem is not None:
                 self.unwritten.append(problem)
 
-    def _write_pictures(self, inspection: Inspection, picture: Picture, overlay: str, mask: str) -> ImageError | None:
-        """Writes overlay and mask; an ImageError where this image alone stands in the way, an OutputError else."""
+    def _write_pictures(
+        self, inspection: Inspection, picture: Picture, overlay: str, mask: str, maps: str | None
+    ) -> ImageError | None:
+        """Writes overlay, mask and maps; an ImageError where this image alone stands in the way, an OutputError else."""
         try:
+            if maps is not None:
+                write_maps(inspection, self.path / maps)
             scores = inspection.map_at_original()
             save((scores >= np.float32(inspection.thresholds.pixel)).astype(np.uint8) * 255, self.path / mask)
             save(draw_overlay(picture, inspection, scores=scores), self.path / overlay)
@@ -184,7 +196,7 @@ def _clear(path: Path) -> None:
     try:
         for name in (RUN_FILE, LINES_FILE, TABLE_FILE):
             (path / name).unlink(missing_ok=True)
-        for name in (OVERLAYS, MASKS):
+        for name in (OVERLAYS, MASKS, MAPS):
             if (path / name).is_dir():
                 shutil.rmtree(path / name)
     except OSError as error:

@@ -14,6 +14,8 @@ CSV_COLUMNS = (
     "height_px",
     "verdict",
     "image_score",
+    "image_score_from",
+    "map_peak",
     "threshold",
     "review_threshold",
     "pixel_threshold",
@@ -23,6 +25,8 @@ CSV_COLUMNS = (
     "types",
     "region_count",
     "regions",
+    "min_area_px",
+    "mm_per_px",
     "value_low",
     "value_high",
     "backbone",
@@ -32,6 +36,7 @@ CSV_COLUMNS = (
     "version",
     "overlay",
     "mask",
+    "maps",
     "schema",
 )
 

@@ -1,0 +1,110 @@
+"""Options that several commands share, and how their text is read. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from blemish.errors import UsageError
+
+__all__ = [
+    "Backbone",
+    "BatchSize",
+    "Defects",
+    "Device",
+    "Force",
+    "Ignore",
+    "Megapixels",
+    "Method",
+    "MinArea",
+    "MmPerPx",
+    "Prompts",
+    "Quiet",
+    "Range",
+    "Roi",
+    "Settings",
+    "Tiles",
+    "parse_range",
+    "parse_share",
+    "read_list",
+]
+
+Defects = Annotated[
+    str | None, typer.Option(help='Defect types to tell apart: "scratch, hole". Default: the built-in list.')
+]
+Method = Annotated[str | None, typer.Option(help="Method. Default: the backbone's own.")]
+Backbone = Annotated[str, typer.Option(help="Backbone: a name or a path.")]
+Prompts = Annotated[
+    str | None, typer.Option(help="Trained prompts: a name or a path. Default: those that ship for the backbone.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="OPTION=VALUE", help="An option of the method, as in --set smoothing=0.5."),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Use prompts with another backbone or option than they were trained with.")
+]
+Range = Annotated[
+    str | None,
+    typer.Option("--range", metavar="LOW:HIGH", help="Black and white of images with more than 8 bits."),
+]
+Megapixels = Annotated[float, typer.Option(help="Largest image that is decoded.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
+BatchSize = Annotated[int, typer.Option(help="Images that the model sees at once.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
+Tiles = Annotated[
+    str | None,
+    typer.Option(help="Large images in overlapping tiles, too: auto, off, or a side in pixels. Default: off."),
+]
+Roi = Annotated[
+    Path | None,
+    typer.Option(
+        help="Mask of the pixels that count: a file for all images, or a folder with one of each image's name."
+    ),
+]
+Ignore = Annotated[Path | None, typer.Option(help="Mask of pixels that do not count, as --roi.")]
+MinArea = Annotated[
+    float | None,
+    typer.Option(metavar="PIXELS", help="Smallest region that is listed. Default: a quarter of the model's patch."),
+]
+MmPerPx = Annotated[float | None, typer.Option(metavar="MM", help="Side of a pixel, for regions in millimetres.")]
+
+
+def parse_range(text: str | None) -> tuple[float, float] | None:
+    """LOW:HIGH as two numbers; None stays."""
+    if text is None:
+        return None
+    low, colon, high = text.partition(":")
+    try:
+        if not colon:
+            raise ValueError
+        return float(low), float(high)
+    except ValueError as error:
+        raise UsageError(f"--range takes two numbers, LOW:HIGH as in 0:4095, not {text!r}") from error
+
+
+def parse_share(text: str, *, option: str) -> float:
+    """A share above 0 and below 1, from "1%" or "0.01"."""
+    number, percent, rest = text.strip().partition("%")
+    try:
+        share = Decimal(number.strip()) / (100 if percent else 1)
+    except InvalidOperation:
+        share = Decimal(-1)
+    if rest.strip() or not 0 < share < 1:
+        raise UsageError(f"{option} takes a share such as 1% or 0.01, not {text!r}")
+    return float(share)
+
+
+def read_list(path: Path) -> list[str]:
+    """The lines of a text file that are neither empty nor begin with #; UsageError where there are none."""
+    try:
+        lines = path.expanduser().read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: the list cannot be read ({error})") from error
+    named = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not named:
+        raise UsageError(f"{path}: the list names no image")
+    return named
