@@ -83,11 +83,7 @@ def _embedded_epoch(folder: Path, *, images: int, rounds: int) -> None:
     clip = store.load_backbone("embedded")
     method = build(METHOD, clip)
     kept = feature_store(method, dtype="float16", root=folder)
-    data = rendered(images, first_seed=1_000)
-    pictures = DataSet(
-        "pictures", tuple(Drawn(s.name, s.picture().pixels, _truth(s.mask())) for s in data.samples), "pixel"
-    )
-    examples = examine(pictures, size=clip.config.preprocess.size, store=kept)
+    examples = examine(drawn(images, first_seed=1_000), size=clip.config.preprocess.size, store=kept)
     filling = seconds(lambda: cache_features(method, [examples], kept, device=torch.device("cpu"), reporter=Reporter()))
     sources = {
         "kept": Source(examples, clip.config.preprocess, kept),
@@ -237,7 +233,7 @@ def precision(arguments: argparse.Namespace) -> None:
 
 def compare(recipes: dict[str, Recipe], images: int) -> None:
     """Trainings of the embedded backbone side by side; the first is what the others are compared with."""
-    data, held_out = rendered(images, first_seed=2_000), rendered(images, first_seed=HELD_OUT)
+    data, held_out = drawn(images, first_seed=2_000), drawn(images, first_seed=HELD_OUT)
     print(f"embedded backbone, {images} rendered images, {images} held out")
     titles = ("first loss", "last mean", "off by", "image AUROC", "pixel AUROC", "wall s/epoch")
     print(f"  {'':20s}" + "".join(f"{title:>13s}" for title in titles))
@@ -265,7 +261,7 @@ def compare(recipes: dict[str, Recipe], images: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """A rendered picture in memory, so that drawing it is not timed."""
+    """A picture in memory."""
 
     name: str
     pixels: NDArray[np.uint8] | NDArray[np.float32]
@@ -293,6 +289,13 @@ class Drawn:
 def _truth(mask: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
     assert mask is not None  # every rendered sample has one
     return mask
+
+
+def drawn(count: int, *, first_seed: int) -> DataSet:
+    """Rendered pictures, drawn now, so that drawing them is not timed."""
+    data = rendered(count, first_seed=first_seed)
+    made = (Drawn(sample.name, sample.picture().pixels, _truth(sample.mask())) for sample in data.samples)
+    return DataSet("drawn", tuple(made), "image+pixel", variant=data.variant)
 
 
 def made_up(count: int) -> DataSet:

@@ -6,6 +6,7 @@ import platform
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from blemish.methods.base import Method
 from blemish.training.examples import Examples
 from blemish.training.recipe import Recipe
 
-__all__ = ["commit", "describe_data", "differences", "identity", "in_short", "recipe_record", "versions"]
+__all__ = ["circumstances", "commit", "describe_data", "differences", "identity", "in_short", "versions"]
 
 MAY_GROW = "recipe.epochs"  # nothing in an epoch depends on how many follow
 
@@ -67,9 +68,16 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def recipe_record(recipe: Recipe) -> dict[str, Any]:
-    """The recipe with what is fixed about the optimiser, for a card."""
-    return {"optimiser": "Adam, eps 1e-8, no weight decay, no schedule", **asdict(recipe)}
+def circumstances(recipe: Recipe, device: torch.device, *, command: str) -> dict[str, Any]:
+    """How a training is done, with what, and by which source, as a card says it."""
+    return {
+        "recipe": {"optimiser": "Adam, eps 1e-8, no weight decay, no schedule", **asdict(recipe)},
+        "device": str(device),
+        "command": command,
+        "commit": commit(),
+        "versions": versions(),
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 def versions() -> dict[str, str]:

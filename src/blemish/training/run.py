@@ -7,7 +7,6 @@ import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from blemish.store.features import CacheDtype, FeatureStore, feature_store
 from blemish.store.places import WEIGHTS, read_json
 from blemish.store.prompts import CARD
 from blemish.training.batches import Source, cache_features
-from blemish.training.card import commit, describe_data, differences, identity, in_short, recipe_record, versions
+from blemish.training.card import circumstances, describe_data, differences, identity, in_short
 from blemish.training.examples import Examples, examine, require_both_classes, require_masks
 from blemish.training.log import LOG_FILE, PLOT_FILE
 from blemish.training.loop import Settings, Trainer, epoch_folder
@@ -115,12 +114,7 @@ def train(
             "data": described,
             "held_out": described_held_out,
             "types": list(built.types),
-            "recipe": recipe_record(recipe),
-            "device": str(place),
-            "command": command or shlex.join(sys.argv),
-            "commit": commit(),
-            "versions": versions(),
-            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+            **circumstances(recipe, place, command=command or shlex.join(sys.argv)),
         },
         held_out=None if measured is None else Source(measured, clip.config.preprocess, features),
         reporter=reporter,
