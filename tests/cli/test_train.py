@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +185,13 @@ def test_settings_are_toml_values_and_bare_words() -> None:
     for wrong in (["patches"], ["=3"], ["a=1", "a=2"]):
         with pytest.raises(UsageError, match="--set"):
             parse_settings(wrong)
+
+
+def test_help_names_the_options_and_imports_nothing_heavy() -> None:
+    ask = "from blemish.cli import main; import sys; main(['train', '--help']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True, timeout=120)
+    assert all(name in done.stdout for name in ("--data", "--held-out", "--overwrite", "--set", "--cache-dtype"))
+    assert not {"torch", "numpy", "scipy", "PIL", "matplotlib"} & set(done.stdout.splitlines()[-1].split())
 
 
 def test_the_test_split_is_taken_where_there_is_one() -> None:
