@@ -1,0 +1,35 @@
+"""Evaluation: methods on data sets, resumable, with tables, files and pages, and the protocols of papers."""
+
+from blemish.evaluation.finding import find_data
+from blemish.evaluation.models import Choice, Model, choose, load_model
+from blemish.evaluation.outcome import Evaluation, Group, Spread, evaluate, grouped
+from blemish.evaluation.published import Published, published
+from blemish.evaluation.session import Session, open_session
+from blemish.evaluation.settings import Settings
+from blemish.evaluation.suites import Suite, load_suite, run_suite, suite_names
+from blemish.evaluation.tables import Provenance, Table, overview
+
+__all__ = [
+    "Choice",
+    "Evaluation",
+    "Group",
+    "Model",
+    "Provenance",
+    "Published",
+    "Session",
+    "Settings",
+    "Spread",
+    "Suite",
+    "Table",
+    "choose",
+    "evaluate",
+    "find_data",
+    "grouped",
+    "load_model",
+    "load_suite",
+    "open_session",
+    "overview",
+    "published",
+    "run_suite",
+    "suite_names",
+]

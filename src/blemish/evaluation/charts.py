@@ -1,0 +1,114 @@
+"""Charts as SVG text, for pages that open anywhere without a script or a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+
+__all__ = ["COLOURS", "histogram", "lines"]
+
+# Okabe and Ito (2008), told apart by colour-blind eyes
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#5b5b5b", "#a08a00")
+WIDTH, HEIGHT = 300, 230
+LEFT, TOP, RIGHT, BOTTOM = 44, 26, 10, 36
+BINS = 40
+
+
+def lines(
+    title: str, series: Mapping[str, Sequence[tuple[float, float]]], *, x_label: str, y_label: str, x_end: float = 1.0
+) -> str:
+    """Curves by name over 0..x_end and 0..1, drawn in the order of `COLOURS`; names appear when pointed at."""
+    drawn = []
+    for number, (name, points) in enumerate(series.items()):
+        path = " ".join(f"{_x(x / x_end):.1f},{_y(y):.1f}" for x, y in points)
+        colour = COLOURS[number % len(COLOURS)]
+        drawn.append(
+            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"><title>{escape(name)}</title></polyline>'
+        )
+    return _frame(
+        title,
+        "".join(drawn),
+        labels=(x_label, y_label),
+        x_ticks=_ticks(x_end),
+        y_ticks=[0, 0.25, 0.5, 0.75, 1],
+        y_end=1.0,
+    )
+
+
+def histogram(
+    title: str, series: Mapping[str, Sequence[float]], *, x_label: str, colours: Sequence[str] = COLOURS
+) -> str:
+    """Groups of scores as shares of each group, in `BINS` bins from the lowest score of all to the highest."""
+    values = [np.asarray(group, float) for group in series.values()]
+    everything = np.concatenate(values)
+    low, high = float(everything.min()), float(everything.max())
+    edges = np.linspace(low, high if high > low else low + 1e-6, BINS + 1)
+    shares = [np.histogram(group, edges)[0] / max(len(group), 1) for group in values]
+    top = max(float(share.max()) for share in shares) or 1.0
+    drawn = []
+    for number, (name, share) in enumerate(zip(series, shares, strict=True)):
+        points = [(place / BINS, value) for place, value in enumerate(share)]
+        path = [f"{_x(0):.1f},{_y(0):.1f}"]
+        for x, value in points:
+            path += [f"{_x(x):.1f},{_y(value / top):.1f}", f"{_x(x + 1 / BINS):.1f},{_y(value / top):.1f}"]
+        path.append(f"{_x(1):.1f},{_y(0):.1f}")
+        colour = colours[number % len(colours)]
+        drawn.append(
+            f'<polygon points="{" ".join(path)}" fill="{colour}" fill-opacity="0.35" stroke="{colour}"><title>'
+            f"{escape(name)}: {len(values[number])} images</title></polygon>"
+        )
+    ticks = [low + (high - low) * part for part in (0, 0.5, 1)]
+    labels = {part: f"{value:.3g}" for part, value in zip((0, 0.5, 1), ticks, strict=True)}
+    return _frame(
+        title,
+        "".join(drawn),
+        labels=(x_label, "share of images"),
+        x_ticks=labels,
+        y_ticks=[0, top / 2, top],
+        y_end=top,
+    )
+
+
+def _frame(
+    title: str,
+    inside: str,
+    *,
+    labels: tuple[str, str],
+    x_ticks: Mapping[float, str],
+    y_ticks: Sequence[float],
+    y_end: float,
+) -> str:
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">',
+        f'<text class="t" x="{LEFT}" y="15">{escape(title)}</text>',
+    ]
+    for share, words in x_ticks.items():
+        x = _x(share)
+        parts.append(f'<line class="g" x1="{x:.1f}" y1="{_y(0):.1f}" x2="{x:.1f}" y2="{_y(1):.1f}"/>')
+        parts.append(f'<text class="n" x="{x:.1f}" y="{_y(0) + 13:.1f}" text-anchor="middle">{words}</text>')
+    for value in y_ticks:
+        y = _y(value / y_end)
+        parts.append(f'<line class="g" x1="{_x(0):.1f}" y1="{y:.1f}" x2="{_x(1):.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="n" x="{LEFT - 5}" y="{y + 3:.1f}" text-anchor="end">{value:.2g}</text>')
+    middle = (_y(0) + _y(1)) / 2
+    parts += [
+        inside,
+        f'<text class="n" x="{(_x(0) + _x(1)) / 2:.1f}" y="{HEIGHT - 6}" text-anchor="middle">{escape(labels[0])}</text>',
+        f'<text class="n" transform="translate(11 {middle:.1f}) rotate(-90)" text-anchor="middle">{escape(labels[1])}</text>',
+        "</svg>",
+    ]
+    return "".join(parts)
+
+
+def _ticks(end: float) -> dict[float, str]:
+    return {part: f"{part * end:.3g}" for part in (0, 0.25, 0.5, 0.75, 1)}
+
+
+def _x(share: float) -> float:
+    return LEFT + share * (WIDTH - LEFT - RIGHT)
+
+
+def _y(share: float) -> float:
+    return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
