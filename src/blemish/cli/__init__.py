@@ -20,6 +20,7 @@ from blemish.cli.cache import cache
 from blemish.cli.calibrate import calibrate
 from blemish.cli.data import data
 from blemish.cli.demo import demo
+from blemish.cli.evaluate import ListingCommand, evaluate
 from blemish.cli.inspect import inspect
 from blemish.cli.models import models
 from blemish.cli.rethreshold import rethreshold
@@ -46,6 +47,7 @@ app.command("calibrate")(calibrate)
 app.command("rethreshold")(rethreshold)
 app.command("demo")(demo)
 app.command("train")(train)
+app.command("evaluate", cls=ListingCommand)(evaluate)
 app.add_typer(models, name="models")
 app.add_typer(cache, name="cache")
 app.add_typer(data, name="data")

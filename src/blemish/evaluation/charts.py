@@ -87,7 +87,8 @@ def _frame(
     for share, words in x_ticks.items():
         x = _x(share)
         parts.append(f'<line class="g" x1="{x:.1f}" y1="{_y(0):.1f}" x2="{x:.1f}" y2="{_y(1):.1f}"/>')
-        parts.append(f'<text class="n" x="{x:.1f}" y="{_y(0) + 13:.1f}" text-anchor="middle">{words}</text>')
+        anchor = "end" if share == 1 else "middle"
+        parts.append(f'<text class="n" x="{x:.1f}" y="{_y(0) + 13:.1f}" text-anchor="{anchor}">{words}</text>')
     for value in y_ticks:
         y = _y(value / y_end)
         parts.append(f'<line class="g" x1="{_x(0):.1f}" y1="{y:.1f}" x2="{_x(1):.1f}" y2="{y:.1f}"/>')

@@ -121,6 +121,12 @@ def _table(table: Table) -> str:
     )
 
 
+def _number(text: str) -> str:
+    """A cell's number, its interval on a line of its own."""
+    value, bracket, interval = text.partition(" (")
+    return escape(value) + (f"<br><small>({escape(interval)}</small>" if bracket else "")
+
+
 def _charts(one: Evaluation) -> str:
     """The curves of every product, and the histogram of image scores, in a row that wraps."""
     drawn, products = list(_curves(one)), [product.row.name for product in one.report.products]
@@ -132,7 +138,7 @@ def _charts(one: Evaluation) -> str:
     groups = {name: scores for name, scores in groups.items() if scores}
     shown = {"normal": COLOURS[0], "anomalous": COLOURS[1]}
     drawn.append(histogram("image scores", groups, x_label="image score", colours=[shown[name] for name in groups]))
-    legend = [f"histogram: {_key(shown[name])} {name}" for name in groups]
+    legend = [f"histogram: {' '.join(f'{_key(shown[name])} {name}' for name in groups)}"]
     if drawn[:-1] and len(products) > 1:
         keys = (
             f"{_key(COLOURS[place % len(COLOURS)])} {escape(name)}" for place, name in enumerate(products[:MOST_CURVES])

@@ -84,7 +84,10 @@ class Run:
         progress = self.folder.progress()
         before = self._images_before(progress)
         if progress.log_bytes:
-            self.reporter.say(f"{self.folder.path.name}: going on after {before} of {len(self.data.samples)} images")
+            what = "measured before" if before == len(self.data.samples) else "going on after"
+            self.reporter.say(
+                f"{self.data.name}, {self.model.name}: {what}: {before} of {len(self.data.samples)} images"
+            )
         elif self.store is not None:
             self.reporter.say(self.encoder.reserve(len(self.data.samples)))
         what = f"{self.data.name}, {self.model.name}"
