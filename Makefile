@@ -8,7 +8,7 @@ PINNED  = -c constraints.txt
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format embedded-model measure clean
+.PHONY: help demo test test-slow check format embedded-model measure evaluate clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -57,6 +57,10 @@ embedded-model: $(VENV)/.training  ## train the embedded backbone again (hours o
 
 measure: $(VENV)/.measure  ## the table of docs/embedded-model.md, on real images (DATA=folder)
 	$(BIN)/python -m benchmarks.measure --data-root $(or $(DATA),../shared/data)
+
+evaluate: $(VENV)/.measure  ## docs/benchmarks.md, on what there is below DATA=folder (goes on where it was stopped)
+	$(BIN)/blemish evaluate $(or $(METHODS),ensemble) --data elpv magnetic-tile hazelnut kvasir crackforest \
+	  --data-root $(or $(DATA),../shared/data) --split all --typed --backbone embedded --out evaluation --markdown docs/benchmarks.md
 
 clean:  ## remove what was made, the environment included
 	rm -rf $(VENV) demo-results results dist build

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scenes import Darkness, anomalous_only, data_set, model
 
 from blemish import metrics
 from blemish.data.samples import DataSet, Sample
@@ -23,7 +25,6 @@ from blemish.preprocess import to_tensor
 from blemish.regions import enlarge
 from blemish.training.examples import mask_at
 from fakes import PREPROCESS, DarknessMethod
-from scenes import Darkness, anomalous_only, data_set, model
 
 SIDE = PREPROCESS.size
 QUICK = Settings(rounds=0, batch_size=5)
@@ -150,7 +151,7 @@ def test_data_without_images_or_without_a_readable_one_is_refused(tmp_path: Path
     with pytest.raises(UsageError, match="there are no images"):
         measured(replace(data, samples=()), tmp_path)
     damaged = tuple(replace(one, readable=False) for one in data.samples)  # type: ignore[type-var]
-    with pytest.raises(UsageError, match="none of 3 images can be used; the first: .*is damaged"):
+    with pytest.raises(UsageError, match=r"none of 3 images can be used; the first: .*is damaged"):
         measured(replace(data, samples=damaged), tmp_path)
 
 
@@ -173,27 +174,33 @@ def test_scores_that_are_not_numbers_stop_the_evaluation(tmp_path: Path) -> None
 def test_what_was_stopped_goes_on_and_ends_with_the_same_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, settings = data_set(count=6, products=("thing", "other")), Settings(rounds=5, batch_size=2, typed=True, save_every_s=0.0)
+    data, settings = (
+        data_set(count=6, products=("thing", "other")),
+        Settings(rounds=5, batch_size=2, typed=True, save_every_s=0.0),
+    )
     whole = measured(data, tmp_path / "whole", settings)
     for stop_after in (0, 3, 1):
-        method, scored = Darkness(), Darkness.score
-        left = [stop_after]
-
-        def score(self: Darkness, features: Features) -> Scores:
-            left[0] -= 1
-            if left[0] < 0:
-                raise KeyboardInterrupt
-            return scored(self, features)
-
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-            patched.setattr(Darkness, "score", score)
-            measured(data, tmp_path / "broken", settings, method=method)
+            patched.setattr(Darkness, "score", interrupted_after(stop_after))
+            measured(data, tmp_path / "broken", settings)
     resumed = measured(data, tmp_path / "broken", settings)
     assert without_time(resumed) == without_time(whole)
     assert [record["name"] for record in resumed.records] == [one.name for one in data.samples]
     again = Darkness()
     assert without_time(measured(data, tmp_path / "broken", settings, method=again)) == without_time(whole)
     assert again.batches == []  # nothing is looked at twice
+
+
+def interrupted_after(batches: int) -> Callable[[Darkness, Features], Scores]:
+    """A scoring that somebody interrupts with Ctrl-C after so many calls."""
+    scored, left = Darkness.score, iter(range(batches))
+
+    def score(self: Darkness, features: Features) -> Scores:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return scored(self, features)
+
+    return score
 
 
 def without_time(found: Evaluation) -> dict[str, Any]:
@@ -217,7 +224,7 @@ def test_damaged_counts_are_named_with_what_to_delete(tmp_path: Path) -> None:
     measured(data_set(), tmp_path)
     (state,) = tmp_path.rglob("anomaly-*.npz")
     state.write_bytes(b"damaged")
-    with pytest.raises(UsageError, match="delete .* to start anew"):
+    with pytest.raises(UsageError, match=r"delete .* to start anew"):
         measured(data_set(), tmp_path)
 
 

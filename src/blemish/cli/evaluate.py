@@ -261,7 +261,8 @@ def _print(table: Table) -> None:
     for place, name in enumerate(table.header):
         drawn.add_column(name, justify="left" if place < table.words else "right", overflow="fold")
     for row in table.rows:
-        drawn.add_row(*(text.replace(" (", "\n(").replace("[", r"\[") for text in row))
+        cells = (text if place < table.words else text.replace(" (", "\n(") for place, text in enumerate(row))
+        drawn.add_row(*(text.replace("[", r"\[") for text in cells))
     console.print(table.title, style="bold", markup=False)
     console.print(drawn)
     for note in table.notes:

@@ -121,14 +121,14 @@ class Encoder:
         levels = tuple(level.to(self.device) for level in kept.levels)
         return replace(kept, whole=kept.whole.to(self.device), levels=levels)
 
-    def reserve(self, images: int) -> str:
-        """A sentence on the room that the features of so many images take; OutputError where the disk has less."""
+    def reserve(self, images: int) -> None:
+        """OutputError where the disk has no room for the features of so many images."""
         if self.store is None:
-            return ""
+            return
         side = self.model.preprocess.size
         blank = self._encode([torch.zeros(3, side, side)])
         try:
-            return self.store.reserve(images, bytes_each=self.store.entry_bytes(blank))
+            self.store.reserve(images, bytes_each=self.store.entry_bytes(blank))
         except OutputError as error:
             raise OutputError(str(error).replace("--cache-dtype none", "--cache none")) from error
 

@@ -89,7 +89,7 @@ class Run:
                 f"{self.data.name}, {self.model.name}: {what}: {before} of {len(self.data.samples)} images"
             )
         elif self.store is not None:
-            self.reporter.say(self.encoder.reserve(len(self.data.samples)))
+            self.encoder.reserve(len(self.data.samples))
         what = f"{self.data.name}, {self.model.name}"
         with (
             torch.inference_mode(),
@@ -232,8 +232,10 @@ class Run:
     def _identity(self) -> dict[str, Any]:
         deciding: Mapping[str, Any] = self.settings.deciding()
         told = describe(self.data)
+        model = self.model.to_dict()
+        del model["prompts"]  # the fingerprint says which they are, wherever they lie
         return {
-            "model": self.model.to_dict(),
+            "model": model,
             "data": {name: told[name] for name in ("name", "variant", "split", "images", "list_digest")},
             "settings": dict(deciding),
             "vocabulary": list(self.model.method.types),

@@ -146,7 +146,8 @@ def _found(suite: Suite, root: Path | None) -> tuple[list[Ready], list[str]]:
             try:
                 opened[test.data] = find_data(test.data, root=root)
             except UsageError as error:
-                opened[test.data] = f"{test.data}: {error}"
+                said = str(error)
+                opened[test.data] = said if said.startswith(test.data) else f"{test.data}: {said}"
     rows = [(test, opened[test.data]) for test in suite.tests]
     ready = [Ready(test, data) for test, data in rows if isinstance(data, DataSet)]
     return ready, [line for line in opened.values() if isinstance(line, str)]
