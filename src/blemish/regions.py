@@ -10,6 +10,7 @@ from PIL import Image
 
 __all__ = ["Blob", "at_original", "enlarge", "find_blobs", "label", "outline", "polygon"]
 
+BAND_PX = 2**22  # of a map that is enlarged, at a time
 TOLERANCE_PX = 0.75  # of a simplified outline: a slanting edge of pixels (0.71 px off its line) becomes straight
 TOLERANCE_SHARE = 0.003  # of the box's diagonal, where that is more: far below what maps resolve
 AREA_TOLERANCE = 0.05  # what a simplified outline may gain or lose of the area
@@ -33,8 +34,14 @@ def enlarge(array: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.flo
     if array.shape == (size[1], size[0]):
         return array
     image = Image.fromarray(np.ascontiguousarray(array, dtype=np.float32))
-    resized = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
-    return np.clip(resized, array.min(), array.max())  # the weights sum to 1 only up to rounding
+    enlarged = np.empty((size[1], size[0]), np.float32)
+    rows = max(1, BAND_PX // size[0])  # a large map needs no second and third copy on its way
+    for top in range(0, size[1], rows):
+        bottom = min(top + rows, size[1])
+        part = (0, top * image.height / size[1], image.width, bottom * image.height / size[1])
+        enlarged[top:bottom] = np.asarray(image.resize((size[0], bottom - top), Image.Resampling.BILINEAR, box=part))
+    np.clip(enlarged, array.min(), array.max(), out=enlarged)  # the weights sum to 1 only up to rounding
+    return enlarged
 
 
 def at_original(

@@ -34,7 +34,7 @@ def mirrored(scores: ArrayLike, share: float) -> float:
         min(int(2 * len(below) * check_share(share)), len(below) - 1)
     ]  # the good ones are about twice those below
     mirror = 2 * middle - low
-    return just_above(1 / (1 + np.exp(-mirror)))
+    return min(just_above(1 / (1 + np.exp(-mirror))), 1.0)
 
 
 def _middle_of_shortest_half(ordered: NDArray[np.float64]) -> float:

@@ -163,17 +163,15 @@ def _unlabelled(rule: Rule, images: Sequence[Scored]) -> Lines:
     scores = [one.image_score for one in images]
     image = mirrored(scores, rule.max_false_rejects)
     review = None if rule.review is None else mirrored(scores, rule.review)
-    pixel, notes = _below_one(mirrored([one.map_peak for one in images], rule.max_false_rejects))
     return Lines(
-        image=min(image, HIGHEST),
+        image=image,
         review=review if review is not None and review < image else None,
-        pixel=pixel,
+        pixel=mirrored([one.map_peak for one in images], rule.max_false_rejects),
         promise=(
             f"Nothing is promised. An estimate from {len(images)} unlabelled images of where {_percent(rule.max_false_rejects)} "
             "of the good ones would be NG, if most of them are good and good scores spread alike to both sides of their middle."
         ),
         figures={"max_false_rejects": None, "estimated_for": rule.max_false_rejects, "n": len(images)},
-        notes=notes,
     )
 
 
