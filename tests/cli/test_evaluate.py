@@ -175,7 +175,7 @@ def test_a_suite_runs_what_is_there_and_leaves_gaps(capsys: pytest.CaptureFixtur
     arguments = ["--suite", "own.toml", "--data-root", "root", "--out", "out", "--markdown", "page.md"]
     assert evaluate(*arguments) == 0
     shown = capsys.readouterr().out
-    assert "A protocol: 1 data sets found, 1 not" in shown
+    assert "A protocol: data sets found: things; 1 not found" in shown
     assert "epoch 1/1" in shown  # trained first
     assert "prompts trained on two: none were given, and not-there is not there to train on" in shown
     rows = [line for line in shown.splitlines() if re.match(r" *(things|absent) ", line)]

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from blemish._version import __version__
 from blemish.data import DataSet, Sample
 from blemish.errors import ImageError, ModelError, UsageError
 from blemish.evaluation.feeding import Encoder, Seen, feed, in_chunks
@@ -102,7 +103,7 @@ class Run:
                 for images in self._count_product(progress, log):
                     for _ in range(images):
                         advance()
-        return merged([self.folder.counts(n, len(c), self._empty()) for n, c in enumerate(self._chunks())])
+        return merged(self.folder.counts(n, len(c), self._empty()) for n, c in enumerate(self._chunks()))
 
     def _count_product(self, progress: Progress, log: Log) -> Iterator[int]:
         """Counts what is left of one product; the number of images after each chunk."""
@@ -235,6 +236,7 @@ class Run:
         model = self.model.to_dict()
         del model["prompts"]  # the fingerprint says which they are, wherever they lie
         return {
+            "blemish": __version__,
             "model": model,
             "data": {name: told[name] for name in ("name", "variant", "split", "images", "list_digest")},
             "settings": dict(deciding),

@@ -7,7 +7,7 @@ chunks. progress.json is replaced after everything that it speaks of is on the d
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -120,9 +120,10 @@ class RunFolder:
         return self.path / f"product-{number:03d}"
 
 
-def merged(counts: Sequence[Counts]) -> Counts:
-    """All products' counts in one; the first is changed."""
-    first, *others = counts
-    for other in others:
-        first.merge(other)
-    return first
+def merged(counts: Iterable[Counts]) -> Counts:
+    """All products' counts in one, taken one after the other."""
+    rest = iter(counts)
+    whole = next(rest)
+    for other in rest:
+        whole.merge(other)
+    return whole

@@ -111,7 +111,8 @@ def run_suite(
             raise UnknownNameError("training set", name, suite.train)
     backbone = backbone or suite.backbone
     ready, missing = _found(suite, root)
-    session.reporter.say(f"{suite.title}: {len({one.data.name for one in ready})} data sets found, {len(missing)} not")
+    there = ", ".join(dict.fromkeys(one.test.data for one in ready)) or "none"
+    session.reporter.say(f"{suite.title}: data sets found: {there}; {len(missing)} not found")
     for line in missing:
         session.reporter.say(f"not found: {line}")
     if not ready:
@@ -146,7 +147,7 @@ def _found(suite: Suite, root: Path | None) -> tuple[list[Ready], list[str]]:
             try:
                 opened[test.data] = find_data(test.data, root=root)
             except UsageError as error:
-                said = str(error)
+                said = str(error).partition("; found ")[0]  # the other sets that lie there are of no interest here
                 opened[test.data] = said if said.startswith(test.data) else f"{test.data}: {said}"
     rows = [(test, opened[test.data]) for test in suite.tests]
     ready = [Ready(test, data) for test, data in rows if isinstance(data, DataSet)]
