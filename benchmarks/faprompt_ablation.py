@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from training.prompts import FIRST_SEED, PLANS
 
 from benchmarks.real_sets import SIMULATED, available
 from blemish.atomic import write_text
@@ -38,10 +39,9 @@ from blemish.training import Recipe, Reporter, train
 from blemish.training.batches import Source, cache_features, in_chunks
 from blemish.training.examples import Examples, examine
 
-FIRST_SEED = 10_000_000  # images that the backbone was not trained on
+PLAN = PLANS["faprompt"]
 VARIANTS: dict[str, dict[str, Any]] = {
-    "the paper's": {},
-    "four levels": {"levels": "backbone"},
+    "as shipped": {},
     "CAP without DAP": {"prior": False},
     "DAP without CAP": {"abnormality_prompts": 1, "share_normal_tokens": False},
     "K = 1": {"abnormality_prompts": 1},
@@ -50,7 +50,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "M = 1": {"patches": 1},
     "M = 30": {"patches": 30},
     "selection released": {"selection": "released"},
+    "the paper's rate": {},
 }
+PAPERS_RATE = 1e-3
 COLUMNS = (
     "held-out image",
     "held-out pixel",
@@ -143,13 +145,13 @@ class Bench:
             self.photos = replace(self.photos, samples=())
         self._examined: dict[Path, tuple[Examples, Examples | None]] = {}  # by the place of their features
 
-    def run(self, folder: Path, options: dict[str, Any], seed: int) -> dict[str, float]:
+    def run(self, folder: Path, options: dict[str, Any], seed: int, *, rate: float) -> dict[str, float]:
         """Trains and measures one variant with one seed, or reads what was found before."""
         done = folder / "figures.json"
         if done.is_file():
             found: dict[str, float] = json.loads(done.read_text(encoding="utf-8"))
             return found
-        recipe = Recipe(epochs=self.epochs, seed=seed)
+        recipe = Recipe(epochs=self.epochs, seed=seed, rate=rate)
         trained = train("faprompt", self.train, out=folder, backbone=self.clip, options=options, recipe=recipe)
         figures = self.measure(load_method("embedded", prompts=trained.prompts[-1]).method)
         write_text(done, json.dumps(figures, indent=2) + "\n")
@@ -206,7 +208,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--held-out", type=int, default=1000)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=PLAN.epochs)
     parser.add_argument("--data-root", type=Path, default=Path("../shared/data"))
     parser.add_argument("--held-out-only", action="store_true", help="leave the real sets out")
     parser.add_argument("--only", default="", help="variants whose name contains this")
@@ -217,7 +219,8 @@ def main() -> None:
         for name, options in VARIANTS.items():
             if arguments.only in name:
                 folder = arguments.out / name.replace(" ", "-").replace("=", "") / f"seed-{seed}"
-                figures = bench.run(folder, options, seed)
+                rate = PAPERS_RATE if name == "the paper's rate" else PLAN.rate
+                figures = bench.run(folder, {**PLAN.options, **options}, seed, rate=rate)
                 results.setdefault(name, []).append(figures)
                 print(f"{name}, seed {seed}: {figures}", flush=True)
     print(

@@ -1,6 +1,6 @@
 """Trains the prompts that ship with the embedded backbone: `python -m training.prompts faprompt` (and dapo).
 
-Rendered images that the backbone never saw, seven epochs, three seeds; the held-out renders decide which epoch of which seed
+Rendered images that the backbone never saw, three seeds; the held-out renders decide which epoch of which seed
 ships. Training resumes where it was stopped. What it took and found stands in the card beside the prompts.
 """
 
@@ -41,9 +41,11 @@ class Plan:
     rate: float = 1e-3
 
 
+# The held-out renders chose rate and smoothing: at the paper's 1e-3 the maps get worse from the first epoch on (pixel AUROC
+# 0.91 against 0.94), and smoothing maps whose places are 8 px of 224 costs another half point.
 PLANS = {
-    "faprompt": Plan(options={}, images=3000),
-    "dapo": Plan(options={}, images=3000, epochs=3),
+    "faprompt": Plan(options={"smoothing": 0.0}, images=1000, epochs=2, rate=1e-4),
+    "dapo": Plan(options={}, images=2000, epochs=3),
 }
 
 
@@ -65,6 +67,7 @@ def main() -> None:
         cards.append(train(arguments.method, plan, seed, folder=folder, clip=clip, images=images, held_out=held_out))
     chosen = max((card for of_seed in cards for card in of_seed), key=quality)
     ship(chosen, cards, arguments.out / arguments.method)
+    set_default_method(arguments.out)
 
 
 def train(
@@ -114,6 +117,17 @@ def ship(chosen: Path, cards: list[list[Path]], out: Path) -> None:
     shutil.copyfile(chosen / WEIGHTS["prompts"], out / WEIGHTS["prompts"])
     write_text(out / CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
     print(f"{out}: {card['chosen']}; {metrics_of(chosen)}; all seeds, last epoch: {card['seeds']}")
+
+
+def set_default_method(backbone: Path) -> None:
+    """Puts into the backbone's card which method `blemish inspect` takes: the best on the held-out renders."""
+    card = read_json(backbone / CARD)
+    found = {"ensemble": [card["held_out"]["image_auroc"], card["held_out"]["pixel_auroc"]]}
+    found |= {name: list(metrics_of(backbone / name).values()) for name in PLANS if (backbone / name).is_dir()}
+    card["default_method"] = max(found, key=lambda name: statistics.fmean(found[name]))
+    card["default_method_from"] = {name: [round(value, 4) for value in values] for name, values in found.items()}
+    write_text(backbone / CARD, json.dumps(card, indent=2) + "\n")
+    print(f"default method: {card['default_method']} of {card['default_method_from']} (held-out image, pixel AUROC)")
 
 
 if __name__ == "__main__":
