@@ -5,10 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-__all__ = ["LINES_FILE", "MAPS", "MASKS", "OVERLAYS", "RUN_FILE", "RUN_SCHEMA", "TABLE_FILE", "holds_run"]
+__all__ = [
+    "LINES_FILE",
+    "MAPS",
+    "MASKS",
+    "OVERLAYS",
+    "PARQUET_FILE",
+    "RUN_FILE",
+    "RUN_SCHEMA",
+    "TABLE_FILE",
+    "holds_run",
+]
 
 RUN_SCHEMA = "blemish.run/1"
-RUN_FILE, LINES_FILE, TABLE_FILE = "run.json", "results.jsonl", "results.csv"
+RUN_FILE, LINES_FILE, TABLE_FILE, PARQUET_FILE = "run.json", "results.jsonl", "results.csv", "results.parquet"
 OVERLAYS, MASKS, MAPS = "overlays", "masks", "maps"
 
 

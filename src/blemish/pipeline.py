@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Literal, TypeAlias, cast, overload
 
 import numpy as np
@@ -173,14 +174,17 @@ class Inspector:
             raise UsageError(f"an image is a path, bytes, a NumPy array or a Pillow image, not {type(images).__name__}")
         return self._results(images, on_error)
 
-    def stream(self, images: Iterable[ImageInput]) -> Iterator[Inspected | ImageError]:
-        """Inspections with their pictures, in order; an ImageError stands for each image that cannot be read."""
+    def stream(self, images: Iterable[ImageInput], *, start: int = 0) -> Iterator[Inspected | ImageError]:
+        """Inspections with their pictures, in order; an ImageError stands for each image that cannot be read.
+
+        Of a sequence the first `start` images are left out: they only have their say in the value range.
+        """
         ranges = ValueRanges(self.value_range)
         lazy = not isinstance(images, Sequence)
         with ThreadPoolExecutor(self.workers, thread_name_prefix="blemish") as pool:
             finished: deque[Future[Inspected | ImageError] | ImageError] = deque()
             try:
-                for batch in self._batches(images, ranges, pool):
+                for batch in self._batches(images, ranges, pool, start=start):
                     finished.extend(self._run(batch, pool))
                     # one batch of a sequence stays behind, so that its regions are found meanwhile
                     while len(finished) > (0 if lazy else len(batch)):
@@ -200,7 +204,7 @@ class Inspector:
                 yield outcome
 
     def _batches(
-        self, images: Iterable[ImageInput], ranges: ValueRanges, pool: ThreadPoolExecutor
+        self, images: Iterable[ImageInput], ranges: ValueRanges, pool: ThreadPoolExecutor, *, start: int
     ) -> Iterator[list[_Prepared | ImageError]]:
         """Prepared images in batches, the errors among them in their places; smaller ones where pictures are large.
 
@@ -220,7 +224,7 @@ class Inspector:
 
         batch: list[_Prepared | ImageError] = []
         held = 0
-        work = (((number, image), size) for number, (image, size) in enumerate(sized))
+        work = (((number, image), size) for number, (image, size) in islice(enumerate(sized), start, None))
         for prepared, size in in_order(pool, prepare, work, most=most, most_bytes=MEMORY_AHEAD, drain=not settled):
             if batch and held + size > MEMORY_AHEAD:
                 yield batch

@@ -7,44 +7,27 @@ makes the run whole.
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from blemish.atomic import replace_file, write_text
-from blemish.calibration import Calibration, Setup
-from blemish.errors import ImageError, UsageError
+from blemish.calibration import Calibration
+from blemish.errors import ImageError
 from blemish.export.maps import read_inspection
+from blemish.export.reading import Run, read_records, read_run
 from blemish.export.records import CSV_COLUMNS, csv_row, json_line, json_text
+from blemish.export.tables import write_parquet
 from blemish.images import read, save
-from blemish.layout import LINES_FILE, RUN_FILE, RUN_SCHEMA, TABLE_FILE, holds_run
+from blemish.layout import LINES_FILE, PARQUET_FILE, RUN_FILE, TABLE_FILE
 from blemish.localise import find_regions
 from blemish.report.overlay import draw_overlay
 from blemish.results import Inspection, Thresholds, decide
 
-__all__ = ["Change", "Redecided", "Run", "read_records", "read_run", "rethreshold"]
-
-
-@dataclass(frozen=True)
-class Run:
-    """What run.json says; `setup` decided its scores."""
-
-    path: Path
-    record: dict[str, Any]
-
-    @property
-    def setup(self) -> Setup:
-        """UsageError where an earlier version made the run and did not record it."""
-        try:
-            return Setup.from_dict(self.record["setup"])
-        except (KeyError, TypeError) as error:
-            raise UsageError(f"{self.path}: the run does not say how its scores were made: inspect again") from error
+__all__ = ["Change", "Redecided", "rethreshold"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,30 +65,6 @@ class Redecided:
     thresholds: Thresholds
 
 
-def read_run(path: str | Path) -> Run:
-    """The run in a folder of results; UsageError where there is none, or it has not ended."""
-    path = Path(path).expanduser()
-    if not holds_run(path):
-        raise UsageError(f"{path}: holds no run of blemish inspect")
-    record = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
-    if record.get("schema") != RUN_SCHEMA:
-        raise UsageError(f"{path}: is a run of another version ({record.get('schema')}, not {RUN_SCHEMA})")
-    if record.get("status") == "running":
-        raise UsageError(f"{path}: the run has not ended, or was killed")
-    return Run(path, record)
-
-
-def read_records(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a run, one by one; UsageError where they are not there."""
-    try:
-        with (Path(path) / LINES_FILE).open(encoding="utf-8") as stream:
-            for line in stream:
-                if line.endswith("\n"):  # one without was torn off
-                    yield json.loads(line)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: {LINES_FILE} cannot be read ({error})") from error
-
-
 def rethreshold(path: str | Path, change: Change, *, command: Sequence[str] = ()) -> Redecided:
     """Decides the run in the folder `path` again, and says what became of it.
 
@@ -130,10 +89,13 @@ def rethreshold(path: str | Path, change: Change, *, command: Sequence[str] = ()
             new = _decide_again(run.path, record, change)
             lines.write(json_line(new.record) + "\n")
             table.writerow(csv_row(new.record))
-            verdicts[new.record["verdict"]] += 1
+            if new.record["verdict"] is not None:
+                verdicts[new.record["verdict"]] += 1
             changed += new.record["verdict"] != record["verdict"]
             old_regions += new.old_regions
             old_overlays += new.old_overlay
+    if (run.path / PARQUET_FILE).is_file():
+        write_parquet(read_records(run.path), run.path / PARQUET_FILE)
     old = Thresholds(**run.record["thresholds"])
     thresholds = change.of(old)
     if old_regions:
@@ -155,7 +117,7 @@ class _New:
 def _decide_again(folder: Path, record: dict[str, Any], change: Change) -> _New:
     old = Thresholds(**record["thresholds"])
     thresholds = change.of(old)
-    if thresholds == old:
+    if thresholds == old or record["verdict"] is None:  # it could not be inspected
         return _New(record, old_regions=False, old_overlay=False)
     maps = record.get("maps")
     inspection = read_inspection(record, folder / maps) if maps and (folder / maps).is_file() else None
@@ -178,7 +140,7 @@ def _decide_again(folder: Path, record: dict[str, Any], change: Change) -> _New:
     )
     inspection = replace(inspection, verdict=verdict, thresholds=thresholds, regions=regions)
     if record.get("mask"):
-        save(inspection.mask().astype(np.uint8) * 255, folder / record["mask"])
+        save(inspection.mask(), folder / record["mask"])
     new["regions"] = [region.to_dict() for region in regions]
     return _New(
         new, old_regions=False, old_overlay=bool(record.get("overlay")) and not _draw(folder, record, inspection)

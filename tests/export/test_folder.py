@@ -36,8 +36,13 @@ def results(out: str | None, **options: bool) -> ResultsFolder:
     return ResultsFolder(out, lambda: {"command": []}, **options)
 
 
-def add(target: ResultsFolder, outcome: Inspected, *names: PurePosixPath) -> list[dict[str, Any]]:
-    return [target.add(outcome.inspection, outcome.picture, name) for name in names]
+def add(target: ResultsFolder, outcome: Inspected, *names: PurePosixPath) -> None:
+    for name in names:
+        target.add(outcome.inspection, outcome.picture, name)
+
+
+def records(path: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (Path(path) / "results.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def run_json(path: str) -> dict[str, Any]:
@@ -78,11 +83,10 @@ def test_of_two_runs_that_claim_an_empty_folder_one_is_refused(monkeypatch: pyte
 
 def test_an_overlay_too_large_for_jpeg_is_a_png() -> None:
     with results("out") as target:
-        (wide, tall, ordinary) = (
-            *add(target, inspected(2, 65_501), PurePosixPath("wide")),
-            *add(target, inspected(65_501, 2), PurePosixPath("tall")),
-            *add(target, inspected(2, 65_500), PurePosixPath("ordinary")),
-        )
+        add(target, inspected(2, 65_501), PurePosixPath("wide"))
+        add(target, inspected(65_501, 2), PurePosixPath("tall"))
+        add(target, inspected(2, 65_500), PurePosixPath("ordinary"))
+    (wide, tall, ordinary) = records("out")
     assert [record["overlay"] for record in (wide, tall, ordinary)] == [
         "overlays/wide.png",
         "overlays/tall.png",
@@ -125,7 +129,8 @@ def test_pictures_that_one_image_forbids_are_listed_and_the_others_drawn(
     drawing_fails(error)
     with results("out") as target:
         add(target, inspected(), A)
-        target._wait(0)
+        while target._waiting:
+            target._write_first()
         add(target, inspected(), B)
     (problem,) = target.unwritten
     assert "its pictures cannot be" in problem.reason

@@ -21,8 +21,10 @@ from blemish.cli.calibrate import calibrate
 from blemish.cli.data import data
 from blemish.cli.demo import demo
 from blemish.cli.evaluate import ListingCommand, evaluate
+from blemish.cli.export import export
 from blemish.cli.inspect import inspect
 from blemish.cli.models import models
+from blemish.cli.report import report
 from blemish.cli.rethreshold import rethreshold
 from blemish.cli.train import train
 from blemish.cli.vocabulary import vocabulary
@@ -45,6 +47,8 @@ app = typer.Typer(
 app.command("inspect")(inspect)
 app.command("calibrate")(calibrate)
 app.command("rethreshold")(rethreshold)
+app.command("report")(report)
+app.command("export")(export)
 app.command("demo")(demo)
 app.command("train")(train)
 app.command("evaluate", cls=ListingCommand)(evaluate)

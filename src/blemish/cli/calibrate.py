@@ -145,7 +145,7 @@ def score_images(
     UsageError where none can be read, or images with more than 8 bits do not share one value range.
     """
     from blemish.calibration import Scored
-    from blemish.cli.inspect import progress
+    from blemish.cli.progress import progress
 
     scored: list[Scored | None] = []
     unreadable: list[ImageError] = []
@@ -259,10 +259,10 @@ def _add_false_alarms(listed: Path, calibration: Path, run: Path | None, out: Pa
 def _scores_of_run(run: Path, listed: Sequence[str], before: Calibration) -> list[Scored]:
     """The scores of the listed images in a finished run; UsageError where one is not in it, or it was made with another setup."""
     from blemish.calibration import Scored
-    from blemish.rethreshold import read_records, read_run
+    from blemish.export.reading import read_records, read_run
 
     before.check(read_run(run).setup)
-    known = {str(record["source"]): record for record in read_records(run)}
+    known = {str(record["source"]): record for record in read_records(run) if record["verdict"] is not None}
     places = {str(Path(source).resolve()): source for source in known}
     found = []
     for name in listed:

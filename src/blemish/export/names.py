@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
 from blemish.images import FoundImage
 
-__all__ = ["output_names"]
+__all__ = ["arriving_name", "output_names"]
 
 PICTURE_SUFFIXES = (".jpg", ".png")
 
@@ -38,6 +38,19 @@ def output_names(images: Sequence[FoundImage]) -> list[PurePosixPath]:
         taken.add(_key(name))
         names.append(name)
     return names
+
+
+def arriving_name(image: FoundImage, roots: Iterable[Path], taken: set[str]) -> PurePosixPath:
+    """The name of an image of which nobody knows what comes after it: with its suffix, and a number where it is `taken`.
+
+    The name is added to `taken`; `roots` are all folders that are watched.
+    """
+    relative = _below(_absolute(image.path), _absolute(image.root), _folder_names({_absolute(root) for root in roots}))
+    for name in chain((relative,), (relative.with_name(f"{relative.name}-{number}") for number in count(2))):
+        if _key(name) not in taken:
+            break
+    taken.add(_key(name))
+    return name
 
 
 def _folder_names(roots: set[Path]) -> dict[Path, PurePosixPath]:

@@ -1,15 +1,22 @@
-"""Records of inspections as JSON lines and as rows of a table; docs/results.md describes every field."""
+"""Records of inspections, and of images that could not be inspected, as JSON lines and as rows of a table.
+
+docs/results.md describes every field.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["CSV_COLUMNS", "csv_row", "json_line", "json_text"]
+from blemish.errors import ImageError
+from blemish.results import SCHEMA, Inspection, ModelInfo, Thresholds
+
+__all__ = ["CSV_COLUMNS", "csv_row", "error_record", "json_line", "json_text", "record_of", "text_cell"]
 
 CSV_COLUMNS = (
     "source",
+    "error",
     "width_px",
     "height_px",
     "verdict",
@@ -41,7 +48,32 @@ CSV_COLUMNS = (
 )
 
 
-def json_line(record: Mapping[str, Any], *, ascii_only: bool = False) -> str:
+def record_of(
+    inspection: Inspection, *, overlay: str | None = None, mask: str | None = None, maps: str | None = None
+) -> dict[str, Any]:
+    """The record of an inspection, with the places of its pictures below the folder of results."""
+    return {**inspection.to_dict(), "error": None, "overlay": overlay, "mask": mask, "maps": maps}
+
+
+def error_record(error: ImageError, *, thresholds: Thresholds, model: ModelInfo) -> dict[str, Any]:
+    """The record of an image that could not be inspected: all fields, with `error` saying why and no verdict."""
+    nothing = dict.fromkeys(("width_px", "height_px", "verdict", "image_score", "image_score_from", "map_peak"))
+    return {
+        "schema": SCHEMA,
+        "source": error.source,
+        **nothing,
+        "thresholds": thresholds.to_dict(),
+        "top_type": None,
+        "types": {},
+        "regions": [],
+        **dict.fromkeys(("min_area_px", "mm_per_px", "value_range")),
+        "model": model.to_dict(),
+        "error": error.reason,
+        **dict.fromkeys(("overlay", "mask", "maps")),
+    }
+
+
+def json_line(record: Mapping[str, Any] | Sequence[Any], *, ascii_only: bool = False) -> str:
     """The record as one line of JSON without its line feed; `ascii_only` for streams of unknown encoding."""
     return _dump(record, ascii_only=ascii_only, separators=(",", ":"))
 
@@ -69,10 +101,11 @@ def csv_row(record: Mapping[str, Any]) -> dict[str, Any]:
         "value_high": high,
         **model,
     }
-    return {name: _cell(value) for name, value in row.items()}
+    return {name: text_cell(value) for name, value in row.items()}
 
 
-def _cell(value: Any) -> Any:
+def text_cell(value: Any) -> Any:
+    """The value; text that is not valid Unicode (an odd file name) with escapes."""
     return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value
 
 

@@ -6,6 +6,7 @@ from blemish.images.depth import Picture, Samples, ValueRanges
 from blemish.images.files import SUFFIXES, FoundImage, find_images, list_images
 from blemish.images.masks import MaskValues, read_mask, read_size
 from blemish.images.reader import DEFAULT_MEGAPIXELS, Header, ImageInput, decode, read, read_header
+from blemish.images.watching import watch_images
 from blemish.images.writer import save
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "read_mask",
     "read_size",
     "save",
+    "watch_images",
 ]

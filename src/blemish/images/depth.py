@@ -36,6 +36,12 @@ class Picture:
     def height_px(self) -> int:
         return int(self.pixels.shape[0])
 
+    def as_bytes(self) -> NDArray[np.uint8]:
+        """The pixels with 8 bits [H, W, 3], an array of its own, for what shows them."""
+        if self.pixels.dtype == np.uint8:
+            return self.pixels.astype(np.uint8)
+        return (self.pixels * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+
 
 @dataclass(frozen=True)
 class Samples:

@@ -13,7 +13,7 @@ from pathlib import Path
 from blemish.errors import UsageError
 from blemish.layout import RUN_FILE, holds_run
 
-__all__ = ["SUFFIXES", "FoundImage", "find_images", "list_images"]
+__all__ = ["SUFFIXES", "FoundImage", "find_images", "images_in", "list_images"]
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp"})
 
@@ -65,7 +65,8 @@ def _find(entry: str | Path, skip: Path | None) -> list[FoundImage]:
     raise UsageError(f"{entry}: no such file or folder")
 
 
-def _in_folder(folder: Path, skip: Path | None) -> list[FoundImage]:
+def images_in(folder: Path, skip: Path | None = None) -> list[FoundImage]:
+    """The images in a folder (recursive), sorted; UsageError where it cannot be listed."""
     skipped = None if skip is None else skip.resolve()
     files: list[Path] = []
 
@@ -82,9 +83,14 @@ def _in_folder(folder: Path, skip: Path | None) -> list[FoundImage]:
             continue
         folders[:] = [name for name in folders if not name.startswith(".")]
         files += [here / name for name in names if _is_image_name(name)]
-    if not files:
-        raise UsageError(f"{folder}: the folder holds no images ({', '.join(sorted(SUFFIXES))})")
     return [FoundImage(path, folder) for path in sorted(files, key=_natural)]
+
+
+def _in_folder(folder: Path, skip: Path | None) -> list[FoundImage]:
+    found = images_in(folder, skip)
+    if not found:
+        raise UsageError(f"{folder}: the folder holds no images ({', '.join(sorted(SUFFIXES))})")
+    return found
 
 
 def _matching(pattern: Path, skip: Path | None) -> list[FoundImage]:

@@ -16,9 +16,10 @@ __all__ = ["save"]
 JPEG_QUALITY = 90
 
 
-def save(image: Image.Image | NDArray[np.uint8], path: str | Path) -> Path:
+def save(image: Image.Image | NDArray[np.uint8] | NDArray[np.bool_], path: str | Path) -> Path:
     """Write `image` (Pillow, or uint8 [H, W] or [H, W, 3]) as PNG or JPEG, by the suffix of `path`; its path.
 
+    A mask (bool [H, W]) is written with one bit a pixel: white where it is set.
     PNG is compressed lightly and JPEG keeps its colour at full resolution: result pictures are many, with thin lines.
     """
     path = Path(path)

@@ -6,6 +6,7 @@ never stretched to an image's own range. Colours are those of Okabe and Ito (200
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from blemish.results import Verdict
 
-__all__ = ["TYPE_COLOURS", "VERDICT_COLOURS", "Colour", "heat", "scale_position"]
+__all__ = ["NEUTRAL", "TYPE_COLOURS", "VERDICT_COLOURS", "Colour", "heat", "scale_position", "type_colour"]
 
 Colour = tuple[int, int, int]
 
@@ -23,6 +24,7 @@ VERDICT_COLOURS: dict[Verdict, Colour] = {
     Verdict.NG: (213, 94, 0),
 }
 TYPE_COLOURS: tuple[Colour, ...] = ((86, 180, 233), (0, 114, 178), (204, 121, 167), (0, 158, 115))
+NEUTRAL: Colour = (225, 225, 225)  # of a defect without a type, or of an unknown one
 
 # Position on the scale, red, green, blue, opacity. 0.5 is the pixel threshold, 1 is score 1.
 STOPS = (
@@ -33,6 +35,11 @@ STOPS = (
     (0.85, 205, 65, 15, 0.68),
     (1.00, 120, 10, 60, 0.78),
 )
+
+
+def type_colour(name: str | None, types: Sequence[str]) -> Colour:
+    """The colour of a type, by its place among `types`, every fourth the same; neutral where it has no name among them."""
+    return TYPE_COLOURS[types.index(name) % len(TYPE_COLOURS)] if name is not None and name in types else NEUTRAL
 
 
 def scale_position(scores: NDArray[np.float32], pixel_threshold: float) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from blemish.images import Picture
 from blemish.regions import Blob, find_blobs
-from blemish.report.colours import TYPE_COLOURS, VERDICT_COLOURS, Colour, heat
+from blemish.report.colours import VERDICT_COLOURS, Colour, heat, type_colour
 from blemish.results import Inspection, Region, Verdict
 
 __all__ = ["draw_overlay"]
@@ -34,7 +34,7 @@ def draw_overlay(picture: Picture, inspection: Inspection, *, scores: NDArray[np
     caption: the colour scale (see `blemish.report.colours`) is absolute.
     """
     scores = inspection.map_at_original() if scores is None else scores
-    canvas = _as_image(picture)
+    canvas = Image.fromarray(picture.as_bytes())
     threshold = inspection.thresholds.pixel
     for top in range(0, canvas.height, STRIP_PX):
         _lay_heat(canvas, heat(scores[top : top + STRIP_PX], threshold), top)
@@ -63,16 +63,8 @@ def _lay_heat(canvas: Image.Image, coloured: NDArray[np.uint8], top: int) -> Non
         canvas.paste(layer.convert("RGB"), (x0, top + y0), layer.getchannel("A"))
 
 
-def _as_image(picture: Picture) -> Image.Image:
-    pixels = picture.pixels
-    if pixels.dtype != np.uint8:
-        pixels = (pixels * np.float32(255) + np.float32(0.5)).astype(np.uint8)
-    return Image.fromarray(pixels.copy())
-
-
 def _colour_of(region: Region, types: Sequence[str]) -> Colour:
-    index = types.index(region.type) if region.type in types else 0
-    return TYPE_COLOURS[index % len(TYPE_COLOURS)]
+    return type_colour(region.type, types)
 
 
 def _outline(canvas: Image.Image, blob: Blob, colour: Colour, line_px: int) -> None:
