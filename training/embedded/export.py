@@ -60,6 +60,7 @@ def _card(found: Predictions, figures: dict[str, float], recipe: Recipe, minutes
         "held_out": {name: round(value, 4) for name, value in figures.items()},
         "held_out_by_type": _by_type(found),
         "thresholds": {"ensemble": _thresholds(found)},
+        "default_method": "ensemble",  # until training.prompts finds a better one
         "thresholds_from": f"held-out rendered images: the image thresholds call {REJECT_SHARE:.0%} (NG) and "
         f"{REVIEW_SHARE:.0%} (review) of the good ones anomalous; the maps of {REGION_SHARE:.0%} of them reach the pixel "
         "threshold somewhere. Uncalibrated for your parts.",
