@@ -35,7 +35,7 @@ class Scores:
 def score_cells(kept: Path | None) -> Scores:
     if kept is None or not kept.is_file():
         cells = solar_cells()
-        seen = list(blemish.load().inspect(iter([cell.path for cell in cells])))
+        seen = list(blemish.load(method="ensemble").inspect(iter([cell.path for cell in cells])))
         scores = Scores(
             np.array([one.image_score for one in seen], np.float32),
             np.array([one.map_peak for one in seen], np.float32),

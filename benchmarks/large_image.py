@@ -29,13 +29,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", default="8000x6000", help="width x height in pixels")
     parser.add_argument("--tiles", default="auto", help="as blemish inspect --tiles")
+    parser.add_argument("--method", default="ensemble")
     options = parser.parse_args()
     width, height = (int(side) for side in options.size.split("x"))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "large.png"
         draw((width, height), path)
         began, used = time.perf_counter(), time.process_time()
-        code = cli.main(["inspect", str(path), "--tiles", options.tiles, "--out", f"{folder}/out", "--quiet"])
+        chosen = ["--method", options.method, "--tiles", options.tiles]
+        code = cli.main(["inspect", str(path), *chosen, "--out", f"{folder}/out", "--quiet"])
         wall_s, processor_s = time.perf_counter() - began, time.process_time() - used
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kilobytes on Linux; drawing takes less
     print(
