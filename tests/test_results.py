@@ -105,6 +105,7 @@ def test_records_are_json_with_the_documented_fields() -> None:
         "min_area_px": 1.0,
         "mm_per_px": None,
         "value_range": None,
+        "tags": {},
         "model": {"backbone": "tiny", "method": "darkness", "prompts": "", "fingerprint": "", "version": "0"},
     }
 

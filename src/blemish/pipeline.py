@@ -67,7 +67,7 @@ class Inspector:
     The method must be prepared. `value_range` and `max_megapixels` are those of `blemish.images.read`. Regions smaller
     than `min_area_px`, or else than `min_area_cells` cells of the model's patch grid, are dropped. `tiles` ("off", "auto" or
     a side in pixels) looks at large images in parts, too; see `blemish.tiling`. With `interest` only some pixels count.
-    `mm_per_px` gives regions a size in millimetres. `calibration` says where the thresholds come from, and must fit: UsageError
+    `mm_per_px` gives regions a size in millimetres; a region whose type leads by less than `min_lead` is an unknown defect. `calibration` says where the thresholds come from, and must fit: UsageError
     else. One inspector is for one thread.
     """
 
@@ -86,6 +86,7 @@ class Inspector:
         min_area_cells: float = MIN_AREA_CELLS,
         min_area_px: float | None = None,
         mm_per_px: float | None = None,
+        min_lead: float = 0.0,
         tiles: Tiles = "off",
         interest: Interest | None = None,
         calibration: Calibration | None = None,
@@ -111,6 +112,7 @@ class Inspector:
         self.min_area_cells = min_area_cells
         self.min_area_px = min_area_px
         self.mm_per_px = mm_per_px
+        self.min_lead = min_lead
         self.tiles = check_tiles(tiles)
         self.interest = interest
         self.calibration = calibration
@@ -333,6 +335,7 @@ class Inspector:
                 types=row.types,
                 type_maps=row.type_maps,
                 mm_per_px=self.mm_per_px,
+                min_lead=self.min_lead,
             )
         except ImageError as error:
             return error
@@ -362,6 +365,7 @@ class Inspector:
             inside=inside,
             min_area_px=min_area_px,
             mm_per_px=self.mm_per_px,
+            tags=picture.tags,
         )
         return Inspected(inspection, picture)
 

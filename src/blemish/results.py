@@ -6,7 +6,8 @@ more anomalous; every decision is `score >= threshold`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -131,7 +132,8 @@ class Inspection:
     where only some pixels count: the map's peak among them. inside [height_px, width_px] are those, None for all. Regions
     smaller than min_area_px are not listed.
     type_scores [T] and type_maps [T, h, w] follow `types`; their maps are None where the method has none. value_range:
-    the source values that were read as black and white where the image holds more than 8 bits, else None.
+    the source values that were read as black and white where the image holds more than 8 bits, else None. tags: what a DICOM
+    file says of itself.
     """
 
     source: str
@@ -152,6 +154,7 @@ class Inspection:
     inside: NDArray[np.bool_] | None = None
     min_area_px: float = 1.0
     mm_per_px: float | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def top_type(self) -> str | None:
@@ -184,6 +187,7 @@ class Inspection:
             "min_area_px": _rounded(self.min_area_px),
             "mm_per_px": self.mm_per_px,
             "value_range": None if self.value_range is None else list(self.value_range),
+            "tags": dict(self.tags),
             "model": self.model.to_dict(),
         }
 

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blemish.errors import UnknownNameError
-from blemish.export import coco, fiftyone, label_studio, masks, yolo
+from blemish.export.coco import write_coco
+from blemish.export.fiftyone import write_fiftyone
+from blemish.export.label_studio import write_tasks
+from blemish.export.masks import write_masks
 from blemish.export.reading import Run, read_records
 from blemish.export.tables import write_csv, write_parquet
+from blemish.export.yolo import write_yolo
 
 __all__ = ["FORMATS", "Options", "export_run"]
 
@@ -30,11 +34,11 @@ def export_run(run: Run, format_name: str, out: Path, options: Options) -> int:
 
 
 FORMATS: dict[str, Callable[[Run, Path, Options], int]] = {
-    "coco": lambda run, out, options: coco.write_coco(run, out, rle=options.rle),
+    "coco": lambda run, out, options: write_coco(run, out, rle=options.rle),
     "csv": lambda run, out, _: write_csv(read_records(run.path), out),
-    "fiftyone": lambda run, out, _: fiftyone.write_fiftyone(run, out),
-    "label-studio": lambda run, out, options: label_studio.write_tasks(run, out, url_prefix=options.url_prefix),
-    "masks": lambda run, out, _: masks.write_masks(run, out),
+    "fiftyone": lambda run, out, _: write_fiftyone(run, out),
+    "label-studio": lambda run, out, options: write_tasks(run, out, url_prefix=options.url_prefix),
+    "masks": lambda run, out, _: write_masks(run, out),
     "parquet": lambda run, out, _: write_parquet(read_records(run.path), out),
-    "yolo-seg": lambda run, out, _: yolo.write_yolo(run, out),
+    "yolo-seg": lambda run, out, _: write_yolo(run, out),
 }

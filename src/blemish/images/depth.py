@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,14 @@ CANDIDATE_BITS = (10, 12, 14, 16)  # what cameras deliver in 16-bit files that d
 class Picture:
     """An upright RGB image [H, W, 3]: uint8, or float32 in 0..1 where the source holds more than 8 bits.
 
-    `value_range` are the source values that became 0 and 1; None for 8-bit sources.
+    `value_range` are the source values that became 0 and 1; None for 8-bit sources. `tags` are what a DICOM file says of
+    itself.
     """
 
     pixels: NDArray[np.uint8] | NDArray[np.float32]
     source: str
     value_range: tuple[float, float] | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def width_px(self) -> int:
@@ -48,7 +51,8 @@ class Samples:
     """Upright values as the source holds them, before a value range is chosen: [H, W] or [H, W, 3].
 
     uint8 values are always [H, W, 3] and final. `declared_bits` is the depth that the file states, `inverted` says
-    that 0 is white, `coverage` [H, W] in 0..1 is the alpha channel of deep images (0 = background).
+    that 0 is white, `coverage` [H, W] in 0..1 is the alpha channel of deep images (0 = background). `window` is the value
+    range that the file asks for, or that was found for it alone; `tags` are its words about itself.
     """
 
     values: NDArray[Any]
@@ -56,6 +60,8 @@ class Samples:
     declared_bits: int | None = None
     inverted: bool = False
     coverage: NDArray[np.float32] | None = None
+    window: tuple[float, float] | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_deep(self) -> bool:
@@ -65,9 +71,10 @@ class Samples:
 class ValueRanges:
     """Gives deep images of one batch the same value range, so that the same value is the same grey in all of them.
 
-    `value_range` given: it holds for every deep image, and values outside become its ends. Else the depth that the
-    file declares; else the smallest of 10, 12, 14 and 16 bits that holds the maximum of the images shown to `learn`,
-    or of the first one that `picture` meets. 8-bit images stay as they are in every case.
+    `value_range` given: it holds for every deep image, and values outside become its ends. Else the window of the image, which
+    a DICOM file has for itself. Else the depth that the file declares; else the smallest of 10, 12, 14 and 16 bits that
+    holds the maximum of the images shown to `learn`, or of the first one that `picture` meets. 8-bit images stay as they
+    are in every case.
 
     A PNG that declares n bits (sBIT) may hold plain n-bit values, as cameras write them, or values scaled to 16 bits,
     as the PNG standard asks: one value above n bits shows the latter, for all images of the batch that declare n.
@@ -99,10 +106,10 @@ class ValueRanges:
     def picture(self, samples: Samples) -> Picture:
         """The picture of `samples`; an ImageError where its values are outside the range of the batch."""
         if not samples.is_deep:
-            return Picture(samples.values, samples.source)
-        low, high = self._fixed or self._range_of(samples)
+            return Picture(samples.values, samples.source, tags=samples.tags)
+        low, high = self._fixed or samples.window or self._range_of(samples)
         pixels = (samples.values.astype(np.float32) - np.float32(low)) / np.float32(high - low)
-        np.clip(pixels, 0, 1, out=pixels)  # only a range given by the user leaves values outside
+        np.clip(pixels, 0, 1, out=pixels)  # a range given by the user, or a window, leaves values outside
         if samples.inverted:
             np.subtract(1, pixels, out=pixels)
         if samples.coverage is not None:
@@ -110,7 +117,7 @@ class ValueRanges:
             pixels = pixels * coverage + (1 - coverage)  # transparent shows white, as for 8 bits
         if pixels.ndim == 2:
             pixels = np.repeat(pixels[..., None], 3, axis=2)  # [H, W] -> [H, W, 3]
-        return Picture(np.ascontiguousarray(pixels, dtype=np.float32), samples.source, (low, high))
+        return Picture(np.ascontiguousarray(pixels, dtype=np.float32), samples.source, (low, high), samples.tags)
 
     def _range_of(self, samples: Samples) -> tuple[float, float]:
         low, high = _extremes(samples)

@@ -11,11 +11,12 @@ from functools import cache
 from pathlib import Path
 
 from blemish.errors import UsageError
+from blemish.images.pages import pages_of, split_page
 from blemish.layout import RUN_FILE, holds_run
 
-__all__ = ["SUFFIXES", "FoundImage", "find_images", "images_in", "list_images"]
+__all__ = ["SUFFIXES", "FoundImage", "find_images", "images_in", "list_images", "paged"]
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom"})
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ def list_images(paths: str | Path | Iterable[str | Path], *, skip: Path | None =
 
     Folders and patterns are sorted as people count (part2 before part10). Hidden files and folders, and folders of
     results (`skip`, or any that holds Blemish's run.json), are left out, unless they are named themselves. Links to
-    folders are not followed below a folder. A file named by itself is taken whatever its suffix.
+    folders are not followed below a folder. A file named by itself is taken whatever its suffix. Each page of a file with
+    several is an image of its own, `stack.tif#2`.
     A UsageError names what does not exist and a folder or pattern without images.
     """
     return [found.path for found in find_images(paths, skip=skip)]
@@ -44,9 +46,15 @@ def find_images(paths: str | Path | Iterable[str | Path], *, skip: Path | None =
         raise UsageError("no images were named: give files, folders or patterns")
     found: dict[str, FoundImage] = {}
     for entry in asked:
-        for image in _find(entry, skip):
-            found.setdefault(os.path.normcase(os.path.realpath(image.path)), image)
+        for file in _find(entry, skip):
+            for image in paged(file):
+                found.setdefault(os.path.normcase(os.path.realpath(image.path)), image)
     return list(found.values())
+
+
+def paged(image: FoundImage) -> list[FoundImage]:
+    """The pages of a file with several, or the file itself."""
+    return [FoundImage(path, image.root) for path in pages_of(image.path)]
 
 
 def _find(entry: str | Path, skip: Path | None) -> list[FoundImage]:
@@ -56,7 +64,7 @@ def _find(entry: str | Path, skip: Path | None) -> list[FoundImage]:
     try:
         if path.is_dir():
             return _in_folder(path, skip)
-        if path.exists():
+        if path.exists() or Path(split_page(path)[0]).is_file():
             return [FoundImage(path, path.parent)]
     except (OSError, ValueError) as error:
         raise UsageError(f"{entry}: cannot be used as a path ({error})") from error

@@ -98,7 +98,7 @@ def read_size(item: ImageInput, *, source: str | None = None) -> tuple[int, int]
         with damage_reported(source):
             image = open_known(kind, stream)
         if image is None:
-            with tiff.open_first_page(stream, source) as page:
+            with tiff.open_page(stream, source) as page:
                 turned = page.orientation >= 5
                 return (page.height, page.width) if turned else (page.width, page.height)
         if kind == "TIFF" and image.getexif().get(tiff.ORIENTATION, 1) >= 5:

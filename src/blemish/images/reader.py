@@ -18,8 +18,9 @@ from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugi
 
 from blemish.atomic import reason
 from blemish.errors import ImageError, UsageError
-from blemish.images import png16, tiff
+from blemish.images import dicom, png16, tiff
 from blemish.images.depth import Picture, Samples, ValueRanges
+from blemish.images.pages import full_pages, split_page
 
 __all__ = [
     "DEFAULT_MEGAPIXELS",
@@ -88,7 +89,8 @@ def read(
     """The picture in a file, its bytes, an array or a Pillow image; an ImageError says why there is none.
 
     Arrays are [H, W], [H, W, 3] or [H, W, 4]; uint8, uint16, or floating-point in 0..1. Of a file with several images
-    the first is read. EXIF orientation is applied, transparent parts become white, colour profiles are not applied.
+    the first is read, or the one that the path names (`stack.tif#2`). EXIF orientation is applied, transparent parts become
+    white, colour profiles are not applied.
     See ValueRanges for images with more than 8 bits; `source` is the name that results and errors carry.
     """
     return ValueRanges(value_range).picture(decode(item, source=source, max_megapixels=max_megapixels))
@@ -103,49 +105,72 @@ def decode(item: ImageInput, *, source: str | None = None, max_megapixels: float
         raise ImageError(source, "does not fit into memory") from error
 
 
-def _decode(item: ImageInput, source: str, max_megapixels: float) -> Samples:
+def _decode(item: ImageInput, source: str, max_megapixels: float) -> Samples:  # noqa: PLR0911  (a kind of file each)
     if isinstance(item, np.ndarray):
         return _from_array(item, source, max_megapixels)
     if isinstance(item, Image.Image):
         check_size(item.size, source, max_megapixels)
         with damage_reported(source):
             return _from_pillow(item, source)
-    with opened(item, source) as stream:
+    file, page = split_page(item)
+    with opened(file, source) as stream:
         kind = kind_of(stream, source)
+        if kind == "DICOM":
+            check_size(dicom.frame_size(stream, source), source, max_megapixels)
+            values, inverted, window, tags = dicom.read_frame(stream, source, page or 1)
+            return Samples(values, source, inverted=inverted, window=window, tags=tags)
         if kind == "PNG":
             header = stream.read(26)
             stream.seek(0)
             if len(header) == 26 and header[24] == 16:
                 return _from_deep_png(stream.read(), source, max_megapixels)
+        index = 0 if page is None or kind != "TIFF" else _index_of(stream, source, page)
         with damage_reported(source):
             image = open_known(kind, stream)
+            if image is not None and index:
+                image.seek(index)
         if image is None:
-            return _from_tiff(stream, source, max_megapixels)
+            return _from_tiff(stream, source, max_megapixels, index)
         check_size(image.size, source, max_megapixels)
         with damage_reported(source):
             if kind == "TIFF" and _cut_by_pillow(image):
-                return _from_tiff(stream, source, max_megapixels)
+                return _from_tiff(stream, source, max_megapixels, index)
             declared, inverted = _tiff_depth(image) if kind == "TIFF" else (None, False)
             return _from_pillow(image, source, declared_bits=declared, inverted=inverted)
 
 
-def read_header(item: ImageInput) -> Header:
+def _index_of(stream: BinaryIO, source: str, page: int) -> int:
+    """Which directory of a TIFF is this page, from 1."""
+    pages = full_pages(stream)
+    stream.seek(0)
+    if page > len(pages):
+        raise ImageError(source, f"has {len(pages)} pages")
+    return pages[page - 1]
+
+
+def read_header(item: ImageInput) -> Header:  # noqa: PLR0911  (a kind of file each)
     """What is known of an image before it is decoded, for files from their header alone; no pixels where it is unreadable."""
     if isinstance(item, np.ndarray):
         return Header(item.shape[1], item.shape[0], item.dtype != np.uint8) if item.ndim > 1 else NO_HEADER
     if isinstance(item, Image.Image):
         return Header(*item.size, item.mode in DEEP_MODES)
+    file, page = split_page(item)
     try:
-        with opened(item, "") as stream:
+        with opened(file, "") as stream:
             kind = kind_of(stream, "")
+            if kind == "DICOM":
+                return Header(*dicom.frame_size(stream, ""), True)
             if kind == "PNG":
                 width, height, bits = struct.unpack(">16xIIB", stream.read(25))
                 return Header(width, height, bits == 16)
+            index = 0 if page is None or kind != "TIFF" else _index_of(stream, "", page)
             with damage_reported(""):
                 image = open_known(kind, stream)
+                if image is not None and index:
+                    image.seek(index)
             if image is None:
-                with tiff.open_first_page(stream, "") as page:
-                    return Header(page.width, page.height, True)
+                with tiff.open_page(stream, "", index) as found:
+                    return Header(found.width, found.height, True)
             return Header(*image.size, image.mode in DEEP_MODES or (kind == "TIFF" and _cut_by_pillow(image)))
     except (ImageError, UsageError, MemoryError, struct.error):
         return NO_HEADER
@@ -203,13 +228,22 @@ def kind_of(stream: BinaryIO, source: str) -> str:
     ):
         if prefix.startswith(signature):
             return kind
-    if prefix.startswith(b"RIFF") and prefix[8:] == b"WEBP":
+    if prefix.startswith(b"RIFF") and prefix[8:12] == b"WEBP":
         return "WEBP"
+    stream.seek(dicom.MARK_AT)
+    is_dicom = stream.read(4) == b"DICM"
+    stream.seek(0)
+    if is_dicom:
+        return "DICOM"
     raise ImageError(source, "is not a JPEG, PNG, TIFF, BMP or WebP image")
 
 
 def open_known(kind: str, stream: BinaryIO) -> ImageFile.ImageFile | None:
     """The image with its header read; None for a TIFF whose layout Pillow does not know."""
+    unknown = stream.read(4) == b"MM\0+"  # it takes a big TIFF of this byte order for a damaged one
+    stream.seek(0)
+    if unknown:
+        return None
     try:
         return OPENERS[kind](stream)
     except (SyntaxError, OSError, KeyError):
@@ -291,8 +325,8 @@ def _tiff_depth(image: ImageFile.ImageFile) -> tuple[int | None, bool]:
     return (tiff.declared_bits(tags), inverted) if deep else (None, False)
 
 
-def _from_tiff(stream: BinaryIO, source: str, max_megapixels: float) -> Samples:
-    with tiff.open_first_page(stream, source) as page:
+def _from_tiff(stream: BinaryIO, source: str, max_megapixels: float, index: int) -> Samples:
+    with tiff.open_page(stream, source, index) as page:
         check_size((page.width, page.height), source, max_megapixels)
         with damage_reported(source):
             values, alpha = page.read()

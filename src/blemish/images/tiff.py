@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from blemish.errors import ImageError, MissingExtraError
 
-__all__ = ["BITS_PER_SAMPLE", "PHOTOMETRIC", "TiffPage", "declared_bits", "open_first_page"]
+__all__ = ["BITS_PER_SAMPLE", "PHOTOMETRIC", "TiffPage", "declared_bits", "open_page"]
 
 BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION, MAX_SAMPLE_VALUE, S_MAX_SAMPLE_VALUE = 258, 262, 274, 281, 341
 MIN_IS_WHITE, MIN_IS_BLACK, RGB = 0, 1, 2
@@ -35,7 +36,7 @@ def declared_bits(tags: Mapping[int, Any]) -> int | None:
 
 @dataclass(frozen=True)
 class TiffPage:
-    """The first page of a TIFF, its header read."""
+    """One page of a TIFF, its header read."""
 
     page: Any
     width: int
@@ -65,8 +66,8 @@ class TiffPage:
 
 
 @contextmanager
-def open_first_page(stream: BinaryIO, source: str) -> Iterator[TiffPage]:
-    """The first page of a TIFF that Pillow cannot read as it is; an ImageError without the extra, or on damage."""
+def open_page(stream: BinaryIO, source: str, index: int = 0) -> Iterator[TiffPage]:
+    """A page, by its index, of a TIFF that Pillow cannot read as it is; an ImageError without the extra, or on damage."""
     try:
         import tifffile
     except ImportError as error:
@@ -75,7 +76,7 @@ def open_first_page(stream: BinaryIO, source: str) -> Iterator[TiffPage]:
     stream.seek(0)
     try:
         file = tifffile.TiffFile(stream)
-        page = file.pages.first
+        page: Any = file.pages[index]
         tags = {tag.code: tag.value for tag in page.tags}
         header = TiffPage(
             page,
@@ -85,7 +86,7 @@ def open_first_page(stream: BinaryIO, source: str) -> Iterator[TiffPage]:
             declared_bits=declared_bits(tags),
             inverted=page.photometric == MIN_IS_WHITE,
         )
-    except (tifffile.TiffFileError, ValueError, KeyError, IndexError, TypeError, OSError) as error:
+    except (tifffile.TiffFileError, struct.error, ValueError, KeyError, IndexError, TypeError, OSError) as error:
         raise ImageError(source, f"cannot be decoded ({' '.join(str(error).split())})") from error
     with file:
         yield header

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from blemish.errors import UsageError
-from blemish.images.files import FoundImage, images_in
+from blemish.images.files import FoundImage, images_in, paged
 
 __all__ = ["POLL_S", "watch_images"]
 
@@ -48,7 +48,7 @@ def _arrivals(
             states[image.path] = state
             if before.get(image.path) == state:
                 given.add(image.path.as_posix())
-                yield image
+                yield from (page for page in paged(image) if page == image or page.path.as_posix() not in given)
             if until is not None and time.monotonic() >= until:
                 return
         before = states

@@ -1,0 +1,103 @@
+"""What writing results costs `blemish inspect`, and whether its memory stays flat.
+
+`python -m benchmarks.inspect_outputs`: rendered images of each size go through the inspector of the embedded model twice a
+round, in turn: once with everything that a run writes by default (records, regions, JPEG overlays, 1-bit masks; in two background
+threads), once with nothing. The added share of the wall time is that of the medians. Then 2,000 images of 256 px are inspected
+and written, and the memory of the process is noted on the way. Figures of a busy machine say little: run it alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from blemish import images, loading
+from blemish.data.synthetic import render
+from blemish.export.folder import ResultsFolder
+from blemish.export.names import output_names
+from blemish.images import FoundImage
+from blemish.pipeline import Inspected, Inspector
+
+SIZES_PX = (256, 512, 1024, 2048)
+RENDERED = 8
+MANY = 2000
+
+
+def make_images(folder: Path, size_px: int, count: int) -> list[FoundImage]:
+    """So many JPEG files of this size, eight of them rendered and the others links to those."""
+    found = []
+    for number in range(count):
+        path = folder / str(size_px) / f"{number:04d}.jpg"
+        if number < RENDERED:
+            images.save(render(80_000_000 + number, size_px=min(size_px, 512)).image, path)
+            if size_px > 512:
+                picture = images.read(path).pixels.repeat(size_px // 512, 0).repeat(size_px // 512, 1)
+                images.save(picture.astype("uint8"), path)
+        else:
+            path.symlink_to(folder / str(size_px) / f"{number % RENDERED:04d}.jpg")
+        found.append(FoundImage(path, path.parent))
+    return found
+
+
+def seconds(
+    inspector: Inspector, found: Sequence[FoundImage], out: Path | None, memory: list[float] | None = None
+) -> float:
+    """Wall time of inspecting the images, and of writing the results where `out` is given."""
+    paths, names = [image.path for image in found], output_names(found)
+    started = time.perf_counter()
+    if out is None:
+        for _ in inspector.stream(paths):
+            pass
+        return time.perf_counter() - started
+    with ResultsFolder(out, dict) as results:
+        for name, outcome in zip(names, inspector.stream(paths), strict=True):
+            assert isinstance(outcome, Inspected)
+            results.add(outcome.inspection, outcome.picture, name)
+            if memory is not None:
+                memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.inspect_outputs", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=int, default=32, help="of each size in a round")
+    parser.add_argument("--many", type=int, default=MANY, help="images of the memory run; 0 leaves it out")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    inspector = loading.load()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for size_px in SIZES_PX:
+            found = make_images(folder, size_px, options.images)
+            seconds(inspector, found[:RENDERED], None)  # warms up
+            bare, written = [], []
+            for number in range(options.rounds):
+                bare.append(seconds(inspector, found, None))
+                written.append(seconds(inspector, found, folder / f"out-{size_px}-{number}"))
+            before, after = statistics.median(bare), statistics.median(written)
+            print(
+                f"{size_px} px: {len(found) / before:.1f} images/s without files, {len(found) / after:.1f} with them; "
+                f"writing adds {100 * (after / before - 1):.0f} % (rounds: "
+                f"{', '.join(f'{100 * (one / other - 1):.0f}' for one, other in zip(written, bare, strict=True))})"
+            )
+        if options.many:
+            memory: list[float] = []
+            took = seconds(inspector, make_images(folder / "many", 256, options.many), folder / "out-many", memory)
+            marks = [memory[min(len(memory) - 1, round(share * (len(memory) - 1)))] for share in (0.1, 0.25, 0.5, 1.0)]
+            print(
+                f"{options.many} images of 256 px in {took:.0f} s; highest memory so far after a tenth, a quarter, a half, "
+                f"all: {', '.join(f'{mark:.0f}' for mark in marks)} MiB"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Files with several images: a page (TIFF) or frame (DICOM) is named by its number, `stack.tif#2`, from 1."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from pathlib import Path
+from typing import Any, BinaryIO
+
+__all__ = ["PAGED_SUFFIXES", "full_pages", "pages_of", "split_page"]
+
+DICOM_SUFFIXES = (".dcm", ".dicom")
+PAGED_SUFFIXES = (".tif", ".tiff", *DICOM_SUFFIXES)
+MOST_PAGES = 100_000
+SUBFILE_TYPE, REDUCED, MASK = 254, 1, 4  # TIFF: what a page is to the others
+NAMED = re.compile(r"(.+\.(?:tiff?|dcm|dicom))#([1-9]\d*)", re.IGNORECASE | re.DOTALL)
+
+
+def split_page(item: Any) -> tuple[Any, int | None]:
+    """A path that names a page as the file's path and the page's number; anything else as it is, and None."""
+    if isinstance(item, str | os.PathLike):
+        found = NAMED.fullmatch(os.fsdecode(item))
+        if found and not os.path.lexists(item):
+            return Path(found[1]), int(found[2])
+    return item, None
+
+
+def pages_of(path: Path) -> list[Path]:
+    """The pages of a file that holds several; the file itself where it holds one, or cannot be read."""
+    suffix = path.suffix.lower()
+    count = 1
+    try:
+        if suffix in DICOM_SUFFIXES:
+            from blemish.images.dicom import count_frames
+
+            count = count_frames(path)
+        elif suffix in PAGED_SUFFIXES and path.is_file():
+            with path.open("rb") as stream:
+                count = len(full_pages(stream))
+    except OSError:  # reported when its turn comes
+        pass
+    return [path] if count < 2 else [Path(f"{path}#{number}") for number in range(1, count + 1)]
+
+
+def full_pages(stream: BinaryIO) -> list[int]:
+    """Which of a TIFF's directories hold an image of its own, not a smaller version or a mask of another; the first at least."""
+    found: list[int] = []
+    for index, subfile_type in enumerate(_subfile_types(stream)):
+        if not subfile_type & (REDUCED | MASK):
+            found.append(index)
+    return found or [0]
+
+
+def _subfile_types(stream: BinaryIO) -> list[int]:
+    """The NewSubfileType of each directory, in the order of the file; as many as can be read."""
+    types: list[int] = []
+    seen: set[int] = set()
+    try:
+        stream.seek(0)
+        header = stream.read(16)
+        order = "<" if header[:2] == b"II" else ">"
+        big = struct.unpack(order + "H", header[2:4])[0] == 43
+        count_format, entry_bytes, next_format = (
+            (order + "Q", 20, order + "Q") if big else (order + "H", 12, order + "I")
+        )
+        (offset,) = struct.unpack(next_format, header[8:16] if big else header[4:8])
+        while offset and offset not in seen and len(types) < MOST_PAGES:
+            seen.add(offset)
+            stream.seek(offset)
+            (count,) = struct.unpack(count_format, stream.read(struct.calcsize(count_format)))
+            entries = stream.read(min(count, 65_535) * entry_bytes)
+            types.append(_subfile_type(entries, order, entry_bytes))
+            (offset,) = struct.unpack(next_format, stream.read(struct.calcsize(next_format)))
+    except (struct.error, OverflowError, ValueError):
+        pass
+    return types
+
+
+def _subfile_type(entries: bytes, order: str, entry_bytes: int) -> int:
+    for start in range(0, len(entries), entry_bytes):
+        if struct.unpack_from(order + "H", entries, start)[0] == SUBFILE_TYPE:
+            return int(struct.unpack_from(order + "I", entries, start + (12 if entry_bytes == 20 else 8))[0])
+    return 0
