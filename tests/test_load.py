@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,9 +11,12 @@ import pytest
 import torch
 
 import blemish
+import blemish.loading  # brings blemish.store in before it is replaced
 from blemish.clip.config import BackboneConfig
 from blemish.clip.model import Clip
-from blemish.errors import UnknownNameError, UsageError
+from blemish.errors import ModelError, UnknownNameError, UsageError
+from blemish.methods import build
+from blemish.store.prompts import write_prompts
 
 CARD = {"thresholds": {"ensemble": {"image": 0.6, "review": 0.5, "pixel": 0.7}}}
 TINY = BackboneConfig.from_dict(
@@ -90,3 +95,61 @@ def test_unknown_names_and_senseless_thresholds_are_refused() -> None:
         blemish.load("tiny", threshold=2)
     with pytest.raises(UsageError, match="empty"):
         blemish.load("tiny", defects="scratch,,")
+
+
+def test_a_vocabulary_file_gives_the_types_of_a_product(tmp_path: Path) -> None:
+    file = tmp_path / "parts.toml"
+    file.write_text(
+        '[types.scratch]\nsynonyms = ["scrape"]\n[types."oil stain"]\n[products]\nlid = ["oil stain"]\n',
+        encoding="utf-8",
+    )
+    assert blemish.load("tiny", vocabulary=file).inspect(IMAGE).types == ("scratch", "oil stain")
+    assert blemish.load("tiny", vocabulary=file, product="lid").inspect(IMAGE).types == ("oil stain",)
+    with pytest.raises(UsageError, match="not both"):
+        blemish.load("tiny", vocabulary=file, defects="hole")
+    with pytest.raises(UsageError, match="vocabulary file"):
+        blemish.load("tiny", product="lid")
+
+
+def trained(folder: Path, **options: object) -> Path:
+    """Prompts for the tiny backbone, as `blemish train` leaves them."""
+    torch.manual_seed(0)
+    write_prompts(
+        folder, build("faprompt", Clip(TINY), options), {"thresholds": {"image": 0.7, "review": 0.6, "pixel": 0.8}}
+    )
+    return folder
+
+
+def test_prompts_bring_their_method_options_and_thresholds(tmp_path: Path) -> None:
+    inspector = blemish.load("tiny", prompts=trained(tmp_path / "p", patches=4, abnormality_prompts=3))
+    assert inspector.method.name == "faprompt"
+    assert inspector.method.config.abnormality_prompts == 3
+    assert inspector.thresholds == blemish.Thresholds(image=0.7, review=0.6, pixel=0.8)
+    assert inspector.model.prompts == str(tmp_path / "p")
+    assert 0 <= inspector.inspect(IMAGE).image_score <= 1
+
+
+def test_prompts_are_refused_where_they_do_not_belong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = trained(tmp_path / "p", patches=4)
+    with pytest.raises(UsageError, match="prompts of the method 'faprompt', not of 'ensemble'"):
+        blemish.load("tiny", prompts=folder, method="ensemble")
+    with pytest.raises(ModelError, match=r"trained with selection 'paper', not 'released' \(--force"):
+        blemish.load("tiny", prompts=folder, options={"selection": "released"})
+    forced = blemish.load("tiny", prompts=folder, options={"selection": "released"}, force=True)
+    assert forced.method.config.selection == "released"
+    assert blemish.load("tiny", prompts=folder, options={"smoothing": 0.0}).method.config.smoothing == 0
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    card["backbone"]["fingerprint"] = "0" * 16
+    (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"trained on the backbone tiny \(0{16}\), not on tiny"):
+        blemish.load("tiny", prompts=folder)
+    assert blemish.load("tiny", prompts=folder, force=True).method.name == "faprompt"
+    with pytest.raises(ModelError, match=r"deep_tokens is|normal_tokens is"):
+        blemish.load("tiny", prompts=folder, options={"normal_tokens": 6}, force=True)
+
+
+def test_a_method_without_prompts_for_the_backbone_says_how_to_get_some() -> None:
+    with pytest.raises(
+        UsageError, match=r"needs trained prompts, and none ship for tiny: .*--prompts.*import.*blemish train"
+    ):
+        blemish.load("tiny", method="faprompt")

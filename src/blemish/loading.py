@@ -17,7 +17,7 @@ from blemish.methods.base import Method
 from blemish.pipeline import Inspector, device_of
 from blemish.results import Origin, Thresholds
 from blemish.store.prompts import Prompts, find_prompts, read_prompts, shipped_prompts
-from blemish.vocabulary import parse_defects
+from blemish.vocabulary import Vocabulary, load_vocabulary, parse_defects
 
 __all__ = ["Loaded", "choose_thresholds", "load", "load_method"]
 
@@ -27,11 +27,13 @@ SHIPPED = "shipped"
 @dataclass(frozen=True)
 class Loaded:
     """A method with everything it was trained to be, not yet prepared. `prompts` names its trained prompts, "" where it has none;
-    `thresholds` are the card's for it; `notes` are lines worth telling the user."""
+    `thresholds` are the card's for it, and `min_lead` is the line below which a type is unknown (0: none); `notes` are lines
+    worth telling the user."""
 
     method: Method
     prompts: str = ""
     thresholds: dict[str, float] = field(default_factory=dict)
+    min_lead: float = 0.0
     notes: tuple[str, ...] = ()
 
 
@@ -43,6 +45,8 @@ def load(
     options: Mapping[str, Any] | None = None,
     force: bool = False,
     defects: str | Sequence[str] | None = None,
+    vocabulary: str | Path | None = None,
+    product: str | None = None,
     device: str = "cpu",
     threshold: float | None = None,
     pixel_threshold: float | None = None,
@@ -59,7 +63,8 @@ def load(
     """An inspector with a backbone (a name that `blemish models list` shows, or a path) and a method, ready to use.
 
     `method`, `prompts`, `options` and `force` are those of `load_method`. `defects` names the types to tell apart, as
-    "scratch, hole" or a sequence; None takes the built-in vocabulary. Unknown names raise UnknownNameError.
+    "scratch, hole" or a sequence; `vocabulary` is a file of types with their words (docs/dapo.md), of which `product` chooses
+    those of one product; without either it is the built-in vocabulary. Unknown names raise UnknownNameError.
 
     The thresholds (0..1) come from the card and are marked "uncalibrated", unless they are given or come from `calibration`,
     the file of `blemish calibrate`; see `choose_thresholds`. One made with another model, with other tiles or masks or, where
@@ -68,7 +73,7 @@ def load(
     `roi` and `ignore` are masks of the pixels that count and of those that do not: a file for all images, or a folder with
     one an image, of its name. `tiles`, `min_area_px` and `mm_per_px` are those of `Inspector`.
     """
-    vocabulary = None if defects is None else parse_defects(defects)
+    types = _vocabulary(defects, vocabulary, product)
     calibrated = None if calibration is None else read_calibration(calibration)
     interest = Interest.open(roi, ignore)
     device_of(device)
@@ -80,7 +85,7 @@ def load(
         calibration=None if calibrated is None else calibrated.lines,
         only_map=interest is not None,
     )
-    loaded.method.prepare(vocabulary)
+    loaded.method.prepare(types)
     config = loaded.method.backbone.config
     return Inspector(
         loaded.method,
@@ -88,6 +93,7 @@ def load(
         thresholds=thresholds,
         backbone=config.name,
         prompts=loaded.prompts,
+        min_lead=loaded.min_lead,
         device=device,
         batch_size=batch_size,
         min_area_px=min_area_px,
@@ -143,7 +149,9 @@ def load_method(
         built.load_trained(found.state)
     except ModelError as error:
         raise ModelError(f"{found.place}: {error}") from error
-    return Loaded(built, str(prompts), dict(found.card.get("thresholds") or {}), tuple(notes))
+    typing = found.card.get("typing") or {}
+    thresholds, lead = dict(found.card.get("thresholds") or {}), float(typing.get("min_lead", 0.0))
+    return Loaded(built, str(prompts), thresholds, lead, tuple(notes))
 
 
 def choose_thresholds(
@@ -180,6 +188,17 @@ def choose_thresholds(
         calibration=origin,
         pixel_calibration=pixel_origin,
     )
+
+
+def _vocabulary(defects: str | Sequence[str] | None, file: str | Path | None, product: str | None) -> Vocabulary | None:
+    """The vocabulary of these names or of this file; None for the built-in one."""
+    if defects is not None and file is not None:
+        raise UsageError("name the defects or give a vocabulary file, not both")
+    if file is None and product is not None:
+        raise UsageError(f"a product ({product}) is one of a vocabulary file; give that, too")
+    if file is not None:
+        return load_vocabulary(file, product=product)
+    return None if defects is None else parse_defects(defects)
 
 
 def _mismatches(prompts: Prompts, method: Method, options: Mapping[str, Any]) -> list[str]:

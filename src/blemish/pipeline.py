@@ -67,8 +67,8 @@ class Inspector:
     The method must be prepared. `value_range` and `max_megapixels` are those of `blemish.images.read`. Regions smaller
     than `min_area_px`, or else than `min_area_cells` cells of the model's patch grid, are dropped. `tiles` ("off", "auto" or
     a side in pixels) looks at large images in parts, too; see `blemish.tiling`. With `interest` only some pixels count.
-    `mm_per_px` gives regions a size in millimetres; a region whose type leads by less than `min_lead` is an unknown defect. `calibration` says where the thresholds come from, and must fit: UsageError
-    else. One inspector is for one thread.
+    `mm_per_px` gives regions a size in millimetres; a region whose type leads by less than `min_lead` is an unknown defect.
+    `calibration` says where the thresholds come from, and must fit: UsageError else. One inspector is for one thread.
     """
 
     def __init__(

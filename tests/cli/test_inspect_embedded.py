@@ -51,7 +51,8 @@ def test_a_folder_is_inspected_and_the_worse_part_scores_higher(parts: Path, tmp
     assert result.stderr.count("\n") == 1
     assert "uncalibrated" in result.stdout
     lines = (tmp_path / "out" / "results.jsonl").read_text(encoding="utf-8").splitlines()
-    bad, good = (json.loads(line) for line in lines)
+    bad, good, unreadable = (json.loads(line) for line in lines)
+    assert unreadable["source"].endswith("text.png")
     assert bad["image_score"] > good["image_score"]
     assert list(bad["types"]) == ["scratch", "hole"]
     for record in (bad, good):

@@ -15,7 +15,8 @@ import torch
 
 import probe
 from blemish import cli, store
-from blemish.cli.train import SplitName, choose_split, parse_settings
+from blemish.cli.options import parse_settings
+from blemish.cli.train import SplitName, choose_split
 from blemish.clip.model import Clip
 from blemish.data.samples import DataSet
 from blemish.errors import UnknownNameError, UsageError

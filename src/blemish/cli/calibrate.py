@@ -87,13 +87,12 @@ def calibrate(
 
     def load() -> Inspector:
         from blemish import loading
-        from blemish.cli.train import parse_settings
 
         return loading.load(
             backbone,
             method=method,
             prompts=prompts,
-            options=parse_settings(settings or []),
+            options=options.parse_settings(settings or []),
             force=force,
             defects=defects,
             device=device,

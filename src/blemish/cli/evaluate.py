@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from blemish.cli.options import parse_settings
 from blemish.cli.reporting import printing_reporter
-from blemish.cli.train import parse_settings
 from blemish.errors import UsageError
 
 if TYPE_CHECKING:
@@ -238,7 +238,8 @@ def _finish(session: Session, tables: list[Table], *, title: str, markdown: Path
     page = session.write_page(title=title, first=tables)
     groups = session.groups()
     if markdown is not None:
-        write_markdown(markdown, groups, session.provenance, first=tables, title=title)
+        shown = title if tables else "Benchmarks"
+        write_markdown(markdown, groups, session.provenance, first=tables, title=shown)
     if not quiet:
         for table in [*tables, overview(groups)]:
             _print(table)

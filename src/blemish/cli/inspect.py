@@ -48,21 +48,14 @@ def inspect(
         bool, typer.Option("--watch", help="Inspect images as they arrive in the folders PATH, until Ctrl-C.")
     ] = False,
     watch_for: Annotated[float | None, typer.Option(metavar="SECONDS", help="--watch for so long, then end.")] = None,
-    defects: Annotated[
-        str | None, typer.Option(help='Defect types to tell apart: "scratch, hole". Default: the built-in list.')
-    ] = None,
-    method: Annotated[str | None, typer.Option(help="Method. Default: the backbone's own.")] = None,
-    backbone: Annotated[str, typer.Option(help="Backbone: a name or a path.")] = "embedded",
-    prompts: Annotated[
-        str | None, typer.Option(help="Trained prompts: a name or a path. Default: those that ship for the backbone.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="OPTION=VALUE", help="An option of the method, as in --set smoothing=0.5."),
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Use prompts with another backbone or option than they were trained with.")
-    ] = False,
+    defects: options.Defects = None,
+    vocabulary: options.VocabularyFile = None,
+    product: options.Product = None,
+    method: options.Method = None,
+    backbone: options.Backbone = "embedded",
+    prompts: options.Prompts = None,
+    settings: options.Settings = None,
+    force: options.Force = False,
     out: Annotated[
         Path | None,
         typer.Option(help="New or empty folder for the results. Default: blemish-results, then blemish-results-2 …"),
@@ -93,18 +86,15 @@ def inspect(
     keep_maps: Annotated[
         bool, typer.Option("--keep-maps", help="Keep the raw maps, so that blemish rethreshold finds regions again.")
     ] = False,
-    value_range: Annotated[
-        str | None,
-        typer.Option("--range", metavar="LOW:HIGH", help="Black and white of images with more than 8 bits."),
-    ] = None,
-    max_megapixels: Annotated[float, typer.Option(help="Largest image that is decoded.")] = 200.0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
-    batch_size: Annotated[int, typer.Option(help="Images that the model sees at once.")] = 8,
+    value_range: options.Range = None,
+    max_megapixels: options.Megapixels = 200.0,
+    device: options.Device = "cpu",
+    batch_size: options.BatchSize = 8,
     json_lines: Annotated[
         bool,
         typer.Option("--json", help="Results as JSON lines on stdout, nothing else there; files only with --out."),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
+    quiet: options.Quiet = False,
     fail_on: Annotated[FailOn | None, typer.Option(help="Exit with 4 if any image has this verdict or worse.")] = None,
 ) -> None:
     """Inspect images: verdict, score, defect type and regions of each.
@@ -120,7 +110,6 @@ def inspect(
         raise UsageError("--resume takes the folder of the run, --out, and goes without --overwrite")
     from blemish import loading
     from blemish.cli.inspecting import Run, print_summary
-    from blemish.cli.train import parse_settings
     from blemish.export.folder import ResultsFolder, check_out
     from blemish.images import watch_images
 
@@ -133,9 +122,11 @@ def inspect(
         backbone,
         method=method,
         prompts=prompts,
-        options=parse_settings(settings or []),
+        options=options.parse_settings(settings or []),
         force=force,
         defects=defects,
+        vocabulary=vocabulary,
+        product=product,
         device=device,
         threshold=threshold,
         pixel_threshold=pixel_threshold,

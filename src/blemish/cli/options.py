@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,13 +23,16 @@ __all__ = [
     "Method",
     "MinArea",
     "MmPerPx",
+    "Product",
     "Prompts",
     "Quiet",
     "Range",
     "Roi",
     "Settings",
     "Tiles",
+    "VocabularyFile",
     "parse_range",
+    "parse_settings",
     "parse_share",
     "read_list",
 ]
@@ -35,6 +40,11 @@ __all__ = [
 Defects = Annotated[
     str | None, typer.Option(help='Defect types to tell apart: "scratch, hole". Default: the built-in list.')
 ]
+VocabularyFile = Annotated[
+    Path | None,
+    typer.Option("--vocabulary", help="TOML file of defect types, their words and products, instead of --defects."),
+]
+Product = Annotated[str | None, typer.Option(help="The product of --vocabulary whose types these are.")]
 Method = Annotated[str | None, typer.Option(help="Method. Default: the backbone's own.")]
 Backbone = Annotated[str, typer.Option(help="Backbone: a name or a path.")]
 Prompts = Annotated[
@@ -96,6 +106,24 @@ def parse_share(text: str, *, option: str) -> float:
     if rest.strip() or not 0 < share < 1:
         raise UsageError(f"{option} takes a share such as 1% or 0.01, not {text!r}")
     return float(share)
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """Options from KEY=VALUE lines; a value is TOML (3, 0.5, true, [2, 9], "words"), and a bare word is text."""
+    options: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise UsageError(f"--set takes KEY=VALUE, as in patches=30, not {setting!r}")
+        if key in options:
+            raise UsageError(f"--set gives {key} twice")
+        try:
+            parsed = tomllib.loads(f"value = {value}")
+        except tomllib.TOMLDecodeError:
+            parsed = {"value": value.strip()}
+        options[key] = parsed["value"] if len(parsed) == 1 else value
+    return options
 
 
 def read_list(path: Path) -> list[str]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
-import tomllib
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from blemish.cli.options import parse_settings
 from blemish.cli.reporting import printing_reporter
 from blemish.errors import UsageError
 
@@ -125,24 +124,6 @@ def train(
     )
     if not quiet:
         _print_summary(done)
-
-
-def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """Options from KEY=VALUE lines; a value is TOML (3, 0.5, true, [2, 9], "words"), and a bare word is text."""
-    options: dict[str, Any] = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        key = key.strip()
-        if not equals or not key:
-            raise UsageError(f"--set takes KEY=VALUE, as in patches=30, not {setting!r}")
-        if key in options:
-            raise UsageError(f"--set gives {key} twice")
-        try:
-            parsed = tomllib.loads(f"value = {value}")
-        except tomllib.TOMLDecodeError:
-            parsed = {"value": value.strip()}
-        options[key] = parsed["value"] if len(parsed) == 1 else value
-    return options
 
 
 def choose_split(data: DataSet, split: SplitName | None) -> DataSet:
