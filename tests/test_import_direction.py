@@ -93,6 +93,16 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert not imported_by("import blemish") & HEAVY
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["inspect", "--help"], ["calibrate", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["inspect", "--help"],
+        ["calibrate", "--help"],
+        ["report", "--help"],
+        ["export", "--help"],
+    ],
+)
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert not imported_by(f"from blemish.cli import main\nassert main({arguments!r}) == 0") & HEAVY

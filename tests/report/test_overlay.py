@@ -9,9 +9,11 @@ from PIL import Image
 
 from blemish.images import read
 from blemish.localise import find_regions
-from blemish.report.colours import STOPS, heat, scale_position
+from blemish.report import overlay as overlay_module
+from blemish.report.colours import NEUTRAL, STOPS, TYPE_COLOURS, heat, scale_position, type_colour
 from blemish.report.overlay import draw_overlay
 from blemish.results import Inspection, ModelInfo, Thresholds, decide
+from blemish.vocabulary.unknown import UNKNOWN
 
 THRESHOLDS = Thresholds(image=0.6, pixel=0.5)
 
@@ -113,3 +115,25 @@ def test_outlines_follow_the_mask_and_leave_its_inside_to_the_heat() -> None:
     drawn = Image.fromarray(overlay(np.full((100, 100), 128, np.uint8), scores, types=("scratch",)))
     assert drawn.getpixel((39, 50)) == (86, 180, 233)
     assert drawn.getpixel((50, 50)) != (128, 128, 128)
+
+
+@pytest.mark.parametrize("name", [None, UNKNOWN])
+def test_a_defect_that_has_no_type_or_an_unknown_one_has_a_neutral_colour(name: str | None) -> None:
+    assert type_colour(name, ("scratch", "stain")) == NEUTRAL
+    assert len(set(NEUTRAL)) == 1
+    assert type_colour("stain", ("scratch", "stain")) == TYPE_COLOURS[1]
+
+
+def test_types_that_no_label_tells_are_in_a_legend() -> None:
+    scores = np.zeros((40, 40), np.float32)
+    scores[2:38:3, 2:38:3] = 0.9  # so many regions that labels find no place
+    crowded = np.full((800, 800), 90, np.uint8)
+    drawn = overlay(crowded, scores, types=("scratch",))
+    with_labels = overlay(crowded, spot(0.9), types=("scratch",))
+    assert drawn.shape == with_labels.shape == (800, 800, 3)
+    canvas = Image.new("RGB", (400, 300), (90, 90, 90))
+    colours = {"scratch": TYPE_COLOURS[0], None: NEUTRAL}
+    overlay_module._legend(canvas, colours, font=overlay_module._font(14), taken=[(0, 0, 200, 30)], regions=[])
+    found = {colour for _, colour in canvas.getcolors(400 * 300) or []}
+    assert {TYPE_COLOURS[0], NEUTRAL} <= found
+    assert (np.asarray(canvas)[:30, :200] == 90).all()

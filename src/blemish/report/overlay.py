@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -23,6 +23,7 @@ Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 DARK: Colour = (24, 24, 28)
 WHITE: Colour = (255, 255, 255)
 MOST_LABELS = 12
+UNTYPED = "defect"
 STRIP_PX = 1024  # rows coloured at a time: a large image needs no second one in memory
 SMALLEST_CAPTION_PX, SMALLEST_LABELLED_PX = 96, 128  # smaller images have no room for words
 
@@ -48,9 +49,15 @@ def draw_overlay(picture: Picture, inspection: Inspection, *, scores: NDArray[np
     if canvas.width >= SMALLEST_CAPTION_PX and canvas.height >= SMALLEST_CAPTION_PX // 2:
         boxes = [region.box_px for region in inspection.regions]
         taken = [_caption(canvas, inspection, font)]
+        labelled = set()
         for region in inspection.regions[: MOST_LABELS if short >= SMALLEST_LABELLED_PX else 0]:
             colour = _colour_of(region, inspection.types)
-            _label(canvas, region, colour=colour, font=font, line_px=line_px, taken=taken, regions=boxes)
+            if _label(canvas, region, colour=colour, font=font, line_px=line_px, taken=taken, regions=boxes):
+                labelled.add(region.type)
+        unsaid = {region.type: _colour_of(region, inspection.types) for region in inspection.regions}
+        unsaid = {name: colour for name, colour in unsaid.items() if name not in labelled}
+        if unsaid and short >= SMALLEST_LABELLED_PX:
+            _legend(canvas, unsaid, font=font, taken=taken, regions=boxes)
     return canvas
 
 
@@ -125,8 +132,8 @@ def _label(
     line_px: int,
     taken: list[Box],
     regions: Sequence[Box],
-) -> None:
-    """Draws the region's type and peak score beside it, where they hide neither words nor a region; else not at all.
+) -> bool:
+    """Draws the region's type and peak score beside it, where they hide neither words nor a region, and says whether it did.
 
     The first label may hide a region where it must, so that an image with regions has one.
     """
@@ -148,6 +155,33 @@ def _label(
         middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
         ImageDraw.Draw(canvas).text(middle, words, font=font, fill=_lighter(colour), anchor="mm")
         taken.append(box)
+    return bool(free)
+
+
+def _legend(
+    canvas: Image.Image,
+    colours: Mapping[str | None, Colour],
+    *,
+    font: Font,
+    taken: Sequence[Box],
+    regions: Sequence[Box],
+) -> None:
+    """Draws, in a corner without words, the colours of types that no label has told; not where it would fill the image."""
+    names = {_printable(name or UNTYPED): colour for name, colour in colours.items()}
+    line_height = _line_height(font)
+    gap = max(3, line_height // 3)
+    width = round(max(font.getlength(name) for name in names)) + line_height + 2 * gap
+    size = (width, len(names) * line_height + gap)
+    box = _free_corner(canvas.size, size, gap, [*taken, *regions])
+    if 2 * size[0] > canvas.width or 2 * size[1] > canvas.height or any(_overlap(box, other) for other in taken):
+        return
+    canvas.paste(DARK, box, Image.new("L", size, round(0.78 * 255)))
+    draw = ImageDraw.Draw(canvas)
+    for row, (name, colour) in enumerate(names.items()):
+        left, top = box[0] + gap, box[1] + gap // 2 + row * line_height
+        side = line_height - gap
+        draw.rectangle((left, top + gap // 2, left + side, top + gap // 2 + side), fill=colour, outline=WHITE)
+        draw.text((left + line_height, top + line_height / 2), name, font=font, fill=WHITE, anchor="lm")
 
 
 def _places_beside(region: Box, size: tuple[int, int], gap: int, canvas: tuple[int, int]) -> Iterator[Box]:
