@@ -99,10 +99,7 @@ def test_unknown_names_and_senseless_thresholds_are_refused() -> None:
 
 def test_a_vocabulary_file_gives_the_types_of_a_product(tmp_path: Path) -> None:
     file = tmp_path / "parts.toml"
-    file.write_text(
-        '[types.scratch]\nsynonyms = ["scrape"]\n[types."oil stain"]\n[products]\nlid = ["oil stain"]\n',
-        encoding="utf-8",
-    )
+    file.write_text('[types.scratch]\n[types."oil stain"]\n[products.lid]\ntypes = ["oil stain"]\n', encoding="utf-8")
     assert blemish.load("tiny", vocabulary=file).inspect(IMAGE).types == ("scratch", "oil stain")
     assert blemish.load("tiny", vocabulary=file, product="lid").inspect(IMAGE).types == ("oil stain",)
     with pytest.raises(UsageError, match="not both"):
