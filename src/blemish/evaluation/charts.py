@@ -12,7 +12,7 @@ __all__ = ["COLOURS", "histogram", "lines"]
 # Okabe and Ito (2008), told apart by colour-blind eyes
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#5b5b5b", "#a08a00")
 WIDTH, HEIGHT = 300, 230
-LEFT, TOP, RIGHT, BOTTOM = 44, 26, 10, 36
+LEFT, TOP, RIGHT, BOTTOM = 54, 26, 10, 36
 BINS = 40
 
 

@@ -170,7 +170,7 @@ def evaluate(
         pixel_types=None if pixel_types is None else pixel_types.report(),
         image_types=None if image_types is None else image_types.report(),
         confusion=None if image_types is None else image_types.confusion(),
-        notes=(*model.notes, *data.notes, *_notes(run, records)),
+        notes=(*model.notes, *data.notes, *_notes(run, records), *_vanished(report)),
         seconds=run.folder.progress().seconds,
     )
     return found, run
@@ -196,6 +196,15 @@ def _notes(run: Run, records: Sequence[Mapping[str, Any]]) -> list[str]:
                 f"{left_out} anomalous images show several types or an unnamed one; the types' metrics leave them out"
             )
     return found
+
+
+def _vanished(report: Report) -> list[str]:
+    found = [name for product in report.products for name in product.vanished]
+    if not found:
+        return []
+    return [
+        f"{len(found)} anomalous images have a mask without a pixel: their pixels count as normal (the first: {found[0]})"
+    ]
 
 
 def _content(records: Sequence[Mapping[str, Any]]) -> str:

@@ -110,7 +110,8 @@ def _table(table: Table) -> str:
     rows = []
     for row in table.rows:
         cells = (
-            f"<td{'' if place < table.words else ' class=n'}>{escape(text)}</td>" for place, text in enumerate(row)
+            f"<td>{escape(text)}</td>" if place < table.words else f"<td class=n>{_number(text)}</td>"
+            for place, text in enumerate(row)
         )
         rows.append(f"<tr>{''.join(cells)}</tr>")
     notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
