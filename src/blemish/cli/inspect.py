@@ -47,7 +47,9 @@ def inspect(
     watch: Annotated[
         bool, typer.Option("--watch", help="Inspect images as they arrive in the folders PATH, until Ctrl-C.")
     ] = False,
-    watch_for: Annotated[float | None, typer.Option(metavar="SECONDS", help="--watch for so long, then end.")] = None,
+    watch_for: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="--watch until none has come for so long.")
+    ] = None,
     defects: options.Defects = None,
     vocabulary: options.VocabularyFile = None,
     product: options.Product = None,

@@ -25,20 +25,21 @@ def watch_images(
     """The images in folders (recursive) as they arrive, those that are there first, each path once; `known` ones are not given.
 
     Folders are looked through every `poll_s` seconds. A file is given when neither its size nor its time has changed between two
-    looks, so that one which is still being copied is waited for. Ends after `for_s` seconds, and on Ctrl-C while it waits.
+    looks, so that one which is still being copied is waited for. Ends when none has come for `for_s` seconds, and on Ctrl-C.
     UsageError where one of `folders` is none.
     """
     watched = [Path(folder).expanduser() for folder in folders]
     for folder in watched:
         if not folder.is_dir():
             raise UsageError(f"{folder}: --watch takes folders, and this is none")
-    return _arrivals(watched, skip, set(known), None if for_s is None else time.monotonic() + for_s, poll_s)
+    return _arrivals(watched, skip, set(known), for_s, poll_s)
 
 
 def _arrivals(
-    folders: Sequence[Path], skip: Path | None, given: set[str], until: float | None, poll_s: float
+    folders: Sequence[Path], skip: Path | None, given: set[str], for_s: float | None, poll_s: float
 ) -> Iterator[FoundImage]:
     before: dict[Path, tuple[int, int]] = {}
+    last = time.monotonic()
     while True:
         states: dict[Path, tuple[int, int]] = {}
         for image in (image for folder in folders for image in images_in(folder, skip)):
@@ -49,10 +50,10 @@ def _arrivals(
             if before.get(image.path) == state:
                 given.add(image.path.as_posix())
                 yield from (page for page in paged(image) if page == image or page.path.as_posix() not in given)
-            if until is not None and time.monotonic() >= until:
-                return
+                last = time.monotonic()
         before = states
-        if until is not None and time.monotonic() >= until:
+        waiting = any(path.as_posix() not in given for path in states)
+        if for_s is not None and not waiting and time.monotonic() - last >= for_s:
             return
         try:
             time.sleep(poll_s)
