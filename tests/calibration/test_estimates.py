@@ -35,7 +35,9 @@ def test_an_estimate_lies_in_the_range_of_scores_whatever_they_are(scores: list[
     assert 0 < mirrored(scores, 0.01) <= 1
 
 
-labelled = st.lists(st.sampled_from([0.125, 0.25, 0.5, 0.75]) | st.floats(0, 0.96875, width=32), min_size=1, max_size=12)
+labelled = st.lists(
+    st.sampled_from([0.125, 0.25, 0.5, 0.75]) | st.floats(0, 0.96875, width=32), min_size=1, max_size=12
+)
 
 
 @given(labelled, labelled)

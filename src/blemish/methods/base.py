@@ -80,7 +80,9 @@ class Method(nn.Module, ABC):
         frozenset()
     )  # those that may differ from what the prompts were trained with
     encodes_with_trained_parts: ClassVar[bool] = True  # false: features can be computed once and kept while training
-    scores_depend_on_vocabulary: ClassVar[bool] = True  # false: names move no score, and a threshold holds for all of them
+    scores_depend_on_vocabulary: ClassVar[bool] = (
+        True  # false: names move no score, and a threshold holds for all of them
+    )
 
     def __init__(self, backbone: Clip, config: Any) -> None:
         super().__init__()
