@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from miniatures import SIZE, image, mask
 from PIL import Image
 
 from blemish import images
 from blemish.data import open_data
 from blemish.errors import ImageError
+from miniatures import SIZE, image, mask
 
 
 def masked(tmp_path: Path, save: Callable[[Path], object], suffix: str = ".png") -> np.ndarray | None:
