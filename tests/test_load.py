@@ -150,3 +150,12 @@ def test_a_method_without_prompts_for_the_backbone_says_how_to_get_some() -> Non
         UsageError, match=r"needs trained prompts, and none ship for tiny: .*--prompts.*import.*blemish train"
     ):
         blemish.load("tiny", method="faprompt")
+
+
+def test_prompts_for_a_deeper_text_tower_do_not_fit(tmp_path: Path) -> None:
+    folder = trained(tmp_path / "p", patches=4)
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    card["options"]["deep_blocks"] = [2, 9]
+    (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"do not fit the backbone tiny: deep_blocks \[2, 9\]"):
+        blemish.load("tiny", prompts=folder)

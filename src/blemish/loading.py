@@ -141,7 +141,10 @@ def load_method(
                 f"import the authors' (blemish models import), or train them (blemish train {name} --backbone …)"
             )
         return Loaded(built, thresholds=dict(card.get("thresholds", {}).get(name, {})))
-    built = build(name, clip, {**found.options, **(options or {})})
+    try:
+        built = build(name, clip, {**found.options, **(options or {})})
+    except UsageError as error:
+        raise ModelError(f"{found.place}: these prompts do not fit the backbone {clip.config.name}: {error}") from error
     notes = _mismatches(found, built, options or {})
     if notes and not force:
         raise ModelError(f"{found.place}: {'; '.join(notes)} (--force goes on all the same)")

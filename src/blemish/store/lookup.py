@@ -49,6 +49,8 @@ class Model:
     def state(self) -> str:
         if self.name == EMBEDDED:
             return "missing" if self.place is None else "in the package"
+        if self.place is not None and package_models() in self.place.parents:
+            return "in the package"
         return "not pulled" if self.place is None else "installed"
 
     @property
@@ -116,6 +118,7 @@ def list_models() -> list[Model]:
             str(config.get("licence", "MIT")),
         )
     ]
+    models += [_shipped(file.parent) for file in sorted(embedded.glob(f"*/{WEIGHTS['prompts']}"))]
     there = installed("backbone")
     for name, entry in catalog().items():
         if name in there:
@@ -170,6 +173,12 @@ def _of_folder(name: str, kind: Kind, folder: Path) -> Model:
     origin = str(config.get("source") or record.get("file", ""))
     size = sum(size_of(file) for file in files_of(folder))
     return Model(name, kind, folder, size, origin, str(config.get("licence", "")))
+
+
+def _shipped(folder: Path) -> Model:
+    """Prompts that ship with the embedded backbone, in a folder of their method's name."""
+    how = str(_card_of(folder).get("command", ""))
+    return Model(f"{EMBEDDED}/{folder.name}", "prompts", folder, size_of(folder), f"trained by {how}", "MIT")
 
 
 def _prompt_shapes(folder: Path) -> dict[str, Any]:
