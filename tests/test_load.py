@@ -16,7 +16,7 @@ from blemish.clip.config import BackboneConfig
 from blemish.clip.model import Clip
 from blemish.errors import ModelError, UnknownNameError, UsageError
 from blemish.methods import build
-from blemish.store.prompts import write_prompts
+from blemish.store.prompts import find_prompts, read_prompts, write_prompts
 
 CARD = {"thresholds": {"ensemble": {"image": 0.6, "review": 0.5, "pixel": 0.7}}}
 TINY = BackboneConfig.from_dict(
@@ -159,3 +159,9 @@ def test_prompts_for_a_deeper_text_tower_do_not_fit(tmp_path: Path) -> None:
     (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
     with pytest.raises(ModelError, match=r"do not fit the backbone tiny: deep_blocks \[2, 9\]"):
         blemish.load("tiny", prompts=folder)
+
+
+def test_shipped_prompts_are_found_by_the_name_that_the_list_shows() -> None:
+    assert read_prompts(find_prompts("embedded/faprompt")).method == "faprompt"
+    with pytest.raises(ModelError, match="no such file"):
+        find_prompts("embedded/../faprompt")

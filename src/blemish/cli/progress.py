@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import typer
 
-__all__ = ["progress"]
+__all__ = ["progress", "progress_lines"]
 
 LINE_EVERY_S = 30.0  # where there is no terminal to draw a bar on
 
@@ -26,7 +26,7 @@ def progress(total: int | None, what: str, *, quiet: bool, done: int = 0) -> Ite
         with _bar(total, what, done) as advance:
             yield advance
     else:
-        yield _lines(total, what, done)
+        yield progress_lines(total, what, done)
 
 
 @contextmanager
@@ -50,7 +50,8 @@ def _bar(total: int | None, what: str, done: int) -> Iterator[Callable[[], None]
         yield advance
 
 
-def _lines(total: int | None, what: str, done: int) -> Callable[[], None]:
+def progress_lines(total: int | None, what: str, done: int) -> Callable[[], None]:
+    """What advances the progress by one image and says so on stderr every 30 s."""
     started = last = time.monotonic()
     count = 0
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
+
+from blemish.cli.progress import progress_lines
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from blemish.training import Reporter
 
 __all__ = ["printing_reporter"]
-
-LINE_EVERY_S = 30.0  # of progress, where there is no terminal to draw a bar on
 
 
 def printing_reporter() -> Reporter:
@@ -36,8 +35,7 @@ def printing_reporter() -> Reporter:
         @contextmanager
         def progress(self, what: str, total: int, *, done: int = 0) -> Iterator[Callable[[], None]]:
             if not sys.stderr.isatty():
-                with _lines(what, total, done) as advance:
-                    yield advance
+                yield progress_lines(total, what, done)
                 return
             with _bar() as bar:
                 self.bar, task = bar, bar.add_task(what, total=total, completed=done)
@@ -61,21 +59,3 @@ def _bar() -> Progress:
     return Progress(
         *columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False
     )
-
-
-@contextmanager
-def _lines(what: str, total: int, done: int) -> Iterator[Callable[[], None]]:
-    """A line on stderr now and then, with the time left."""
-    started = last = time.monotonic()
-    count = done
-
-    def advance() -> None:
-        nonlocal count, last
-        count += 1
-        now = time.monotonic()
-        if now - last >= LINE_EVERY_S:
-            last = now
-            left = (now - started) / (count - done) * (total - count)
-            typer.echo(f"{what}: {count} of {total}, {left / 60:.0f} min left", err=True)
-
-    yield advance

@@ -27,7 +27,6 @@ from blemish.methods.smoothing import smooth_enlarge
 __all__ = ["FAPrompt", "FAPromptConfig"]
 
 INITIAL_STD = 0.02  # of all learnable tokens
-PLACEHOLDER = "x"  # one token that stands where a learnable one goes
 
 
 @dataclass(frozen=True, kw_only=True)

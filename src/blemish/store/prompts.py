@@ -103,6 +103,9 @@ def find_prompts(name_or_path: str | Path) -> Path:
     name = str(name_or_path)
     if is_name(name) and is_installed(folder_of(name, "prompts"), "prompts"):
         return folder_of(name, "prompts")
+    backbone, _, method = name.partition("/")  # as `blemish models list` names those that ship
+    if is_name(method) and (shipped := shipped_prompts(backbone, method)) is not None:
+        return shipped
     path = Path(name_or_path).expanduser()
     if path.is_dir() and (path / WEIGHTS["prompts"]).is_file():
         return path
