@@ -2,8 +2,9 @@
 
 `python -m benchmarks.inspect_outputs`: rendered images of each size go through the inspector of the embedded model twice a
 round, in turn: once with everything that a run writes by default (records, regions, JPEG overlays, 1-bit masks; in two background
-threads), once with nothing. The added share of the wall time is that of the medians. Then 2,000 images of 256 px are inspected
-and written, and the memory of the process is noted on the way. Figures of a busy machine say little: run it alone.
+threads), once with nothing. The added share of the wall time is that of the medians; beside it the added processor time, which
+others on the machine disturb less. Then 2,000 images of 256 px are inspected and written, and the memory of the process is noted
+on the way. Wall times of a busy machine say little: run it alone.
 """
 
 from __future__ import annotations
@@ -46,23 +47,34 @@ def make_images(folder: Path, size_px: int, count: int) -> list[FoundImage]:
     return found
 
 
-def seconds(
+def inspect(
     inspector: Inspector, found: Sequence[FoundImage], out: Path | None, memory: list[float] | None = None
-) -> float:
-    """Wall time of inspecting the images, and of writing the results where `out` is given."""
+) -> None:
+    """Inspects the images, and writes the results where `out` is given; notes the highest memory so far after each, in MiB."""
     paths, names = [image.path for image in found], output_names(found)
-    started = time.perf_counter()
     if out is None:
         for _ in inspector.stream(paths):
             pass
-        return time.perf_counter() - started
+        return
     with ResultsFolder(out, dict) as results:
         for name, outcome in zip(names, inspector.stream(paths), strict=True):
             assert isinstance(outcome, Inspected)
-            results.add(outcome.inspection, outcome.picture, name)
+            results.add(outcome.inspection, outcome.picture, name, part=outcome.part)
             if memory is not None:
                 memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    return time.perf_counter() - started
+
+
+def seconds(inspector: Inspector, found: Sequence[FoundImage], out: Path | None) -> tuple[float, float]:
+    """Wall and processor time of `inspect`."""
+    wall, busy = time.perf_counter(), time.process_time()
+    inspect(inspector, found, out)
+    return time.perf_counter() - wall, time.process_time() - busy
+
+
+def medians(rounds: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Of the wall times and of the processor times."""
+    walls, busy = zip(*rounds, strict=True)
+    return statistics.median(walls), statistics.median(busy)
 
 
 def main() -> None:
@@ -70,28 +82,34 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=32, help="of each size in a round")
     parser.add_argument("--many", type=int, default=MANY, help="images of the memory run; 0 leaves it out")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES_PX, help="in pixels")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     inspector = loading.load()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for size_px in SIZES_PX:
+        for size_px in options.sizes:
             found = make_images(folder, size_px, options.images)
-            seconds(inspector, found[:RENDERED], None)  # warms up
+            inspect(inspector, found[:RENDERED], None)  # warms up
             bare, written = [], []
             for number in range(options.rounds):
                 bare.append(seconds(inspector, found, None))
                 written.append(seconds(inspector, found, folder / f"out-{size_px}-{number}"))
-            before, after = statistics.median(bare), statistics.median(written)
+            (before, busy_before), (after, busy_after) = medians(bare), medians(written)
             print(
                 f"{size_px} px: {len(found) / before:.1f} images/s without files, {len(found) / after:.1f} with them; "
                 f"writing adds {100 * (after / before - 1):.0f} % (rounds: "
-                f"{', '.join(f'{100 * (one / other - 1):.0f}' for one, other in zip(written, bare, strict=True))})"
+                f"{', '.join(f'{100 * (one[0] / other[0] - 1):.0f}' for one, other in zip(written, bare, strict=True))}); "
+                f"of processor time {1000 * (busy_after - busy_before) / len(found):.0f} ms an image, "
+                f"{100 * (busy_after / busy_before - 1):.0f} %",
+                flush=True,
             )
         if options.many:
             memory: list[float] = []
-            took = seconds(inspector, make_images(folder / "many", 256, options.many), folder / "out-many", memory)
+            started = time.perf_counter()
+            inspect(inspector, make_images(folder / "many", 256, options.many), folder / "out-many", memory)
+            took = time.perf_counter() - started
             marks = [memory[min(len(memory) - 1, round(share * (len(memory) - 1)))] for share in (0.1, 0.25, 0.5, 1.0)]
             print(
                 f"{options.many} images of 256 px in {took:.0f} s; highest memory so far after a tenth, a quarter, a half, "

@@ -630,6 +630,12 @@ def test_saved_images_come_back(suffix: str, tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+def test_thin_lines_keep_their_colour_where_pictures_are_small(tmp_path: Path) -> None:
+    for side, colours in ((767, ((1, 1), (1, 1), (1, 1))), (768, ((2, 2), (1, 1), (1, 1)))):
+        with Image.open(save(np.zeros((side, 900, 3), np.uint8), tmp_path / "a.jpg")) as saved:
+            assert tuple(layer[1:3] for layer in saved.layer) == colours  # type: ignore[attr-defined]
+
+
 def test_saving_where_it_cannot_be_done_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"cannot be written"):

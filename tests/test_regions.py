@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from blemish import regions
 from blemish.localise import find_regions, peaks_inside
-from blemish.regions import Blob, at_original, enlarge, find_blobs, outline, polygon
+from blemish.regions import Blob, at_original, enlarge, find_blobs, outline, part_above, polygon
 
 
 def filled(corners: NDArray[np.generic], shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -113,3 +113,28 @@ def test_maps_count_only_inside() -> None:
     assert not scores[~inside].any()
     np.testing.assert_array_equal(scores[inside], at_original(array, (8, 6))[inside])
     np.testing.assert_allclose(peaks_inside(np.stack([array, 1 - array]), inside), [1 / 12, 1])
+
+
+@given(
+    hnp.arrays(np.float32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.floats(0, 1, width=32)),
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.floats(0, 1, width=32),
+)
+def test_outside_of_its_part_above_a_level_a_map_is_below(
+    array: NDArray[np.float32], size: tuple[int, int], level: float
+) -> None:
+    enlarged = enlarge(array, size)
+    part = part_above(array, enlarged, level)
+    np.testing.assert_array_equal(part.scores, enlarged[part.slices])
+    rest = enlarged.copy()
+    rest[part.slices] = -1
+    assert (rest < level).all()
+    assert not np.shares_memory(part.scores, enlarged)
+
+
+def test_the_part_above_a_level_is_little_larger_than_what_reaches_it() -> None:
+    array = np.zeros((28, 28), np.float32)
+    array[10:12, 20] = 1
+    part = part_above(array, enlarge(array, (560, 560)), 0.9)
+    assert part.box_px == (20 * 20 - 11, 10 * 20 - 11, 21 * 20 + 11, 12 * 20 + 11)
+    assert part_above(np.zeros((4, 4), np.float32), np.zeros((40, 40), np.float32), 0.1).scores.shape == (0, 0)

@@ -32,7 +32,8 @@ from blemish.interest import Interest
 from blemish.localise import find_regions, peaks_inside
 from blemish.methods.base import Method, Scores
 from blemish.preprocess import to_tensor
-from blemish.regions import at_original
+from blemish.regions import Part, at_original
+from blemish.report.overlay import visible_part
 from blemish.results import Inspection, ModelInfo, Thresholds, decide
 from blemish.tiling import Plan, RawScores, Tile, Tiles, blend, check_tiles, plan_tiles
 
@@ -42,15 +43,18 @@ OnError: TypeAlias = Literal["raise", "skip", "record"]
 
 MIN_AREA_CELLS = 0.25  # a region smaller than a quarter of one patch is below what the model resolves
 NO_MEMORY = "does not fit into memory"
+MOST_KEPT_BYTES = 2**24  # of a map at original size, for each image whose pictures wait to be written
 MEMORY_AHEAD = 512 * 2**20  # bytes of decoded pictures to read ahead at most
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """An inspection together with the picture it was made of."""
+    """An inspection together with the picture it was made of, and what pictures of it show of its map (`visible_part`),
+    where that is small enough to be kept: whoever writes them need not enlarge the map again."""
 
     inspection: Inspection
     picture: Picture
+    part: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -367,7 +371,8 @@ class Inspector:
             mm_per_px=self.mm_per_px,
             tags=picture.tags,
         )
-        return Inspected(inspection, picture)
+        part = visible_part(inspection, scores=scores)
+        return Inspected(inspection, picture, part if part.scores.nbytes <= MOST_KEPT_BYTES else None)
 
 
 def _rows(scores: Scores, grid: tuple[int, int]) -> list[RawScores]:

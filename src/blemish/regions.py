@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["Blob", "at_original", "enlarge", "find_blobs", "label", "outline", "polygon"]
+__all__ = ["Blob", "Part", "at_original", "enlarge", "find_blobs", "label", "outline", "part_above", "polygon"]
 
-BAND_PX = 2**22  # of a map that is enlarged, at a time
+BAND_PX = (
+    2**20
+)  # of a map that is enlarged, at a time: what the processor keeps at hand; thrice as fast for large images
 TOLERANCE_PX = 0.75  # of a simplified outline: a slanting edge of pixels (0.71 px off its line) becomes straight
 TOLERANCE_SHARE = 0.003  # of the box's diagonal, where that is more: far below what maps resolve
 AREA_TOLERANCE = 0.05  # what a simplified outline may gain or lose of the area
@@ -22,6 +24,19 @@ class Blob:
 
     box_px: tuple[int, int, int, int]
     pixels: NDArray[np.bool_]
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        x0, y0, x1, y1 = self.box_px
+        return slice(y0, y1), slice(x0, x1)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Part of a map at original size: its box (x0, y0, x1, y1), half-open, and the scores [y1-y0, x1-x0] inside."""
+
+    box_px: tuple[int, int, int, int]
+    scores: NDArray[np.float32]
 
     @property
     def slices(self) -> tuple[slice, slice]:
@@ -53,6 +68,28 @@ def at_original(
     if inside is not None:
         enlarged[~inside] = 0
     return enlarged
+
+
+def part_above(array: NDArray[np.float32], enlarged: NDArray[np.float32], level: float) -> Part:
+    """The part of an `enlarged` map [height, width] outside of which it is below `level`, in an array of its own.
+
+    `array` [h, w] is what was enlarged, and tells the box without a look at every pixel; it may be a cell too wide.
+    """
+    high = array >= np.float32(level)
+    y0, y1 = _reached(np.any(high, axis=1, keepdims=True), enlarged.shape[0])
+    x0, x1 = _reached(np.any(high, axis=0, keepdims=True), enlarged.shape[1])
+    return Part((x0, y0, x1, y1), enlarged[y0:y1, x0:x1].copy())
+
+
+def _reached(cells: NDArray[np.bool_], length_px: int) -> tuple[int, int]:
+    """The first and one past the last pixel of `length_px` that the marked cells (n of them) have a say in; 0, 0 for none."""
+    marked = np.flatnonzero(cells)
+    if not len(marked):
+        return 0, 0
+    cell_px = length_px / cells.size
+    wide = max(1.0, 1 / cell_px)  # bilinear: a cell's weight ends one cell (or one pixel) from its middle
+    first, last = (marked[0] + 0.5 - wide) * cell_px, (marked[-1] + 0.5 + wide) * cell_px
+    return max(0, int(np.floor(first)) - 1), min(length_px, int(np.ceil(last)) + 1)
 
 
 def label(mask: NDArray[np.bool_]) -> tuple[NDArray[np.integer], int]:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from blemish import pipeline
 from blemish.errors import OutputError, UsageError
 from blemish.export import folder
 from blemish.export.folder import ResultsFolder, check_out
@@ -176,3 +177,31 @@ def test_a_disk_that_is_full_at_the_last_line_is_one_error(table: str) -> None:
     with pytest.raises(OutputError, match=r"out: cannot be written \(no space left on device\)"), target:
         add(target, inspected(), A)
     assert run_json("out")["status"] == "failed"
+
+
+# what is drawn
+
+
+def test_pictures_drawn_from_the_kept_part_of_the_map_are_those_drawn_from_the_whole() -> None:
+    pixels = np.full((180, 240, 3), 255, np.uint8)
+    pixels[50:90, 60:120] = 20
+    (outcome,) = darkness_inspector().stream([pixels])
+    assert isinstance(outcome, Inspected)
+    assert outcome.part is not None
+    assert 0 < outcome.part.scores.size < 180 * 240 / 2
+    with results("run") as target:
+        target.add(outcome.inspection, outcome.picture, A, part=outcome.part)
+        target.add(outcome.inspection, outcome.picture, B)
+    for kind in ("masks/{}.png", "overlays/{}.jpg"):
+        one, other = (np.asarray(Image.open(f"run/{kind.format(name)}")) for name in (A, B))
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(np.asarray(Image.open("run/masks/a.png")), outcome.inspection.mask())
+
+
+def test_large_maps_do_not_wait_in_memory_for_their_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "MOST_KEPT_BYTES", 1000)
+    outcome = inspected(200, 300)
+    assert outcome.part is None
+    with results("run") as target:
+        add(target, outcome, A)
+    np.testing.assert_array_equal(np.asarray(Image.open("run/masks/a.png")), outcome.inspection.mask())

@@ -10,7 +10,7 @@ from PIL import Image
 from blemish.images import read
 from blemish.localise import find_regions
 from blemish.report import overlay as overlay_module
-from blemish.report.colours import NEUTRAL, STOPS, TYPE_COLOURS, heat, scale_position, type_colour
+from blemish.report.colours import NEUTRAL, STOPS, TYPE_COLOURS, heat, scale_position, type_colour, visible_from
 from blemish.report.overlay import draw_overlay
 from blemish.results import Inspection, ModelInfo, Thresholds, decide
 from blemish.vocabulary.unknown import UNKNOWN
@@ -101,6 +101,26 @@ def test_heat_grows_with_the_score_and_is_clear_well_below_the_threshold() -> No
     assert (np.diff(opacity) >= 0).all()
     assert (opacity[:89] == 0).all()
     assert opacity[-1] == round(STOPS[-1][-1] * 255)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.004, 0.1, 0.5, 0.83, 1.0])
+def test_nothing_has_a_colour_below_the_score_that_says_so(threshold: float) -> None:
+    lowest = visible_from(threshold)
+    assert lowest <= threshold
+    below = np.linspace(0, lowest, 400, endpoint=False, dtype=np.float32)
+    assert (heat(below[below < lowest], threshold)[..., 3] == 0).all()
+
+
+def test_an_overlay_is_its_picture_under_the_heat_of_every_pixel() -> None:
+    rng = np.random.default_rng(3)
+    pixels = rng.integers(0, 256, (90, 90, 3), dtype=np.uint8)  # too small for words
+    scores = np.asarray(
+        Image.fromarray(rng.random((6, 6), dtype=np.float32)).resize((90, 90), Image.Resampling.BILINEAR)
+    ) * np.float32(0.49)
+    colour, opacity = np.split(heat(scores, 0.5).astype(float), [3], axis=2)
+    assert 0.05 < (opacity > 0).mean() < 0.95
+    plain = pixels + (colour - pixels) * opacity / 255  # the slow and obvious way
+    np.testing.assert_allclose(overlay(pixels, scores), plain, atol=1)
 
 
 def test_many_regions_are_drawn_without_falling_over_each_other() -> None:

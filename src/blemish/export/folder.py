@@ -36,7 +36,8 @@ from blemish.layout import (
     TABLE_FILE,
     holds_run,
 )
-from blemish.report.overlay import draw_overlay
+from blemish.regions import Part
+from blemish.report.overlay import draw_overlay, visible_part
 from blemish.results import Inspection, ModelInfo, Thresholds
 
 __all__ = ["DEFAULT_NAME", "ResultsFolder", "check_out"]
@@ -161,17 +162,18 @@ class ResultsFolder:
             if kind is None:  # else the error that ends the run says more
                 raise
 
-    def add(self, inspection: Inspection, picture: Picture, name: PurePosixPath) -> None:
-        """Write one inspection under `name` (relative, no suffix)."""
+    def add(self, inspection: Inspection, picture: Picture, name: PurePosixPath, *, part: Part | None = None) -> None:
+        """Write one inspection under `name` (relative, no suffix); `part` is its `visible_part`, where there is one."""
         too_large = max(inspection.width_px, inspection.height_px) > JPEG_MOST_PX
         overlay, mask = f"{OVERLAYS}/{name}{'.png' if too_large else '.jpg'}", f"{MASKS}/{name}.png"
         maps = f"{MAPS}/{name}.npz" if self.keep_maps else None
         record = record_of(inspection, overlay=overlay, mask=mask, maps=maps)
-        pixels = picture.pixels.nbytes
-        while self._waiting and sum(each.held_bytes for each in self._waiting) + pixels > MOST_WAITING_BYTES:
+        held = picture.pixels.nbytes + (0 if part is None else part.scores.nbytes)
+        while self._waiting and sum(each.held_bytes for each in self._waiting) + held > MOST_WAITING_BYTES:
             self._write_first()
-        job = self._pool.submit(self._write_pictures, inspection, picture, overlay, mask, maps)
-        self._waiting.append(_Waiting(record, job, pixels))
+        pictures = _Pictures(inspection, picture, part)
+        job = self._pool.submit(self._write_pictures, pictures, overlay=overlay, mask=mask, maps=maps)
+        self._waiting.append(_Waiting(record, job, held))
         self._write_done()
 
     def add_error(self, error: ImageError, *, thresholds: Thresholds, model: ModelInfo) -> None:
@@ -203,16 +205,17 @@ class ResultsFolder:
             self.unwritten.append(ImageError(record["source"], record["error"]))
         self._taken(record, new)
 
-    def _write_pictures(
-        self, inspection: Inspection, picture: Picture, overlay: str, mask: str, maps: str | None
-    ) -> ImageError | None:
+    def _write_pictures(self, of: _Pictures, *, overlay: str, mask: str, maps: str | None) -> ImageError | None:
         """Writes overlay, mask and maps; an ImageError where this image alone stands in the way, an OutputError else."""
+        inspection = of.inspection
         try:
             if maps is not None:
                 write_maps(inspection, self.path / maps)
-            scores = inspection.map_at_original()
-            save(scores >= np.float32(inspection.thresholds.pixel), self.path / mask)
-            save(draw_overlay(picture, inspection, scores=scores), self.path / overlay)
+            part = visible_part(inspection) if of.part is None else of.part
+            marked = np.zeros((inspection.height_px, inspection.width_px), bool)
+            marked[part.slices] = part.scores >= np.float32(inspection.thresholds.pixel)
+            save(marked, self.path / mask)
+            save(draw_overlay(of.picture, inspection, part=part), self.path / overlay)
         except MemoryError:
             return ImageError(inspection.source, "its pictures cannot be drawn (they do not fit into memory)")
         except OutputError as error:
@@ -250,6 +253,15 @@ class ResultsFolder:
         if self._identity is not None:
             run["identity"] = self._identity
         write_text(self.path / RUN_FILE, json_text(run))
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """What the pictures of one image are drawn from."""
+
+    inspection: Inspection
+    picture: Picture
+    part: Part | None
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from blemish.images import Picture
-from blemish.regions import Blob, find_blobs
-from blemish.report.colours import VERDICT_COLOURS, Colour, heat, type_colour
+from blemish.regions import Blob, Part, find_blobs, part_above
+from blemish.report.colours import VERDICT_COLOURS, Colour, heat, type_colour, visible_from
 from blemish.results import Inspection, Region, Verdict
 
-__all__ = ["draw_overlay"]
+__all__ = ["draw_overlay", "visible_part"]
 
 Box: TypeAlias = tuple[int, int, int, int]
 Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -28,24 +28,37 @@ STRIP_PX = 1024  # rows coloured at a time: a large image needs no second one in
 SMALLEST_CAPTION_PX, SMALLEST_LABELLED_PX = 96, 128  # smaller images have no room for words
 
 
-def draw_overlay(picture: Picture, inspection: Inspection, *, scores: NDArray[np.float32] | None = None) -> Image.Image:
-    """The picture under its heat map, with outlined regions and a caption, RGB at original size.
+def visible_part(inspection: Inspection, *, scores: NDArray[np.float32] | None = None) -> Part:
+    """The part of the map at original size that an overlay or a mask shows anything of; often small, or empty.
 
-    `scores` is the map at original size where the caller has it already. A clean image comes back as it is, but for the
-    caption: the colour scale (see `blemish.report.colours`) is absolute.
+    `scores` is the whole map at original size where the caller has it already.
     """
     scores = inspection.map_at_original() if scores is None else scores
-    canvas = Image.fromarray(picture.as_bytes())
+    return part_above(inspection.anomaly_map, scores, visible_from(inspection.thresholds.pixel))
+
+
+def draw_overlay(picture: Picture, inspection: Inspection, *, part: Part | None = None) -> Image.Image:
+    """The picture under its heat map, with outlined regions and a caption, RGB at original size.
+
+    `part` is that of `visible_part` where the caller has it already. A clean image comes back as it is, but for the
+    caption: the colour scale (see `blemish.report.colours`) is absolute.
+    """
+    part = visible_part(inspection) if part is None else part
+    pixels = picture.pixels
+    canvas = Image.fromarray(pixels if pixels.dtype == np.uint8 else picture.as_bytes())  # a copy in any case
     threshold = inspection.thresholds.pixel
-    for top in range(0, canvas.height, STRIP_PX):
-        _lay_heat(canvas, heat(scores[top : top + STRIP_PX], threshold), top)
+    left, top = part.box_px[:2]
+    for row in range(0, len(part.scores), STRIP_PX):
+        _lay_heat(canvas, heat(part.scores[row : row + STRIP_PX], threshold), (left, top + row))
     short = min(canvas.size)
     line_px = int(np.clip(round(short / 256), 1, 12))
     font = _font(int(np.clip(round(short / 30), 12, 64)))
     if inspection.regions:
-        blobs = {blob.box_px: blob for blob in find_blobs(scores >= np.float32(threshold))}
+        blobs = {
+            _moved(blob.box_px, left, top): blob.pixels for blob in find_blobs(part.scores >= np.float32(threshold))
+        }
         for region in inspection.regions:
-            _outline(canvas, blobs[region.box_px], _colour_of(region, inspection.types), line_px)
+            _outline(canvas, Blob(region.box_px, blobs[region.box_px]), _colour_of(region, inspection.types), line_px)
     if canvas.width >= SMALLEST_CAPTION_PX and canvas.height >= SMALLEST_CAPTION_PX // 2:
         boxes = [region.box_px for region in inspection.regions]
         taken = [_caption(canvas, inspection, font)]
@@ -61,13 +74,14 @@ def draw_overlay(picture: Picture, inspection: Inspection, *, scores: NDArray[np
     return canvas
 
 
-def _lay_heat(canvas: Image.Image, coloured: NDArray[np.uint8], top: int) -> None:
-    """Blends a strip [h, W, 4] of the heat map into the canvas at row `top`, where it is not transparent."""
-    rows, columns = (np.flatnonzero(coloured[..., 3].any(axis=axis)) for axis in (1, 0))
-    if len(rows):
-        y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-        layer = Image.fromarray(coloured[y0:y1, x0:x1])
-        canvas.paste(layer.convert("RGB"), (x0, top + y0), layer.getchannel("A"))
+def _lay_heat(canvas: Image.Image, coloured: NDArray[np.uint8], place: tuple[int, int]) -> None:
+    """Blends a part [h, w, 4] of the heat map into the canvas at `place` (x, y)."""
+    layer = Image.fromarray(coloured)
+    canvas.paste(layer.convert("RGB"), place, layer)  # by its own opacity
+
+
+def _moved(box: Box, x: int, y: int) -> Box:
+    return box[0] + x, box[1] + y, box[2] + x, box[3] + y
 
 
 def _colour_of(region: Region, types: Sequence[str]) -> Colour:
