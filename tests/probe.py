@@ -52,7 +52,6 @@ class Probe(Method):
 
     name: ClassVar[str] = "probe"
     config_type: ClassVar[type] = ProbeConfig
-    encodes_with_trained_parts: ClassVar[bool] = False
     encoded: ClassVar[int] = 0  # images that went through the tower
 
     def __init__(self, backbone: Clip, config: ProbeConfig) -> None:
@@ -64,7 +63,7 @@ class Probe(Method):
     def prepare_texts(self) -> None:
         pass
 
-    def encode_key(self) -> str:
+    def begin_key(self) -> str:
         return "probe"
 
     def encode(self, images: Tensor) -> Features:
@@ -96,14 +95,23 @@ class InsideProbe(Probe):
     """The same with a trained part before the tower: its features cannot be kept."""
 
     name: ClassVar[str] = "inside"
-    encodes_with_trained_parts: ClassVar[bool] = True
 
     def __init__(self, backbone: Clip, config: ProbeConfig) -> None:
         super().__init__(backbone, config)
         self.shade = nn.Parameter(torch.zeros(3, 1, 1))
 
+    @property
+    def worth_keeping(self) -> bool:
+        return False
+
+    def begin(self, images: Tensor) -> Features:
+        return Features(images.flatten(1), (), (images.shape[2], images.shape[3]))
+
+    def finish(self, begun: Features) -> Features:
+        return super().encode(begun.whole.unflatten(1, (3, *begun.grid)) + self.shade)
+
     def encode(self, images: Tensor) -> Features:
-        return super().encode(images + self.shade)
+        return self.finish(self.begin(images))
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from small_towers import materialised_attention
 
-from blemish.clip.layers import Attention, Mlp, place_tokens, quick_gelu
+from blemish.clip.layers import Attention, Block, Mlp, place_tokens, quick_gelu
 
 
 def test_quick_gelu_is_the_same_with_and_without_gradients_and_leaves_its_input_alone() -> None:
@@ -34,10 +34,18 @@ def test_both_kinds_of_attention_share_one_projection() -> None:
     assert torch.allclose(
         attention.attend(value, value, value), materialised_attention(attention, x, value_value=True), atol=1e-6
     )
-    first = attention.qkv_of_first(x)
+    first = attention.qkv_of(x[:, :1], x)
     assert torch.allclose(first[0], query[:, :, :1], atol=1e-6)
     assert torch.allclose(first[1], key, atol=1e-6)
     assert torch.allclose(first[2], value, atol=1e-6)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_one_place_of_each_sequence_is_what_the_whole_block_gives_there(causal: bool) -> None:
+    block = Block(16, 2, mlp_ratio=4.0, activation="quick_gelu")
+    x, places = torch.randn(3, 7, 16), torch.tensor([0, 3, 6])
+    whole = block(x, causal=causal)
+    assert torch.allclose(block.at_places(x, places, causal=causal), whole[torch.arange(3), places], atol=1e-6)
 
 
 @pytest.mark.parametrize("carry", [0.0, 0.25])

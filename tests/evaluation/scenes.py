@@ -17,7 +17,6 @@ class Darkness(DarknessMethod):
     """The fake method under the name of a real one, so that published rows are found."""
 
     name: ClassVar[str] = "faprompt"
-    encodes_with_trained_parts: ClassVar[bool] = False
 
 
 def model(method: DarknessMethod | None = None, *, prompts: str = "") -> Model:

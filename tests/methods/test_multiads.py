@@ -130,8 +130,8 @@ def test_the_order_of_names_only_orders_the_results(backbone: Clip, images: Tens
 
 def test_features_can_be_kept_and_no_option_changes_them(backbone: Clip, images: Tensor) -> None:
     one, other = method_with(backbone), method_with(backbone, image_score="global", softmax="before")
-    assert not one.encodes_with_trained_parts
-    assert one.encode_key() == other.encode_key()
+    assert one.worth_keeping
+    assert one.begin_key() == other.begin_key()
     with torch.inference_mode():
         before = one.encode(images)
         one.load_trained({name: torch.zeros_like(part) for name, part in one.trained_parts().items()})

@@ -26,11 +26,11 @@ class Attention(nn.Module):
         query, key, value = self.in_projection(x).chunk(3, dim=-1)
         return self._split(query), self._split(key), self._split(value)
 
-    def qkv_of_first(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As `qkv`, but the queries of the first token alone."""
+    def qkv_of(self, queried: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `qkv`, but with the queries of these tokens [B, n, W] alone."""
         width = x.shape[-1]
         weight, bias = self.in_projection.weight, self.in_projection.bias
-        query = F.linear(x[:, :1], weight[:width], bias[:width])
+        query = F.linear(queried, weight[:width], bias[:width])
         key, value = F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
         return self._split(query), self._split(key), self._split(value)
 
@@ -96,11 +96,22 @@ class Block(nn.Module):
 
     def first_token(self, x: Tensor, v: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """As `forward` or `dual`, but of the ordinary stream only the first token, [B, 1, W]."""
-        query, key, value = self.attention.qkv_of_first(self._normalised(self.ln_1, x))
+        normalised = self._normalised(self.ln_1, x)
+        query, key, value = self.attention.qkv_of(normalised[:, :1], normalised)
         if v is not None:
             v = v + self.attention.attend(value, value, value)
         x = x[:, :1] + self.attention.attend(query, key, value)
         return self._feed_forward(x), v
+
+    def at_places(self, x: Tensor, places: Tensor, *, causal: bool = False) -> Tensor:
+        """As `forward` on sequences [P, S, W], but only at one place of each: [P, W] at places [P]."""
+        rows = torch.arange(len(x), device=x.device)
+        normalised = self._normalised(self.ln_1, x)
+        query, key, value = self.attention.qkv_of(normalised[rows, places][:, None], normalised)
+        seen = torch.arange(x.shape[1], device=x.device) <= places[:, None] if causal else None  # [P, S]
+        mask = None if seen is None else seen[:, None, None]  # over heads and the one query
+        read = x[rows, places][:, None] + self.attention.attend(query, key, value, mask=mask)  # [P, 1, W]
+        return self._feed_forward(read)[:, 0]
 
     def continuing(self, start: Tensor, x: Tensor, *, mask: Tensor, last_only: bool) -> tuple[Tensor, Tensor]:
         """Causal sequences [P, n, W] that all begin with the one `start` [1, s, W], after this block, and that start.

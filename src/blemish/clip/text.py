@@ -81,12 +81,13 @@ class TextTower(nn.Module):
                     fresh = fresh.half()  # after the expansion: the gradient is rounded prompt by prompt
                 first = number == first_block
                 x = place_tokens(x, fresh.to(x.dtype), insert=first and inserted > 0, carry=0.0 if first else carry)
-            x = block(x, causal=causal)
-            if inserted and number == last_block + 1:
-                x = torch.cat([x[:, :1], x[:, 1 + inserted :]], dim=1)
-
-        pooled = x[torch.arange(len(x), device=x.device), pool_at]  # [P, S, W] -> [P, W]
-        return self.ln_final(pooled) @ self.projection
+            dropped = inserted if number == last_block + 1 else 0  # behind the first position, after this block
+            if number < self.config.depth:
+                x = block(x, causal=causal)
+                x = torch.cat([x[:, :1], x[:, 1 + dropped :]], dim=1) if dropped else x
+            else:  # nothing else of the last block is read
+                x = cast(Block, block).at_places(x, torch.where(pool_at > 0, pool_at + dropped, pool_at), causal=causal)
+        return self.ln_final(x) @ self.projection  # [P, W] -> [P, D]
 
     def continuing(
         self, start: Tensor, embeddings: Tensor, *, layer_tokens: Tensor | None = None, first_block: int = 1

@@ -73,8 +73,29 @@ class ImageTower(nn.Module):
         are inserted, block i < d sees carry * previous + (1 - carry) * its own, later blocks take them as they are
         (DAPO has carry 0.01). Without `patches`, the last block computes of the ordinary path only CLS.
         """
-        self._check(images, levels, value_value_depth, layer_tokens)
-        x, grid = self.embed(images, interpolation=interpolation)
+        self._check(levels, value_value_depth, layer_tokens)  # before the stem's work
+        return self.continuing(
+            *self.embed(images, interpolation=interpolation),
+            levels=levels,
+            value_value_depth=value_value_depth,
+            layer_tokens=layer_tokens,
+            carry=carry,
+            patches=patches,
+        )
+
+    def continuing(
+        self,
+        x: Tensor,
+        grid: tuple[int, int],
+        *,
+        levels: Sequence[int] = (),
+        value_value_depth: int = 0,
+        layer_tokens: Tensor | None = None,
+        carry: float = 0.0,
+        patches: bool = True,
+    ) -> VisionFeatures:
+        """What `forward` gives, from what `embed` gave: a residual stream [B, 1+N, W] and its grid."""
+        self._check(levels, value_value_depth, layer_tokens)
         inserted = 0 if layer_tokens is None else layer_tokens.shape[1]
         first_value_value = self.config.depth - value_value_depth
         v: Tensor | None = None
@@ -111,6 +132,7 @@ class ImageTower(nn.Module):
         self, images: Tensor, *, interpolation: Interpolation = "bicubic-antialias"
     ) -> tuple[Tensor, tuple[int, int]]:
         """The first residual stream [B, 1+N, W] of images [B, 3, H, W], and the grid (rows, columns) of its patches."""
+        self._check_images(images)
         x = self.stem(images)  # [B, 3, H, W] -> [B, W, h, w]
         grid = (x.shape[2], x.shape[3])
         x = x.flatten(2).transpose(1, 2)  # [B, W, h, w] -> [B, N, W]
@@ -125,16 +147,17 @@ class ImageTower(nn.Module):
             tokens = self.ln_post(tokens)
         return tokens @ self.projection
 
-    def _check(
-        self, images: Tensor, levels: Sequence[int], value_value_depth: int, layer_tokens: Tensor | None
-    ) -> None:
-        depth, width, patch = self.config.depth, self.config.width, self.config.patch_size
+    def _check_images(self, images: Tensor) -> None:
+        patch = self.config.patch_size
         if images.ndim != 4 or images.shape[1] != 3:
             raise UsageError(f"the image tower takes images of shape [B, 3, H, W], not {list(images.shape)}")
         if self.config.stem == "patches" and patch and (images.shape[2] % patch or images.shape[3] % patch):
             raise UsageError(
                 f"image size {images.shape[3]}x{images.shape[2]} is not a multiple of the patch size {patch}"
             )
+
+    def _check(self, levels: Sequence[int], value_value_depth: int, layer_tokens: Tensor | None) -> None:
+        depth, width = self.config.depth, self.config.width
         if any(not 1 <= level <= depth for level in levels):
             raise UsageError(f"levels {list(levels)} are outside 1..{depth}")
         if not 0 <= value_value_depth <= depth:

@@ -107,26 +107,27 @@ class Encoder:
 
     def features(self, seen: Sequence[Seen]) -> Features:
         """The features of these images as one batch."""
+        finish = self.model.method.finish
         if self.store is None:
-            return self._encode([self._pixels(one) for one in seen])
+            return finish(self._begin([self._pixels(one) for one in seen]))
         lacking = [one for one in seen if one.pixels is not None]
         if lacking and self.device.type != "cpu":
             lacking = list(seen)
         if lacking:
-            found = self._encode([self._pixels(one) for one in lacking])
+            found = self._begin([self._pixels(one) for one in lacking])
             for row, one in enumerate(lacking):
                 if one.pixels is not None:
                     self.store.write(one.digest, found, row=row, size_px=one.size_px)
         kept = self.store.read([one.digest for one in seen])
         levels = tuple(level.to(self.device) for level in kept.levels)
-        return replace(kept, whole=kept.whole.to(self.device), levels=levels)
+        return finish(replace(kept, whole=kept.whole.to(self.device), levels=levels))
 
     def reserve(self, images: int) -> None:
         """OutputError where the disk has no room for the features of so many images."""
         if self.store is None:
             return
         side = self.model.preprocess.size
-        blank = self._encode([torch.zeros(3, side, side)])
+        blank = self._begin([torch.zeros(3, side, side)])
         try:
             self.store.reserve(images, bytes_each=self.store.entry_bytes(blank))
         except OutputError as error:
@@ -135,8 +136,8 @@ class Encoder:
     def _pixels(self, one: Seen) -> Tensor:
         return to_tensor(one.sample.picture(), self.model.preprocess) if one.pixels is None else one.pixels
 
-    def _encode(self, pixels: Sequence[Tensor]) -> Features:
+    def _begin(self, pixels: Sequence[Tensor]) -> Features:
         groups = [torch.stack(list(pixels))] if self.device.type != "cpu" else [one[None] for one in pixels]
-        parts = [self.model.method.encode(group.to(self.device)) for group in groups]
+        parts = [self.model.method.begin(group.to(self.device)) for group in groups]
         levels = tuple(torch.cat(level) for level in zip(*(part.levels for part in parts), strict=True))
         return Features(torch.cat([part.whole for part in parts]), levels, parts[0].grid)

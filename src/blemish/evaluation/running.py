@@ -224,8 +224,10 @@ class Run:
     def _store(self) -> FeatureStore | None:
         if self.settings.cache == "none":
             return None
-        if self.model.method.encodes_with_trained_parts:
-            self.reporter.say(f"{self.model.name}: its features depend on trained parts, so none are kept")
+        if not self.model.method.worth_keeping:
+            self.reporter.say(
+                f"{self.model.name}: all it does with an image depends on trained parts, so nothing is kept"
+            )
             return None
         kept: CacheDtype = self.settings.cache
         return feature_store(self.model.method, dtype=kept)

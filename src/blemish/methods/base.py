@@ -79,7 +79,6 @@ class Method(nn.Module, ABC):
     scoring_options: ClassVar[frozenset[str]] = (
         frozenset()
     )  # those that may differ from what the prompts were trained with
-    encodes_with_trained_parts: ClassVar[bool] = True  # false: features can be computed once and kept while training
     scores_depend_on_vocabulary: ClassVar[bool] = (
         True  # false: names move no score, and a threshold holds for all of them
     )
@@ -108,8 +107,21 @@ class Method(nn.Module, ABC):
     def encode(self, images: Tensor) -> Features:
         """The features that `score` needs of normalised images [B, 3, S, S]."""
 
-    def encode_key(self) -> str:
-        """What decides, besides the backbone and the image, what `encode` gives: with equal keys, kept features can be used
+    def begin(self, images: Tensor) -> Features:
+        """The part of `encode` that no training moves: all of it, unless a method trains inside the tower."""
+        return self.encode(images)
+
+    def finish(self, begun: Features) -> Features:
+        """What `encode` gives, from what `begin` gave; the same again where that is all of it."""
+        return begun
+
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether `begin` does so much that what it gives is kept on the disk while training."""
+        return True
+
+    def begin_key(self) -> str:
+        """What decides, besides the backbone and the image, what `begin` gives: with equal keys, kept features can be used
         again. It stands for the method and all its options, unless a method knows which of them matter."""
         return json.dumps([self.name, to_dict(self.config)], sort_keys=True)
 

@@ -151,7 +151,6 @@ class DAPO(Method):
             *("binary_map", "image_score", "image_typing", "typing_share"),
         }
     )
-    encodes_with_trained_parts = True
 
     def __init__(self, backbone: Clip, config: DAPOConfig | None = None) -> None:
         super().__init__(backbone, config or DAPOConfig())
@@ -173,9 +172,18 @@ class DAPO(Method):
 
     def encode(self, images: Tensor) -> Features:
         """CLS in the joint space [B, D] and the adapted places of each level [B, N, D], normalised."""
+        return self.finish(self.begin(images))
+
+    def begin(self, images: Tensor) -> Features:
+        """The patch embedding alone, [B, Wv] and [B, N, Wv]: from the first block on there are trained tokens."""
+        embedded, grid = self.backbone.image.embed(images)
+        return Features(whole=embedded[:, 0], levels=(embedded[:, 1:],), grid=grid)
+
+    def finish(self, begun: Features) -> Features:
         tower, levels = self.backbone.image, sorted(self.backbone.config.levels)
-        seen = tower(
-            images,
+        seen = tower.continuing(
+            torch.cat([begun.whole[:, None], begun.levels[0]], dim=1),
+            begun.grid,
             levels=levels,
             layer_tokens=cast("Tensor | None", self.image_tokens),
             carry=self.config.alpha,
@@ -189,6 +197,14 @@ class DAPO(Method):
             ),
             grid=seen.grid,
         )
+
+    @property
+    def worth_keeping(self) -> bool:
+        """Where the patch embedding is a network of its own; a ViT's takes less time than reading it from the disk."""
+        return self.backbone.config.vision.stem != "patches"
+
+    def begin_key(self) -> str:
+        return "patch embedding"
 
     # text side
 

@@ -45,7 +45,6 @@ class PromptEnsemble(Method):
 
     name = "ensemble"
     config_type = EnsembleConfig
-    encodes_with_trained_parts = False
     scores_depend_on_vocabulary = False
 
     def __init__(self, backbone: Clip, config: EnsembleConfig | None = None) -> None:

@@ -118,7 +118,6 @@ class FAPrompt(Method):
     name = "faprompt"
     config_type = FAPromptConfig
     scoring_options = frozenset({"smoothing", "image_score", "temperature"})
-    encodes_with_trained_parts = False
     scores_depend_on_vocabulary = False
 
     def __init__(self, backbone: Clip, config: FAPromptConfig | None = None) -> None:
@@ -149,7 +148,7 @@ class FAPrompt(Method):
         self.normal_text: Tensor
         self.type_texts: Tensor
 
-    def encode_key(self) -> str:
+    def begin_key(self) -> str:
         config = self.config
         return f"faprompt {config.levels} {config.cls_norm} {config.position_interpolation}"
 

@@ -97,7 +97,6 @@ class MultiADS(Method):
             "object_name",
         }
     )
-    encodes_with_trained_parts = False
 
     def __init__(self, backbone: Clip, config: MultiADSConfig | None = None) -> None:
         super().__init__(backbone, config or MultiADSConfig())
@@ -108,7 +107,7 @@ class MultiADS(Method):
         self.texts: Tensor
         self._cache = TextCache()
 
-    def encode_key(self) -> str:
+    def begin_key(self) -> str:
         return "multiads"  # no option decides what the tower sees
 
     def encode(self, images: Tensor) -> Features:

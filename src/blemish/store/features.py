@@ -159,7 +159,7 @@ class FeatureStore:
 
 
 def feature_store(method: Method, *, dtype: CacheDtype, root: Path | None = None) -> FeatureStore:
-    """The store of what this method's `encode` gives on its backbone, under `root` (the store's home by default).
+    """The store of what this method's `begin` gives on its backbone, under `root` (the store's home by default).
 
     Its folder is made; OutputError where it cannot be.
     """
@@ -169,7 +169,7 @@ def feature_store(method: Method, *, dtype: CacheDtype, root: Path | None = None
         "backbone": {"name": clip.config.name, "fingerprint": clip.fingerprint()},
         "preprocess": to_dict(clip.config.preprocess),
         "method": method.name,
-        "encode": method.encode_key(),
+        "encode": method.begin_key(),
         "dtype": dtype,
     }
     deciding = {**key, "backbone": clip.fingerprint(), "method": None}  # names do not change a number

@@ -100,14 +100,14 @@ def cache_features(
         return
     preprocess = method.backbone.config.preprocess
     with torch.inference_mode(), reporter.progress("caching features", missing) as advance:
-        blank = method.encode(torch.zeros(1, 3, preprocess.size, preprocess.size, device=device))
+        blank = method.begin(torch.zeros(1, 3, preprocess.size, preprocess.size, device=device))
         reporter.say(store.reserve(missing, bytes_each=store.entry_bytes(blank)))
         for examples in sets:
             groups = in_chunks(np.arange(len(examples)), 1 if device.type == "cpu" else ENCODED_AT_ONCE)
             lacking = [rows for rows in groups if not examples.cached[rows].all()]
             for batch in Source(examples, preprocess).feed(lacking):
                 assert isinstance(batch.inputs, Tensor)  # there is no store to take features from
-                features = method.encode(batch.inputs.to(device))
+                features = method.begin(batch.inputs.to(device))
                 for place, row in enumerate(batch.rows):
                     if not examples.cached[row]:
                         store.write(examples.digests[row], features, row=place, size_px=examples.sizes_px[row])

@@ -142,11 +142,11 @@ class Trainer:
     def _losses(self, batch: Batch) -> Losses:
         dtype = AUTOCAST.get(self.recipe.precision)
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
-            if not isinstance(batch.inputs, Tensor):
-                return self.method.loss(batch.inputs, batch.targets)
-            with torch.set_grad_enabled(self.method.encodes_with_trained_parts):
-                features = self.method.encode(batch.inputs)
-            return self.method.loss(features, batch.targets)
+            begun = batch.inputs
+            if isinstance(begun, Tensor):
+                with torch.no_grad():
+                    begun = self.method.begin(begun)
+            return self.method.loss(self.method.finish(begun), batch.targets)
 
     def _finish_epoch(self, log: Log) -> None:
         progress = self.progress

@@ -185,7 +185,7 @@ def _examined(
 def _store_for(method: Method, recipe: Recipe) -> FeatureStore | None:
     """Where features are kept; None where nothing can or shall be kept."""
     dtype = recipe.cache_dtype
-    if method.encodes_with_trained_parts or dtype == "none":
+    if not method.worth_keeping or dtype == "none":
         return None
     kept: CacheDtype = dtype
     return feature_store(method, dtype=kept)
