@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blemish.errors import ImageError, OutputError, UsageError
-from blemish.images import Header, ValueRanges, decode, read, read_header, save
+from blemish.images import Header, RangeGiven, Samples, ValueRanges, decode, read, read_header, save
 
 RNG = np.random.default_rng(5)
 RGB = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -292,14 +292,47 @@ def test_a_given_range_holds_and_cuts_what_is_outside() -> None:
     np.testing.assert_allclose(picture.pixels[0, :, 0], [0, 0, 0.5, 1])
 
 
+def test_a_range_in_percentiles_cuts_that_share_of_the_pixels() -> None:
+    ramp = np.arange(1001, dtype=np.uint16).reshape(7, 143) * 7 + 50
+    picture = read(ramp, value_range=("1%", "95%"))
+    assert picture.value_range == (50 + 70, 50 + 6650)
+    assert ((picture.pixels[..., 0] == 0).sum(), (picture.pixels[..., 0] == 1).sum()) == (11, 51)
+    assert read(ramp, value_range=(0, "95%")).value_range == (0, 50 + 6650)
+    assert np.isfinite(read(np.full((3, 4), 7, np.uint16), value_range=("1%", "99%")).pixels).all()
+    assert read(RGB, value_range=("1%", "99%")).value_range is None
+
+
+def test_percentiles_of_a_batch_cut_no_more_from_any_of_its_images() -> None:
+    rng = np.random.default_rng(0)
+    batch = [rng.normal(mean, 90, (40, 50)).clip(0, 60000).astype(np.uint16) for mean in (900, 3000, 2000)]
+    ranges = ValueRanges(("2%", "98%"))
+    samples = [decode(image) for image in batch]
+    for one in samples:
+        ranges.learn(one)
+    for picture in map(ranges.picture, samples):
+        low, high = picture.value_range or (0, 0)
+        assert (low, high) == (
+            min(np.percentile(one, 2) for one in batch),
+            max(np.percentile(one, 98) for one in batch),
+        )
+        assert ((picture.pixels[..., 0] == 0).mean() <= 0.021) & ((picture.pixels[..., 0] == 1).mean() <= 0.021)
+
+
+def test_what_is_transparent_has_no_say_in_percentiles() -> None:
+    samples = Samples(np.array([[0, 100, 200, 300]], np.uint16), "a", coverage=np.array([[0, 1, 1, 1]], np.float32))
+    assert ValueRanges(("0%", "100%")).picture(samples).value_range == (100, 300)
+
+
 def test_a_given_range_leaves_8_bit_images_alone() -> None:
     picture = read(RGB, value_range=(0, 4095))
     np.testing.assert_array_equal(picture.pixels, RGB)
     assert picture.value_range is None
 
 
-@pytest.mark.parametrize("bad", [(5, 5), (9, 1), (0, float("nan"))])
-def test_a_senseless_range_is_refused(bad: tuple[float, float]) -> None:
+@pytest.mark.parametrize(
+    "bad", [(5, 5), (9, 1), (0, float("nan")), ("9%", "1%"), ("1%", "101%"), ("a", "b"), ("-1%", 9)]
+)
+def test_a_senseless_range_is_refused(bad: RangeGiven) -> None:
     with pytest.raises(UsageError, match="the lower one first"):
         read(RGB, value_range=bad)
 

@@ -147,6 +147,7 @@ def test_without_a_window_it_is_percentiles_and_range_overrides_both(tmp_path: P
     path = dicom(tmp_path / "plain.dcm", RAMP)
     assert read(path).value_range == pytest.approx(tuple(np.percentile(RAMP, [0.5, 99.5])))
     assert read(path, value_range=(0, 4000)).value_range == (0, 4000)
+    assert read(path, value_range=("10%", "90%")).value_range == pytest.approx(tuple(np.percentile(RAMP, [10, 90])))
     assert np.isfinite(read(dicom(tmp_path / "flat.dcm", np.full((3, 4), 7, np.uint16))).pixels).all()
 
 

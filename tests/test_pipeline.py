@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import blemish
-from blemish import pipeline
+from blemish import intake, pipeline
 from blemish.errors import ImageError, UnknownNameError, UsageError
 from blemish.images import save
 from blemish.pipeline import Inspected
-from blemish.results import Verdict
+from blemish.results import UNKNOWN, Verdict
 from fakes import DarknessMethod, darkness_inspector
 
 
@@ -135,7 +136,7 @@ def test_stopping_early_leaves_no_threads() -> None:
 
 
 def test_large_pictures_are_not_read_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("blemish.pipeline.MEMORY_AHEAD", 1)
+    monkeypatch.setattr("blemish.intake.MEMORY_AHEAD", 1)
     taken: list[int] = []
 
     def images() -> Iterator[NDArray[np.uint8]]:
@@ -155,9 +156,9 @@ def test_large_pictures_are_not_read_far_ahead(monkeypatch: pytest.MonkeyPatch) 
 def test_large_pictures_are_decoded_one_by_one_from_the_first(
     deep_images: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("blemish.pipeline.MEMORY_AHEAD", 1)
+    monkeypatch.setattr("blemish.intake.MEMORY_AHEAD", 1)
     under_way: list[int] = []
-    decode, lock, never = pipeline.decode, threading.Lock(), threading.Event()
+    decode, lock, never = intake.decode, threading.Lock(), threading.Event()
 
     def watched(*args: Any, **options: Any) -> Any:
         with lock:
@@ -168,7 +169,7 @@ def test_large_pictures_are_decoded_one_by_one_from_the_first(
             under_way.pop()
         return decode(*args, **options)
 
-    monkeypatch.setattr(pipeline, "decode", watched)
+    monkeypatch.setattr(intake, "decode", watched)
     images = [deep(5000) if deep_images else grey(9)] * 6
     assert len(darkness_inspector(workers=4).inspect(images)) == 6
 
@@ -212,9 +213,11 @@ def test_what_is_no_image_is_refused(bad: object) -> None:
         darkness_inspector().inspect(bad)  # type: ignore[call-overload]
 
 
-@pytest.mark.parametrize("step", ["to_tensor", "find_regions"])
-def test_an_image_that_does_not_fit_into_memory_is_recorded(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    work, calls = getattr(pipeline, step), []
+@pytest.mark.parametrize(("module", "step"), [(intake, "to_tensor"), (pipeline, "find_regions")])
+def test_an_image_that_does_not_fit_into_memory_is_recorded(
+    module: ModuleType, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, calls = getattr(module, step), []
 
     def refuse_the_first(*args: Any, **options: Any) -> Any:
         calls.append(1)
@@ -222,7 +225,7 @@ def test_an_image_that_does_not_fit_into_memory_is_recorded(step: str, monkeypat
             raise MemoryError
         return work(*args, **options)
 
-    monkeypatch.setattr(pipeline, step, refuse_the_first)
+    monkeypatch.setattr(module, step, refuse_the_first)
     bad, good = darkness_inspector(workers=1).inspect([grey(1), grey(2)], on_error="record")
     assert isinstance(bad, ImageError)
     assert "array 0: does not fit into memory" in str(bad)
@@ -269,6 +272,31 @@ def test_in_an_iterator_the_first_deep_image_sets_the_range_whatever_the_threads
 def test_a_given_range_is_used_and_reported() -> None:
     results = darkness_inspector(value_range=(0, 40000)).inspect([deep(500), deep(50000)])
     assert [result.value_range for result in results] == [(0, 40000)] * 2
+
+
+def test_percentiles_are_one_range_for_all_images_of_a_list() -> None:
+    images = [np.linspace(low, high, 1001, dtype=np.uint16).reshape(7, 143) for low, high in ((100, 1100), (500, 2500))]
+    results = darkness_inspector(value_range=("1%", "99%")).inspect([*images, grey(9)])
+    assert [result.value_range for result in results] == [(110, 2480), (110, 2480), None]
+
+
+def test_percentiles_of_an_iterator_are_those_of_its_first_deep_image() -> None:
+    results = list(darkness_inspector(value_range=("0%", "100%")).inspect(deep(m) for m in (1000, 5000)))
+    assert [result.value_range for result in results] == [(0, 1000), (0, 1000)]
+
+
+def test_a_range_in_percentiles_is_not_known_before_the_images() -> None:
+    assert darkness_inspector(value_range=("1%", "99%")).setup.value_range is None
+    assert darkness_inspector(value_range=(5, 99)).setup.value_range == (5, 99)
+
+
+def test_an_image_whose_type_hardly_leads_has_an_unknown_defect() -> None:
+    clear, mixed = spotted(left=True), spotted(left=True) & spotted(left=False)
+    for min_lead, expected in ((0.0, ["scratch", "scratch"]), (0.6, ["scratch", UNKNOWN])):
+        results = darkness_inspector(min_lead=min_lead).inspect([clear, mixed])
+        assert [result.top_type for result in results] == expected
+        assert [result.to_dict()["top_type"] for result in results] == expected
+        assert {region.type for region in results[1].regions} == {"scratch", "stain"}  # each of them is clear
 
 
 def test_the_stream_gives_the_pictures_too() -> None:

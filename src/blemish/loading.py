@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from blemish.calibration import Lines, read_calibration
+from blemish.calibration import Calibration, Lines, read_calibration
 from blemish.clip.config import from_dict, to_dict
 from blemish.errors import ModelError, UnknownNameError, UsageError
-from blemish.images import DEFAULT_MEGAPIXELS
+from blemish.images import DEFAULT_MEGAPIXELS, RangeGiven, ValueRanges
 from blemish.interest import Interest
 from blemish.methods import METHODS, build
 from blemish.methods.base import Method
@@ -57,7 +57,7 @@ def load(
     min_area_px: float | None = None,
     mm_per_px: float | None = None,
     batch_size: int = 8,
-    value_range: tuple[float, float] | None = None,
+    value_range: RangeGiven | None = None,
     max_megapixels: float = DEFAULT_MEGAPIXELS,
 ) -> Inspector:
     """An inspector with a backbone (a name that `blemish models list` shows, or a path) and a method, ready to use.
@@ -76,6 +76,7 @@ def load(
     types = _vocabulary(defects, vocabulary, product)
     calibrated = None if calibration is None else read_calibration(calibration)
     interest = Interest.open(roi, ignore)
+    value_range = _value_range(value_range, calibrated)
     device_of(device)
     loaded = load_method(backbone, method=method, prompts=prompts, options=options, force=force)
     thresholds = choose_thresholds(
@@ -101,7 +102,7 @@ def load(
         tiles=tiles if tiles is not None else "off" if calibrated is None else calibrated.setup.tiles,
         interest=interest,
         calibration=calibrated,
-        value_range=value_range if value_range is not None or calibrated is None else calibrated.setup.value_range,
+        value_range=value_range,
         max_megapixels=max_megapixels,
     )
 
@@ -202,6 +203,17 @@ def _vocabulary(defects: str | Sequence[str] | None, file: str | Path | None, pr
     if file is not None:
         return load_vocabulary(file, product=product)
     return None if defects is None else parse_defects(defects)
+
+
+def _value_range(given: RangeGiven | None, calibration: Calibration | None) -> RangeGiven | None:
+    """The range that is given, else the calibration's."""
+    known = None if calibration is None else calibration.setup.value_range
+    if given is not None and known is not None and not ValueRanges(given).is_fixed:
+        raise UsageError(
+            f"percentiles ({given[0]}:{given[1]}) are found anew in every batch, but the calibration holds for "
+            f"{known[0]:g}:{known[1]:g}: leave --range out"
+        )
+    return known if given is None else given
 
 
 def _mismatches(prompts: Prompts, method: Method, options: Mapping[str, Any]) -> list[str]:

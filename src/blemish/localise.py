@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.regions import Blob, enlarge, find_blobs, polygon
-from blemish.results import Region
-from blemish.vocabulary.unknown import UNKNOWN, lead
+from blemish.results import UNKNOWN, Region, lead
 
 __all__ = ["find_regions", "peaks_inside"]
 
@@ -29,7 +28,7 @@ def find_regions(
 
     A region is 8-connected, at or above `threshold` everywhere and at least `min_area_px` large. It is typed by the
     mean of `type_maps` [T, h, w] over its area; where the likeliest type leads by less than `min_lead` (see
-    `vocabulary.unknown`), it is an unknown defect, and probability and margin are those of the likeliest. With `mm_per_px`
+    `results.lead`), it is an unknown defect, and probability and margin are those of the likeliest. With `mm_per_px`
     regions have their size in millimetres, too.
     """
     level = np.float32(threshold)

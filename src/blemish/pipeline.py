@@ -1,7 +1,7 @@
 """The inspector: images in, inspections out. `blemish.load` makes one; the command line, Python and everything later use it.
 
-Files are read and prepared in background threads (Pillow releases the interpreter's lock) a bounded number ahead; the
-model runs in the caller's thread; regions are found in the background again. Results come in the order of the images.
+Files are read and prepared in background threads a bounded number ahead (`intake`); the model runs in the caller's thread;
+regions are found in the background again. Results come in the order of the images.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any, Literal, TypeAlias, cast, overload
 
 import numpy as np
@@ -22,12 +20,11 @@ from PIL import Image
 from torch import Tensor
 
 from blemish._version import __version__
-from blemish.ahead import in_order
 from blemish.calibration import Calibration, Setup, vocabulary_hash
 from blemish.clip.config import PreprocessConfig
 from blemish.errors import ImageError, ModelError, UnknownNameError, UsageError
-from blemish.images import DEFAULT_MEGAPIXELS, Header, ImageInput, Picture, Samples, ValueRanges, decode, read_header
-from blemish.images.reader import name_of
+from blemish.images import DEFAULT_MEGAPIXELS, ImageInput, Picture, RangeGiven, ValueRanges
+from blemish.intake import NO_MEMORY, Intake, Prepared
 from blemish.interest import Interest
 from blemish.localise import find_regions, peaks_inside
 from blemish.methods.base import Method, Scores
@@ -42,9 +39,7 @@ __all__ = ["Inspected", "Inspector", "device_of"]
 OnError: TypeAlias = Literal["raise", "skip", "record"]
 
 MIN_AREA_CELLS = 0.25  # a region smaller than a quarter of one patch is below what the model resolves
-NO_MEMORY = "does not fit into memory"
 MOST_KEPT_BYTES = 2**24  # of a map at original size, for each image whose pictures wait to be written
-MEMORY_AHEAD = 512 * 2**20  # bytes of decoded pictures to read ahead at most
 
 
 @dataclass(frozen=True)
@@ -57,21 +52,14 @@ class Inspected:
     part: Part | None = None
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """A picture and its tensor; samples, of which deep ones of a lazy batch wait for their value range, have none yet."""
-
-    picture: Picture | Samples
-    tensor: Tensor | None
-
-
 class Inspector:
     """A method with its preprocessing and thresholds: give it images, it gives inspections. `blemish.load` makes one.
 
     The method must be prepared. `value_range` and `max_megapixels` are those of `blemish.images.read`. Regions smaller
     than `min_area_px`, or else than `min_area_cells` cells of the model's patch grid, are dropped. `tiles` ("off", "auto" or
     a side in pixels) looks at large images in parts, too; see `blemish.tiling`. With `interest` only some pixels count.
-    `mm_per_px` gives regions a size in millimetres; a region whose type leads by less than `min_lead` is an unknown defect.
+    `mm_per_px` gives regions a size in millimetres; a region or an image whose type leads by less than `min_lead` has
+    an unknown defect (see `results.lead`).
     `calibration` says where the thresholds come from, and must fit: UsageError else. One inspector is for one thread.
     """
 
@@ -85,7 +73,7 @@ class Inspector:
         prompts: str = "",
         device: str = "cpu",
         batch_size: int = 8,
-        value_range: tuple[float, float] | None = None,
+        value_range: RangeGiven | None = None,
         max_megapixels: float = DEFAULT_MEGAPIXELS,
         min_area_cells: float = MIN_AREA_CELLS,
         min_area_px: float | None = None,
@@ -133,7 +121,7 @@ class Inspector:
 
     @property
     def setup(self) -> Setup:
-        """What decides the scores, apart from the image."""
+        """What decides the scores, apart from the image; a value range that is learned from images is not known yet."""
         method, masks = self.method, self.interest or Interest()
         return Setup(
             model=self.model,
@@ -144,7 +132,7 @@ class Inspector:
             tiles=self.tiles,
             roi="" if masks.roi is None else masks.roi.identity,
             ignore="" if masks.ignore is None else masks.ignore.identity,
-            value_range=self.value_range,
+            value_range=ValueRanges(self.value_range).fixed,
         )
 
     @overload
@@ -185,12 +173,19 @@ class Inspector:
 
         Of a sequence the first `start` images are left out: they only have their say in the value range.
         """
-        ranges = ValueRanges(self.value_range)
         lazy = not isinstance(images, Sequence)
         with ThreadPoolExecutor(self.workers, thread_name_prefix="blemish") as pool:
             finished: deque[Future[Inspected | ImageError] | ImageError] = deque()
             try:
-                for batch in self._batches(images, ranges, pool, start=start):
+                intake = Intake(
+                    preprocess=self.preprocess,
+                    ranges=ValueRanges(self.value_range),
+                    pool=pool,
+                    workers=self.workers,
+                    batch_size=self.batch_size,
+                    max_megapixels=self.max_megapixels,
+                )
+                for batch in intake.batches(images, start=start):
                     finished.extend(self._run(batch, pool))
                     # one batch of a sequence stays behind, so that its regions are found meanwhile
                     while len(finished) > (0 if lazy else len(batch)):
@@ -209,91 +204,16 @@ class Inspector:
             elif on_error == "record":
                 yield outcome
 
-    def _batches(
-        self, images: Iterable[ImageInput], ranges: ValueRanges, pool: ThreadPoolExecutor, *, start: int
-    ) -> Iterator[list[_Prepared | ImageError]]:
-        """Prepared images in batches, the errors among them in their places; smaller ones where pictures are large.
-
-        Of a sequence, up to two batches are read ahead. Any other iterable is asked for one batch and, before that is
-        done, for no more: a camera's next image may take its time.
-        """
-        sized: Iterable[tuple[ImageInput, int]] = _sized(images)
-        most, settled = self.batch_size, False
-        if isinstance(images, Sequence):
-            headers = list(pool.map(read_header, images))
-            self._learn_ranges(images, headers, ranges, pool)
-            sized = zip(images, [header.picture_bytes for header in headers], strict=True)
-            most, settled = 2 * self.batch_size, True
-
-        def prepare(numbered: tuple[int, ImageInput]) -> _Prepared | ImageError:
-            return self._prepare(numbered[1], numbered[0], ranges, settled=settled)
-
-        batch: list[_Prepared | ImageError] = []
-        held = 0
-        work = (((number, image), size) for number, (image, size) in islice(enumerate(sized), start, None))
-        for prepared, size in in_order(pool, prepare, work, most=most, most_bytes=MEMORY_AHEAD, drain=not settled):
-            if batch and held + size > MEMORY_AHEAD:
-                yield batch
-                batch, held = [], 0
-            batch.append(self._settle(prepared, ranges))
-            held += size
-            if len(batch) == self.batch_size:
-                yield batch
-                batch, held = [], 0
-        if batch:
-            yield batch
-
-    def _learn_ranges(
-        self,
-        images: Sequence[ImageInput],
-        headers: Sequence[Header],
-        ranges: ValueRanges,
-        pool: ThreadPoolExecutor,
-    ) -> None:
-        """Decodes the deep images of a batch once before, where there are several, to give them one value range."""
-        deep = [(image, header.picture_bytes) for image, header in zip(images, headers, strict=True) if header.is_deep]
-        if ranges.is_fixed or len(deep) < 2:
-            return
-
-        def learn(image: ImageInput) -> None:
-            with suppress(ImageError):  # reported when its turn comes
-                ranges.learn(decode(image, max_megapixels=self.max_megapixels))
-
-        for _ in in_order(pool, learn, deep, most=2 * self.workers, most_bytes=MEMORY_AHEAD):
-            pass
-
-    def _prepare(self, image: ImageInput, number: int, ranges: ValueRanges, *, settled: bool) -> _Prepared | ImageError:
-        name = name_of(image)
-        source = f"{name} {number}" if name in ("array", "bytes", "Pillow image") else name
-        try:
-            samples = decode(image, source=source, max_megapixels=self.max_megapixels)
-        except ImageError as error:
-            return error
-        prepared = _Prepared(samples, None)
-        return self._settle(prepared, ranges) if settled or not samples.is_deep else prepared
-
-    def _settle(self, prepared: _Prepared | ImageError, ranges: ValueRanges) -> _Prepared | ImageError:
-        """Samples as a picture and its tensor; deep ones of a lazy batch get their range in the order of the images."""
-        if isinstance(prepared, ImageError) or not isinstance(prepared.picture, Samples):
-            return prepared
-        try:
-            picture = ranges.picture(prepared.picture)
-            return _Prepared(picture, to_tensor(picture, self.preprocess))
-        except ImageError as error:
-            return error
-        except MemoryError:
-            return ImageError(prepared.picture.source, NO_MEMORY)
-
     def _run(
-        self, batch: list[_Prepared | ImageError], pool: ThreadPoolExecutor
+        self, batch: list[Prepared | ImageError], pool: ThreadPoolExecutor
     ) -> Iterator[Future[Inspected | ImageError] | ImageError]:
-        tensors = [item.tensor for item in batch if isinstance(item, _Prepared) and item.tensor is not None]
+        tensors = [item.tensor for item in batch if isinstance(item, Prepared)]
         rows = iter(self._score(tensors) if tensors else ())
         for item in batch:
             if isinstance(item, ImageError):
                 yield item
             else:
-                picture, row = cast(Picture, item.picture), next(rows)
+                picture, row = item.picture, next(rows)
                 plan = self._plan(picture, row)
                 try:
                     if plan is not None:
@@ -369,6 +289,7 @@ class Inspector:
             inside=inside,
             min_area_px=min_area_px,
             mm_per_px=self.mm_per_px,
+            min_lead=self.min_lead,
             tags=picture.tags,
         )
         part = visible_part(inspection, scores=scores)
@@ -399,17 +320,6 @@ def _numpy(tensor: Tensor) -> NDArray[np.float32]:
 
 def _result(finished: Future[Inspected | ImageError] | ImageError) -> Inspected | ImageError:
     return finished if isinstance(finished, ImageError) else finished.result()
-
-
-def _sized(images: Iterable[ImageInput]) -> Iterator[tuple[ImageInput, int]]:
-    """Images and the bytes of their pictures, one by one; arrays are copied, as a camera may refill its only buffer."""
-    for image in images:
-        own: ImageInput = image
-        if isinstance(image, np.ndarray):
-            own = image.copy()
-        elif isinstance(image, bytearray | memoryview):
-            own = bytes(image)
-        yield own, read_header(own).picture_bytes
 
 
 def device_of(name: str) -> torch.device:

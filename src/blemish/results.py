@@ -17,9 +17,22 @@ from numpy.typing import NDArray
 from blemish.errors import UsageError
 from blemish.regions import at_original
 
-__all__ = ["SCHEMA", "Inspection", "ModelInfo", "Origin", "Region", "ScoreFrom", "Thresholds", "Verdict", "decide"]
+__all__ = [
+    "SCHEMA",
+    "UNKNOWN",
+    "Inspection",
+    "ModelInfo",
+    "Origin",
+    "Region",
+    "ScoreFrom",
+    "Thresholds",
+    "Verdict",
+    "decide",
+    "lead",
+]
 
 SCHEMA = "blemish.inspection/1"
+UNKNOWN = "unknown defect"  # where no type stands out
 DIGITS = 6  # of scores in files: float32 holds no more
 
 Origin = Literal["uncalibrated", "calibrated", "user"]
@@ -133,7 +146,7 @@ class Inspection:
     smaller than min_area_px are not listed.
     type_scores [T] and type_maps [T, h, w] follow `types`; their maps are None where the method has none. value_range:
     the source values that were read as black and white where the image holds more than 8 bits, else None. tags: what a DICOM
-    file says of itself.
+    file says of itself. min_lead: a type that leads the next by less is unknown (see `lead`); 0: every type keeps its name.
     """
 
     source: str
@@ -154,12 +167,18 @@ class Inspection:
     inside: NDArray[np.bool_] | None = None
     min_area_px: float = 1.0
     mm_per_px: float | None = None
+    min_lead: float = 0.0
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def top_type(self) -> str | None:
-        """The type with the highest score; the regions say where, the verdict whether it matters."""
-        return self.types[int(self.type_scores.argmax())] if len(self.types) else None
+        """The type with the highest score, or "unknown defect" where it leads the next by less than `min_lead`; None without
+        types. The regions say where, the verdict whether it matters."""
+        if not len(self.types):
+            return None
+        best = int(self.type_scores.argmax())
+        first, second = float(self.type_scores[best]), float(np.delete(self.type_scores, best).max(initial=0.0))
+        return UNKNOWN if lead(first, first - second) < self.min_lead else self.types[best]
 
     def map_at_original(self) -> NDArray[np.float32]:
         """The anomaly map [height_px, width_px], enlarged bilinearly, 0 where pixels do not count; an array of its own."""
@@ -199,6 +218,15 @@ def decide(image_score: float, thresholds: Thresholds) -> Verdict:
     if thresholds.review is not None and image_score >= thresholds.review:
         return Verdict.REVIEW
     return Verdict.OK
+
+
+def lead(probability: float, margin: float) -> float:
+    """p1 / (p1 + p2), of the likeliest type's probability p1 and its margin p1 - p2: 0.5 for a tie, 1 where nothing competes.
+
+    Unlike p1 itself it does not shrink when a vocabulary has more names.
+    """
+    both = 2 * probability - margin
+    return probability / both if both > 0 else 0.5
 
 
 def _rounded(value: float | None) -> float | None:

@@ -86,7 +86,7 @@ def rethreshold(path: str | Path, change: Change, *, command: Sequence[str] = ()
         table = csv.DictWriter(table_stream, CSV_COLUMNS, lineterminator="\n")
         table.writeheader()
         for record in read_records(run.path):
-            new = _decide_again(run.path, record, change)
+            new = _decide_again(run, record, change)
             lines.write(json_line(new.record) + "\n")
             table.writerow(csv_row(new.record))
             if new.record["verdict"] is not None:
@@ -114,13 +114,14 @@ class _New:
     old_overlay: bool
 
 
-def _decide_again(folder: Path, record: dict[str, Any], change: Change) -> _New:
+def _decide_again(run: Run, record: dict[str, Any], change: Change) -> _New:
+    folder, min_lead = run.path, float(run.record.get("min_lead", 0.0))
     old = Thresholds(**record["thresholds"])
     thresholds = change.of(old)
     if thresholds == old or record["verdict"] is None:  # it could not be inspected
         return _New(record, old_regions=False, old_overlay=False)
-    maps = record.get("maps")
-    inspection = read_inspection(record, folder / maps) if maps and (folder / maps).is_file() else None
+    maps = folder / record["maps"] if record.get("maps") else None
+    inspection = read_inspection(record, maps, min_lead=min_lead) if maps is not None and maps.is_file() else None
     old_regions = inspection is None and thresholds.pixel != old.pixel
     if old_regions:
         thresholds = replace(thresholds, pixel=old.pixel, pixel_calibration=old.pixel_calibration)
@@ -137,6 +138,7 @@ def _decide_again(folder: Path, record: dict[str, Any], change: Change) -> _New:
         types=inspection.types,
         type_maps=inspection.type_maps,
         mm_per_px=inspection.mm_per_px,
+        min_lead=min_lead,
     )
     inspection = replace(inspection, verdict=verdict, thresholds=thresholds, regions=regions)
     if record.get("mask"):

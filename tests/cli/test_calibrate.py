@@ -15,6 +15,7 @@ from PIL import Image
 from blemish import cli, loading
 from blemish.images import save
 from blemish.loading import Loaded
+from blemish.results import UNKNOWN
 from fakes import PREPROCESS, DarknessMethod
 
 GOOD = 39  # images: two of them may reach the threshold's rank, as 5 % of 40 are 2
@@ -27,6 +28,7 @@ class Model:
 
     fingerprint = "0123456789abcdef"
     depends = False
+    min_lead = 0.0
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +43,7 @@ def without_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Mod
         vars(method)["backbone"] = SimpleNamespace(config=SimpleNamespace(preprocess=PREPROCESS, name=backbone))
         vars(method)["fingerprint"] = lambda: Here.fingerprint
         vars(method)["scores_depend_on_vocabulary"] = Here.depends
-        return Loaded(method, thresholds=CARD)
+        return Loaded(method, thresholds=CARD, min_lead=Here.min_lead)
 
     monkeypatch.setattr(loading, "load_method", load_method)
     monkeypatch.chdir(tmp_path)
@@ -234,6 +236,19 @@ def test_deep_images_carry_their_value_range_into_the_calibration(capsys: pytest
     assert "--range 0:4095, not 0:65535" in message
 
 
+def test_percentiles_become_the_numbers_that_a_calibration_holds_for(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("deep").mkdir()
+    for number in range(19):
+        Image.fromarray(np.arange(101, dtype=np.uint16)[None] + 3000 + number).save(f"deep/{number}.png")
+    options = ["--max-false-rejects", "5%", "--review", "off", "-q", "--range", "1%:99%"]
+    assert cli.main(["calibrate", "deep", *options]) == 0
+    assert read("calibration.json")["setup"]["value_range"] == [3001, 3000 + 18 + 99]
+    assert cli.main(["inspect", "deep/0.png", "--calibration", "calibration.json", "--out", "run", "-q"]) == 0
+    assert records()[0]["value_range"] == [3001, 3117]
+    message = fails(capsys, "inspect", "deep", "--calibration", "calibration.json", "--range", "1%:99%", "-q")
+    assert "the calibration holds for 3001:3117: leave --range out" in message
+
+
 # false alarms
 
 
@@ -305,6 +320,32 @@ def test_with_kept_maps_a_run_becomes_what_inspecting_again_would_give(parts: st
             assert path.read_bytes() == Path("run", folder, path.name).read_bytes()
     assert Path("run/results.csv").read_bytes() == Path("again/results.csv").read_bytes()
     assert read("run/run.json")["thresholds"] == read("again/run.json")["thresholds"]
+
+
+def test_the_line_below_which_a_type_is_unknown_stays_that_of_the_run(parts: str, without_a_model: type[Model]) -> None:
+    without_a_model.min_lead = 0.6  # these images are dark on both sides: no type leads
+    limits = ["--threshold", "0.14", "--pixel-threshold", "0.1"]
+    cli.main(["inspect", parts, "--out", "run", "-q", "--keep-maps"])
+    cli.main(["inspect", parts, "--out", "again", "-q", "--keep-maps", *limits])
+    assert read("run/run.json")["min_lead"] == 0.6
+    without_a_model.min_lead = 0.0  # what the card says today is not asked
+    assert cli.main(["rethreshold", "run", *limits, "-q"]) == 0
+    assert records("run") == records("again")
+    assert {region["type"] for record in records() for region in record["regions"]} == {UNKNOWN}
+    assert {record["top_type"] for record in records()} == {UNKNOWN}
+    for path in Path("again/overlays").iterdir():
+        assert path.read_bytes() == Path("run/overlays", path.name).read_bytes()
+    assert cli.main(["export", "run", "--format", "coco", "--out", "coco.json"]) == 0
+    assert UNKNOWN in {category["name"] for category in read("coco.json")["categories"]}
+
+
+def test_a_run_of_before_there_was_such_a_line_is_decided_without_one(parts: str) -> None:
+    cli.main(["inspect", parts, "--out", "run", "-q", "--keep-maps"])
+    run = read("run/run.json")
+    del run["min_lead"]
+    Path("run/run.json").write_text(json.dumps(run), encoding="utf-8")
+    assert cli.main(["rethreshold", "run", "--pixel-threshold", "0.1", "-q"]) == 0
+    assert {region["type"] for record in records() for region in record["regions"]} == {"scratch"}
 
 
 def test_overlays_whose_image_is_gone_are_counted(parts: str, capsys: pytest.CaptureFixture[str]) -> None:

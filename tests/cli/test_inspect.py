@@ -225,8 +225,10 @@ def save_deep(path: Path, maximum: int) -> None:
 def test_deep_images_share_one_range_and_range_overrides_it(tmp_path: Path) -> None:
     save_deep(tmp_path / "a.png", 900)
     save_deep(tmp_path / "b.png", 9000)
-    for options, expected in (([], [0, 16383]), (["--range", "100:20000"], [100, 20000])):
-        out = tmp_path / f"out{len(options)}"
+    for number, (options, expected) in enumerate(
+        (([], [0, 16383]), (["--range", "100:20000"], [100, 20000]), (["--range", "2%:98%"], [900, 9000]))
+    ):
+        out = tmp_path / f"out{number}"
         cli.main(["inspect", str(tmp_path / "a.png"), str(tmp_path / "b.png"), "--out", str(out), "-q", *options])
         records = lines((out / "results.jsonl").read_text(encoding="utf-8"))
         assert [record["value_range"] for record in records] == [expected] * 2
@@ -298,6 +300,8 @@ def test_exit_codes(parts: Path, fail_on: str | None, names: list[str], code: in
         (["PARTS", "--backbone", "embeded"], "unknown backbone 'embeded'; did you mean 'embedded'?"),
         (["PARTS", "--range", "5"], "--range takes two numbers"),
         (["PARTS", "--range", "9:1"], "the lower one first"),
+        (["PARTS", "--range", "1%:x%"], "--range takes two numbers or percentiles"),
+        (["PARTS", "--range", "1%:200%"], "must be two numbers or percentiles"),
         (["PARTS", "--threshold", "7"], "the image threshold must be in 0..1"),
         (["PARTS", "--threshold", "much"], "valid"),
         (["PARTS", "--fail-on", "everything"], "ng"),

@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +74,15 @@ def test_a_finished_run_is_left_as_it_is(images: Path, tmp_path: Path) -> None:
     assert sum(run["counts"].values()) == 64
 
 
-@pytest.mark.parametrize("kept", [1, 8, 13, 63])
-def test_scores_and_value_range_are_those_of_the_whole_run(images: Path, tmp_path: Path, kept: int) -> None:
-    inspect(images, tmp_path / "out")
+@pytest.mark.parametrize(("kept", "options"), [(1, ()), (8, ()), (13, ("--range", "1%:99%")), (63, ())])
+def test_scores_and_value_range_are_those_of_the_whole_run(
+    images: Path, tmp_path: Path, kept: int, options: Sequence[str]
+) -> None:
+    inspect(images, tmp_path / "out", *options)
     before = contents(tmp_path / "out")
     lines = before["results.jsonl"].splitlines(keepends=True)
     (tmp_path / "out" / "results.jsonl").write_bytes(b"".join(lines[:kept]) + lines[kept][:20])
-    assert inspect(images, tmp_path / "out", "--resume") == 3
+    assert inspect(images, tmp_path / "out", "--resume", *options) == 3
     assert contents(tmp_path / "out") == before
 
 
@@ -89,6 +92,7 @@ def test_scores_and_value_range_are_those_of_the_whole_run(images: Path, tmp_pat
         (["--threshold", "0.9"], ""),
         (["--batch-size", "4"], "batch size 8, not 4"),
         (["--range", "0:4095"], "value range none, not 0.0 4095.0"),
+        (["--range", "1%:99%"], "value range none, not 1% 99%"),
         (["--keep-maps"], "keep maps False, not True"),
         (["--mm-per-px", "0.1"], "mm per px none, not 0.1"),
     ],

@@ -59,7 +59,9 @@ Force = Annotated[
 ]
 Range = Annotated[
     str | None,
-    typer.Option("--range", metavar="LOW:HIGH", help="Black and white of images with more than 8 bits."),
+    typer.Option(
+        "--range", metavar="LOW:HIGH", help="Black and white of images with more than 8 bits: values, or 1%:99%."
+    ),
 ]
 Megapixels = Annotated[float, typer.Option(help="Largest image that is decoded.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
@@ -83,17 +85,22 @@ MinArea = Annotated[
 MmPerPx = Annotated[float | None, typer.Option(metavar="MM", help="Side of a pixel, for regions in millimetres.")]
 
 
-def parse_range(text: str | None) -> tuple[float, float] | None:
-    """LOW:HIGH as two numbers; None stays."""
+def parse_range(text: str | None) -> tuple[float | str, float | str] | None:
+    """LOW:HIGH as two values, of which "1%" stays text, as the reader of images takes it; None stays."""
     if text is None:
         return None
-    low, colon, high = text.partition(":")
     try:
-        if not colon:
-            raise ValueError
-        return float(low), float(high)
+        low, high = (end.strip() for end in text.split(":"))
+        return _range_end(low), _range_end(high)
     except ValueError as error:
-        raise UsageError(f"--range takes two numbers, LOW:HIGH as in 0:4095, not {text!r}") from error
+        raise UsageError(
+            f"--range takes two numbers or percentiles, LOW:HIGH as in 0:4095 or 1%:99%, not {text!r}"
+        ) from error
+
+
+def _range_end(text: str) -> float | str:
+    value = float(text.removesuffix("%"))
+    return text if text.endswith("%") else value
 
 
 def parse_share(text: str, *, option: str) -> float:

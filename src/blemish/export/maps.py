@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ from blemish.results import Inspection, ModelInfo, Thresholds, Verdict
 
 __all__ = ["read_inspection", "write_maps"]
 
+ROUNDING = 1e-6  # another version, or another build of Pillow, may enlarge a map with other last digits
+
 
 def write_maps(inspection: Inspection, path: Path) -> None:
     """The maps at model size, float32 as the model gave them, and the pixels that count as bits, where not all do."""
@@ -28,8 +31,11 @@ def write_maps(inspection: Inspection, path: Path) -> None:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
 
 
-def read_inspection(record: Mapping[str, Any], path: Path) -> Inspection:
-    """The inspection that a record and its maps came from, its regions left out; UsageError where they do not belong together."""
+def read_inspection(record: Mapping[str, Any], path: Path, *, min_lead: float = 0.0) -> Inspection:
+    """The inspection that a record and its maps came from, its regions left out; UsageError where they do not belong together.
+
+    `min_lead` is that of the run.
+    """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
@@ -56,9 +62,10 @@ def read_inspection(record: Mapping[str, Any], path: Path) -> Inspection:
             inside=inside,
             min_area_px=record["min_area_px"],
             mm_per_px=record["mm_per_px"],
+            min_lead=min_lead,
         )
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path}: the maps cannot be read ({error})") from error
-    if float(inspection.map_at_original().max()) != record["map_peak"]:
+    if not math.isclose(float(inspection.map_at_original().max()), record["map_peak"], abs_tol=ROUNDING):
         raise UsageError(f"{path}: the maps are not those of {record['source']}")
     return inspection

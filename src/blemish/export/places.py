@@ -16,7 +16,7 @@ from blemish.export.reading import Run, read_records
 from blemish.images import read_mask
 from blemish.layout import MASKS
 from blemish.regions import Blob, find_blobs
-from blemish.vocabulary.unknown import UNKNOWN
+from blemish.results import UNKNOWN
 
 __all__ = ["UNTYPED", "blobs_of", "common_folder", "inspected", "name_of", "new_folder", "type_names", "type_of"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blemish.images.depth import Picture, Samples, ValueRanges
+from blemish.images.depth import Picture, RangeGiven, Samples, ValueRanges
 from blemish.images.files import SUFFIXES, FoundImage, find_images, list_images
 from blemish.images.masks import MaskValues, read_mask, read_size
 from blemish.images.reader import DEFAULT_MEGAPIXELS, Header, ImageInput, decode, read, read_header
@@ -17,6 +17,7 @@ __all__ = [
     "ImageInput",
     "MaskValues",
     "Picture",
+    "RangeGiven",
     "Samples",
     "ValueRanges",
     "decode",

@@ -6,14 +6,16 @@ import math
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blemish.errors import ImageError, UsageError
 
-__all__ = ["CANDIDATE_BITS", "Picture", "Samples", "ValueRanges"]
+__all__ = ["CANDIDATE_BITS", "Picture", "RangeGiven", "Samples", "ValueRanges"]
+
+RangeGiven: TypeAlias = tuple[float | str, float | str]  # a value, or a percentile such as "0.5%"
 
 CANDIDATE_BITS = (10, 12, 14, 16)  # what cameras deliver in 16-bit files that do not say their depth
 
@@ -71,7 +73,9 @@ class Samples:
 class ValueRanges:
     """Gives deep images of one batch the same value range, so that the same value is the same grey in all of them.
 
-    `value_range` given: it holds for every deep image, and values outside become its ends. Else the window of the image, which
+    `value_range` given: it holds for every deep image, and values outside become its ends. An end may be a percentile, as in
+    ("1%", "99%"): black is then the lowest of that percentile of the images shown to `learn`, or of the first one that `picture`
+    meets, and white the highest, so that in none of them more is cut off. Else the window of the image, which
     a DICOM file has for itself. Else the depth that the file declares; else the smallest of 10, 12, 14 and 16 bits that
     holds the maximum of the images shown to `learn`, or of the first one that `picture` meets. 8-bit images stay as they
     are in every case.
@@ -80,23 +84,35 @@ class ValueRanges:
     as the PNG standard asks: one value above n bits shows the latter, for all images of the batch that declare n.
     """
 
-    def __init__(self, value_range: tuple[float, float] | None = None) -> None:
-        if value_range is not None:
-            low, high = value_range
-            if not (math.isfinite(low) and math.isfinite(high) and low < high):
-                raise UsageError(f"value range {low}:{high} must be two numbers, the lower one first")
-        self._fixed = value_range
+    def __init__(self, value_range: RangeGiven | None = None) -> None:
+        self._given = None if value_range is None else _ends(value_range)
+        self._spread: tuple[float, float] | None = None
         self._bits: dict[int | None, int] = {}
         self._lock = threading.Lock()
 
     @property
+    def fixed(self) -> tuple[float, float] | None:
+        """The range that was given in values; None where images decide."""
+        if self._given is None or any(end.percentile for end in self._given):
+            return None
+        low, high = self._given
+        return low.value, high.value
+
+    @property
     def is_fixed(self) -> bool:
-        """Whether the range was given, so that nothing need be learnt."""
-        return self._fixed is not None
+        """Whether nothing need be learned."""
+        return self.fixed is not None
 
     def learn(self, samples: Samples) -> None:
         """Take note of one image of the batch, before its first `picture` is asked for; any thread may."""
-        if self._fixed is None and samples.is_deep and np.issubdtype(samples.values.dtype, np.integer):
+        if self.is_fixed or not samples.is_deep:
+            return
+        if self._given is not None:
+            low, high = (end.of(samples) for end in self._given)
+            with self._lock:
+                before = self._spread or (low, high)
+                self._spread = min(low, before[0]), max(high, before[1])
+        elif np.issubdtype(samples.values.dtype, np.integer):
             bits = _smallest_bits(samples)
             if bits is not None:
                 key = samples.declared_bits
@@ -107,7 +123,7 @@ class ValueRanges:
         """The picture of `samples`; an ImageError where its values are outside the range of the batch."""
         if not samples.is_deep:
             return Picture(samples.values, samples.source, tags=samples.tags)
-        low, high = self._fixed or samples.window or self._range_of(samples)
+        low, high = self.fixed or self._learned(samples) or samples.window or self._range_of(samples)
         pixels = (samples.values.astype(np.float32) - np.float32(low)) / np.float32(high - low)
         np.clip(pixels, 0, 1, out=pixels)  # a range given by the user, or a window, leaves values outside
         if samples.inverted:
@@ -118,6 +134,16 @@ class ValueRanges:
         if pixels.ndim == 2:
             pixels = np.repeat(pixels[..., None], 3, axis=2)  # [H, W] -> [H, W, 3]
         return Picture(np.ascontiguousarray(pixels, dtype=np.float32), samples.source, (low, high), samples.tags)
+
+    def _learned(self, samples: Samples) -> tuple[float, float] | None:
+        """The range of the percentiles that were given; None where none were."""
+        if self._given is None:
+            return None
+        if self._spread is None:
+            self.learn(samples)
+        assert self._spread is not None
+        low, high = self._spread
+        return low, max(high, low + 1e-6 * max(1.0, abs(low)))  # of an even image, or 16-bit values above a percentile
 
     def _range_of(self, samples: Samples) -> tuple[float, float]:
         low, high = _extremes(samples)
@@ -133,6 +159,47 @@ class ValueRanges:
         if high > 2**bits - 1:
             raise _outside(samples, low, high, f"the images before it set the range to 0:{2**bits - 1}")
         return 0, 2**bits - 1
+
+
+@dataclass(frozen=True)
+class _End:
+    """An end of a value range: a value or, for `percentile`, so many percent of an image's pixels at or below it."""
+
+    value: float
+    percentile: bool
+
+    def of(self, samples: Samples) -> float:
+        """The value in one image; what is wholly transparent does not count."""
+        if not self.percentile:
+            return self.value
+        _extremes(samples)  # refuses what is no number
+        seen = samples.values if samples.coverage is None else samples.values[samples.coverage > 0]
+        return float(np.percentile(seen if seen.size else samples.values, self.value))
+
+
+def _ends(value_range: RangeGiven) -> tuple[_End, _End]:
+    low, high = (_end(given, value_range) for given in value_range)
+    if low.percentile == high.percentile and not low.value < high.value:
+        raise _senseless(value_range)
+    return low, high
+
+
+def _end(given: float | str, value_range: RangeGiven) -> _End:
+    text = str(given).strip()
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        raise _senseless(value_range) from None
+    percentile = text.endswith("%")
+    if not math.isfinite(value) or (percentile and not 0 <= value <= 100):
+        raise _senseless(value_range)
+    return _End(value, percentile)
+
+
+def _senseless(value_range: RangeGiven) -> UsageError:
+    return UsageError(
+        f"value range {':'.join(map(str, value_range))} must be two numbers or percentiles (1%:99%), the lower one first"
+    )
 
 
 def _smallest_bits(samples: Samples) -> int | None:

@@ -19,7 +19,7 @@ from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugi
 from blemish.atomic import reason
 from blemish.errors import ImageError, UsageError
 from blemish.images import dicom, png16, tiff
-from blemish.images.depth import Picture, Samples, ValueRanges
+from blemish.images.depth import Picture, RangeGiven, Samples, ValueRanges
 from blemish.images.pages import full_pages, split_page
 
 __all__ = [
@@ -83,7 +83,7 @@ def read(
     item: ImageInput,
     *,
     source: str | None = None,
-    value_range: tuple[float, float] | None = None,
+    value_range: RangeGiven | None = None,
     max_megapixels: float = DEFAULT_MEGAPIXELS,
 ) -> Picture:
     """The picture in a file, its bytes, an array or a Pillow image; an ImageError says why there is none.

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from blemish.errors import UsageError
+from blemish.results import UNKNOWN, lead
 
 __all__ = ["UNKNOWN", "UnknownRule", "find_unknown_rule", "lead"]
 
-UNKNOWN = "unknown defect"
 KEEP = 0.9  # of the rightly typed regions
 DIGITS = 1e6
 
@@ -38,12 +38,6 @@ class UnknownRule:
     def to_dict(self) -> dict[str, float | int]:
         """Plain data for a card, under "typing"."""
         return asdict(self)
-
-
-def lead(probability: float, margin: float) -> float:
-    """p1 / (p1 + p2), of the likeliest type's probability p1 and its margin p1 - p2: 0.5 for a tie, 1 where nothing competes."""
-    both = 2 * probability - margin
-    return probability / both if both > 0 else 0.5
 
 
 def find_unknown_rule(leads: ArrayLike, correct: ArrayLike, *, keep: float = KEEP) -> UnknownRule:
