@@ -1,7 +1,8 @@
 """Trains the prompts that ship with the embedded backbone: `python -m training.prompts faprompt` (and dapo).
 
 Rendered images that the backbone never saw, three seeds; the held-out renders decide which epoch of which seed
-ships. Training resumes where it was stopped. What it took and found stands in the card beside the prompts.
+ships, and where a type counts as unknown. Training resumes where it was stopped. What it took and found stands in the card
+beside the prompts.
 """
 
 from __future__ import annotations
@@ -22,8 +23,13 @@ from blemish.clip.model import Clip
 from blemish.data.samples import DataSet
 from blemish.data.synthetic import drawn
 from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
+from blemish.loading import load_method
+from blemish.store.features import feature_store
 from blemish.store.places import WEIGHTS, package_models, read_json
 from blemish.store.prompts import CARD
+from blemish.training.batches import Source
+from blemish.training.examples import examine
+from training.typing import find_typing_rule
 
 FIRST_SEED = 10_000_000  # the backbone was trained on seeds below
 BACKBONE = "embedded"
@@ -66,7 +72,7 @@ def main() -> None:
         folder = arguments.cache / arguments.method / f"seed-{seed}"
         cards.append(train(arguments.method, plan, seed, folder=folder, clip=clip, images=images, held_out=held_out))
     chosen = max((card for of_seed in cards for card in of_seed), key=quality)
-    ship(chosen, cards, arguments.out / arguments.method)
+    ship(chosen, cards, arguments.out / arguments.method, typing=typing_of(chosen, held_out))
     set_default_method(arguments.out)
 
 
@@ -99,8 +105,22 @@ def quality(place: Path) -> float:
     return statistics.fmean(metrics_of(place).values())
 
 
-def ship(chosen: Path, cards: list[list[Path]], out: Path) -> None:
-    """Copies the chosen prompts, with what all seeds reached in their last epoch in the card."""
+def typing_of(chosen: Path, held_out: DataSet) -> dict[str, Any]:
+    """When a type is unknown to the method with these prompts, for its card."""
+    loaded = load_method(BACKBONE, prompts=chosen)
+    method = loaded.method.eval()
+    store = feature_store(method, dtype="float16")
+    examples = examine(held_out, size=method.backbone.config.preprocess.size, store=store)
+    source = Source(examples, method.backbone.config.preprocess, store)  # its features are there since the training
+    rule = find_typing_rule(method, source, pixel_threshold=loaded.thresholds["pixel"])
+    return {
+        **rule.to_dict(),
+        "from": "regions on held-out renders, with the whole vocabulary and with each third of its types left out",
+    }
+
+
+def ship(chosen: Path, cards: list[list[Path]], out: Path, *, typing: dict[str, Any]) -> None:
+    """Copies the chosen prompts, with the rule for types and what all seeds reached in their last epoch in the card."""
     card = read_json(chosen / CARD)
     last = [metrics_of(of_seed[-1]) for of_seed in cards]
     card["chosen"] = (
@@ -113,6 +133,7 @@ def ship(chosen: Path, cards: list[list[Path]], out: Path) -> None:
         }
         for name in last[0]
     }
+    card["typing"] = typing
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(chosen / WEIGHTS["prompts"], out / WEIGHTS["prompts"])
     write_text(out / CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")

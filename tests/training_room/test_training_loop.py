@@ -21,7 +21,7 @@ import probe
 from blemish.errors import ModelError, UsageError
 from blemish.methods.base import Features, Losses, Targets
 from blemish.store.prompts import read_prompts
-from blemish.training import Recipe, Reporter, Trained, log, loop, state, train
+from blemish.training import Recipe, Reporter, Trained, log, loop, recipe_of, state, train
 from blemish.training.loop import order_of_epoch
 
 RECIPE = Recipe(epochs=2, batch_size=4, rate=0.05)
@@ -68,6 +68,14 @@ class Notes(Reporter):
 
 class KilledError(Exception):
     """Stands for a kill: nothing of ours catches it."""
+
+
+def test_each_method_starts_from_its_authors_recipe() -> None:
+    assert recipe_of("faprompt") == Recipe()
+    assert recipe_of("dapo") == Recipe(epochs=5, seed=42)
+    assert recipe_of("dapo", epochs=1, rate=0.1) == Recipe(epochs=1, seed=42, rate=0.1)
+    with pytest.raises(UsageError, match="dappo"):
+        recipe_of("dappo")
 
 
 def run(out: Path, *, method: str = "probe", images: int = 11, **options: Any) -> Trained:

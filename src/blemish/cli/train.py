@@ -66,10 +66,26 @@ def train(
     held_out: Annotated[
         str | None, typer.Option(help="Other images, measured after every epoch; their thresholds go into the cards.")
     ] = None,
-    epochs: Annotated[int, typer.Option(help="Epochs; more than before continue a finished training.")] = 7,
-    batch_size: Annotated[int, typer.Option(help="Images of a step.")] = 8,
-    rate: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-3,
-    seed: Annotated[int, typer.Option(help="Decides first prompts and the order of the images.")] = 111,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Epochs; more than before continue a finished training. Default: the method's authors', 7 or less.",
+            show_default=False,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images of a step. Default: the authors', 8.", show_default=False)
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Learning rate of Adam. Default: the authors', 0.001.", show_default=False)
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Decides first prompts and the order of the images. Default: the authors', 111 or 42.",
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
     precision: Annotated[
         PrecisionName, typer.Option(help="fp32, or mixed: bf16, fp16 (GPU only).")
@@ -98,11 +114,10 @@ def train(
     from blemish.training.run import check_trainable
 
     check_trainable(method, options)
-    recipe = training.Recipe(
-        epochs=epochs,
-        batch_size=batch_size,
-        rate=rate,
-        seed=seed,
+    asked = {"epochs": epochs, "batch_size": batch_size, "rate": rate, "seed": seed}
+    recipe = training.recipe_of(
+        method,
+        **{name: value for name, value in asked.items() if value is not None},
         precision=precision.value,
         cache_dtype=cache_dtype.value,
     )

@@ -79,6 +79,7 @@ class Method(nn.Module, ABC):
     scoring_options: ClassVar[frozenset[str]] = (
         frozenset()
     )  # those that may differ from what the prompts were trained with
+    recipe: ClassVar[Mapping[str, Any]] = {}  # what its authors train with where it differs from `training.Recipe`
     scores_depend_on_vocabulary: ClassVar[bool] = (
         True  # false: names move no score, and a threshold holds for all of them
     )

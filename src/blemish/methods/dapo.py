@@ -9,9 +9,9 @@ B batch, N patches, L levels, D joint width, W text width; T defect types, E pro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from blemish.clip.config import VisionConfig
 from blemish.clip.model import Clip
 from blemish.clip.tokenizer import default_tokenizer, tokenize
+from blemish.clip.vision import ImageTower
 from blemish.errors import UnknownNameError, UsageError
 from blemish.methods.base import Features, Losses, Method, Scores, Targets
 from blemish.methods.typed import (
@@ -56,10 +57,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "global_loss": 1.0,
         "binary_map": "types",
         "image_score": "cls",
+        "adapter_start": "random",
     },
 }
 VARIANTS["paper"] = VARIANTS["released"] | {"normal_anchor": "normal object"}
-VARIANTS["clean"] = VARIANTS["paper"] | {"causal": True, "pooling": "end", "align_corners": False}
+VARIANTS["clean"] = VARIANTS["paper"] | {
+    "causal": True,
+    "pooling": "end",
+    "align_corners": False,
+    "adapter_start": "projection",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +75,7 @@ class DAPOConfig:
 
     variant: "released", what the authors' code computes and what the golden values check; "paper", its equations where they
     are explicit (the normal anchor) and the code elsewhere; "clean", without what looks unintended: CLIP's causal text
-    attention, read at the true end of text, and maps that lie where their patches are.
+    attention, read at the true end of text, maps that lie where their patches are, and adapters that start where CLIP left off.
 
     Prompts. groups: E, averaged before they are normalised. normal_tokens, abnormal_tokens: learnable context of a prompt.
     normal_anchor: "flawless object" (released) or "normal object" (paper). abnormal_anchor: what follows the type's name,
@@ -84,6 +91,9 @@ class DAPOConfig:
     (released; more names, more anomaly), or over normal and the "average" type, which the types then share. image_score:
     "cls" (released), or "cls+map", its mean with the map's maximum, which the release leaves out. image_typing: how an image's
     types are scored, see `typed.type_scores`; typing_share: of all places, the most anomalous ones that count there.
+
+    Adapters. adapter_start: "random" (released), or the tower's own last layer norm and "projection", which makes places
+    comparable with texts before the first step.
 
     Losses. local_loss, global_loss: their weights. normal_dice: the dice term of the normal map, which MultiADS has not.
     """
@@ -112,6 +122,8 @@ class DAPOConfig:
     image_score: Literal["cls", "cls+map"] | None = None
     image_typing: ImageTyping = "places"
     typing_share: float = 0.005
+
+    adapter_start: Literal["random", "projection"] | None = None
 
     local_loss: float = 4.0
     global_loss: float | None = None
@@ -145,6 +157,7 @@ class DAPO(Method):
 
     name = "dapo"
     config_type = DAPOConfig
+    recipe: ClassVar[Mapping[str, Any]] = {"epochs": 5, "seed": 42}
     scoring_options = frozenset(
         {
             *("temperature", "softmax", "align_corners", "words"),
@@ -164,6 +177,9 @@ class DAPO(Method):
         self.text_tokens = _like_words(table, text_depth, config.text_tokens) if config.text_tokens else None
         self.image_tokens = _image_tokens(shape.vision, image_depth, config.image_tokens)
         self.adapters = nn.ModuleList(nn.Linear(shape.vision.width, shape.joint_width) for _ in shape.levels)
+        if config.adapter_start == "projection":
+            for adapter in self.adapters:
+                _start_as_projection(cast(nn.Linear, adapter), backbone.image)
         self.register_buffer("texts", torch.zeros(0, shape.joint_width), persistent=False)  # [1 + T, D], prepared
         self.texts: Tensor
         self._cache = TextCache()
@@ -359,6 +375,16 @@ def _image_tokens(vision: VisionConfig, depth: int, count: int) -> nn.Parameter 
     patch_px = vision.patch_size or vision.image_size // vision.position_grid
     bound = (6 / (3 * patch_px**2 + vision.width)) ** 0.5
     return nn.Parameter((2 * torch.rand(depth, count, vision.width) - 1) * bound)
+
+
+@torch.no_grad()
+def _start_as_projection(adapter: nn.Linear, tower: ImageTower) -> None:
+    """Lets an adapter [Wv -> D] do what `tower.project` does, up to the layer norm's division, which places that are
+    normalised afterwards do not feel (its bias counts as for a stream of standard deviation 1)."""
+    norm, projection = tower.ln_post, tower.projection  # [Wv, D]
+    weighted = norm.weight[:, None] * projection
+    adapter.weight.copy_((weighted - weighted.mean(0)).T)  # the norm subtracts each token's mean
+    adapter.bias.copy_(norm.bias @ projection)
 
 
 def _depth(name: str, wanted: int | None, blocks: int) -> int:

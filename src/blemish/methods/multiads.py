@@ -9,11 +9,11 @@ B batch, N patches, D joint width, T defect types.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -85,6 +85,7 @@ class MultiADS(Method):
 
     name = "multiads"
     config_type = MultiADSConfig
+    recipe: ClassVar[Mapping[str, Any]] = {"epochs": 10, "batch_size": 4, "seed": 42}
     scoring_options = frozenset(
         {
             "image_score",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from blemish.errors import UnknownNameError, UsageError
+from blemish.methods import method_class
 
-__all__ = ["Precision", "Recipe", "Reporter"]
+__all__ = ["Precision", "Recipe", "Reporter", "recipe_of"]
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Kept = Literal["float16", "bfloat16", "float32", "none"]
@@ -19,9 +20,10 @@ Kept = Literal["float16", "bfloat16", "float32", "none"]
 class Recipe:
     """What a training does; the defaults are FAPrompt's (its authors use the prompts after epoch 7).
 
-    Adam with this rate and betas, no weight decay, no schedule. `seed` decides the first prompts, the order of the images in
-    every epoch, and whatever a step draws. `precision` of the training step: fp32, or automatic mixed precision (fp16 on a GPU
-    only). `cache_dtype` is what image features are kept in; "none" computes them anew in every step.
+    `recipe_of` knows those of other methods. Adam with this rate and betas, no weight decay, no schedule. `seed` decides the
+    first prompts, the order of the images in every epoch, and whatever a step draws. `precision` of the training step: fp32, or
+    automatic mixed precision (fp16 on a GPU only). `cache_dtype` is what image features are kept in; "none" computes them anew
+    in every step.
     """
 
     epochs: int = 7
@@ -45,6 +47,11 @@ class Recipe:
             raise UnknownNameError("precision", self.precision, get_args(Precision))
         if self.cache_dtype not in get_args(Kept):
             raise UnknownNameError("precision of kept features", self.cache_dtype, get_args(Kept))
+
+
+def recipe_of(method: str, **given: Any) -> Recipe:
+    """The recipe of a method's authors with the given figures in their places; UnknownNameError for an unknown method."""
+    return Recipe(**{**method_class(method).recipe, **given})
 
 
 class Reporter:
