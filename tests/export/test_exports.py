@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,7 +17,9 @@ from PIL import Image
 
 from blemish import cli
 from blemish.export import fiftyone
+from blemish.export.coco import run_lengths
 from blemish.export.reading import Run, read_records
+from blemish.regions import find_blobs
 from runs import make_run
 
 SCHEMA = Path(__file__).parent / "label_studio.schema.json"
@@ -74,6 +77,23 @@ def test_pycocotools_reads_regions_types_and_scores(run: Run, tmp_path: Path, op
                 assert pixels.sum() == region["area_px"] == annotation["area"]
         if record["regions"]:
             assert overlap(together, mask_of(run, record)) > (0.999 if options else 0.93)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # pycocotools' own
+def test_run_lengths_are_exact_holes_and_all() -> None:
+    from pycocotools import mask as coco_mask
+
+    rng = np.random.default_rng(0)
+    for size in ((1, 1), (7, 5), (30, 20)):
+        for share in (0.2, 0.6, 1.0):
+            for blob in find_blobs(rng.random((size[1], size[0])) < share):
+                whole = np.zeros((size[1], size[0]), bool)
+                whole[blob.slices] = blob.pixels
+                lengths = run_lengths(blob, size)
+                slow = [(inside, len(list(pixels))) for inside, pixels in groupby(whole.T.ravel().tolist())]
+                assert lengths == [0] * slow[0][0] + [length for _, length in slow]
+                encoded = coco_mask.frPyObjects({"counts": lengths, "size": [size[1], size[0]]}, size[1], size[0])
+                np.testing.assert_array_equal(coco_mask.decode(encoded), whole)
 
 
 def test_coco_files_are_read_by_supervision_too(run: Run, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +74,12 @@ def write_coco(run: Run, path: Path, *, rle: bool = False) -> int:
 
 def run_lengths(blob: Blob, size: tuple[int, int]) -> list[int]:
     """How many pixels of an image of `size` (width, height) are outside, inside, outside ... the blob, down its columns."""
-    mask = np.zeros((size[1], size[0]), bool)
-    mask[blob.slices] = blob.pixels
-    pieces = [(inside, sum(1 for _ in pixels)) for inside, pixels in groupby(mask.T.ravel().tolist())]
-    counts = [length for _, length in pieces]
-    return [0, *counts] if pieces[0][0] else counts
+    rows, across = blob.slices
+    columns = np.zeros((across.stop - across.start, size[1]), bool)  # of the box alone: a large image has many more
+    columns[:, rows] = blob.pixels.T
+    turns = np.flatnonzero(np.diff(columns.ravel(), prepend=False, append=False)) + across.start * size[1]
+    lengths = [int(length) for length in np.diff(turns, prepend=0, append=size[0] * size[1])]
+    return lengths if lengths[-1] else lengths[:-1]
 
 
 def _flat(region: Mapping[str, Any]) -> list[int]:
