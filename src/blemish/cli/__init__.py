@@ -26,6 +26,7 @@ from blemish.cli.inspect import inspect
 from blemish.cli.models import models
 from blemish.cli.report import report
 from blemish.cli.rethreshold import rethreshold
+from blemish.cli.synthesize import synthesize
 from blemish.cli.train import train
 from blemish.cli.vocabulary import vocabulary
 from blemish.errors import BlemishError
@@ -51,6 +52,7 @@ app.command("report")(report)
 app.command("export")(export)
 app.command("demo")(demo)
 app.command("train")(train)
+app.command("synthesize")(synthesize)
 app.command("evaluate", cls=ListingCommand)(evaluate)
 app.add_typer(models, name="models")
 app.add_typer(cache, name="cache")

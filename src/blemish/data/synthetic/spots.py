@@ -136,7 +136,8 @@ def matter(
     sign = -1.0 if rng.random() < dark else 1.0
     if (below if sign < 0 else above) < 1.2 * spot.contrast:
         sign = -1.0 if below > above else 1.0
-    colour = base + sign * spot.contrast * 1.15 * tint(rng, grey=spot.grey, strength=hue)
+    hue *= min(1.0, 0.4 + 0.08 / max(spot.contrast, 0.01))  # what differs much in hue as well would glow
+    colour = np.clip(base + sign * spot.contrast * 1.15 * tint(rng, grey=spot.grey, strength=hue), 0.01, 0.99)
     if not spot.grey and hue > 0 and rng.random() < 0.3:  # the surface's hue is none of its own
         colour = np.full(3, colour.mean()) + rng.normal(0, 0.3 * spot.contrast, 3)
     scale_px = max(1.5, spot.size_px * rng.uniform(0.03, 0.15)) if scale_px is None else scale_px
