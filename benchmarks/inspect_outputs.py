@@ -2,20 +2,20 @@
 
 `python -m benchmarks.inspect_outputs`: rendered images of each size go through the inspector of the embedded model twice a
 round, in turn: once with everything that a run writes by default (records, regions, JPEG overlays, 1-bit masks; in two background
-threads), once with nothing. The added share of the wall time is that of the medians; beside it the added processor time, which
-others on the machine disturb less. Then 2,000 images of 256 px are inspected and written, and the memory of the process is noted
-on the way. Wall times of a busy machine say little: run it alone.
+threads), once with nothing. The added share of the wall time is the median of the rounds'; beside it the added processor time,
+which others on the machine disturb less. Then 2,000 images of 256 px are inspected and written, and the memory of the process is
+noted on the way. Wall times of a busy machine say little: run it alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
-import statistics
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 import torch
 
@@ -71,16 +71,10 @@ def seconds(inspector: Inspector, found: Sequence[FoundImage], out: Path | None)
     return time.perf_counter() - wall, time.process_time() - busy
 
 
-def medians(rounds: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Of the wall times and of the processor times."""
-    walls, busy = zip(*rounds, strict=True)
-    return statistics.median(walls), statistics.median(busy)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.inspect_outputs", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=32, help="of each size in a round")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--images", type=int, default=24, help="of each size in a round")
     parser.add_argument("--many", type=int, default=MANY, help="images of the memory run; 0 leaves it out")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES_PX, help="in pixels")
     parser.add_argument("--threads", type=int, default=2)
@@ -96,13 +90,14 @@ def main() -> None:
             for number in range(options.rounds):
                 bare.append(seconds(inspector, found, None))
                 written.append(seconds(inspector, found, folder / f"out-{size_px}-{number}"))
-            (before, busy_before), (after, busy_after) = medians(bare), medians(written)
+            wall = [one[0] / other[0] - 1 for one, other in zip(written, bare, strict=True)]
+            busy = [one[1] - other[1] for one, other in zip(written, bare, strict=True)]
             print(
-                f"{size_px} px: {len(found) / before:.1f} images/s without files, {len(found) / after:.1f} with them; "
-                f"writing adds {100 * (after / before - 1):.0f} % (rounds: "
-                f"{', '.join(f'{100 * (one[0] / other[0] - 1):.0f}' for one, other in zip(written, bare, strict=True))}); "
-                f"of processor time {1000 * (busy_after - busy_before) / len(found):.0f} ms an image, "
-                f"{100 * (busy_after / busy_before - 1):.0f} %",
+                f"{size_px} px: {len(found) / median(one[0] for one in bare):.1f} images/s without files, "
+                f"{len(found) / median(one[0] for one in written):.1f} with them; writing adds {100 * median(wall):.0f} % "
+                f"(rounds: {', '.join(f'{100 * share:.0f}' for share in sorted(wall))}); "
+                f"of processor time {1000 * median(busy) / len(found):.0f} ms an image to "
+                f"{1000 * median(one[1] for one in bare) / len(found):.0f}",
                 flush=True,
             )
         if options.many:

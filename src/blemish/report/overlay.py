@@ -224,16 +224,15 @@ def _overlap(one: Box, other: Box) -> bool:
 
 
 def _plate(canvas: Image.Image, box: Box, colour: Colour, *, opacity: float) -> None:
-    shape = _plate_shape((box[2] - box[0], box[3] - box[1]))
-    canvas.paste(colour, box, shape.point(lambda value: round(value * opacity)))
+    canvas.paste(colour, box, _plate_shape((box[2] - box[0], box[3] - box[1]), opacity))
 
 
 @lru_cache(maxsize=64)
-def _plate_shape(size: tuple[int, int]) -> Image.Image:
+def _plate_shape(size: tuple[int, int], opacity: float) -> Image.Image:
     """A rectangle with round corners and smooth edges."""
     fine = Image.new("L", (size[0] * 4, size[1] * 4))
     ImageDraw.Draw(fine).rounded_rectangle((0, 0, fine.width - 1, fine.height - 1), radius=size[1], fill=255)
-    return fine.resize(size, Image.Resampling.BOX)
+    return fine.resize(size, Image.Resampling.BOX).point(lambda value: round(value * opacity))
 
 
 @lru_cache(maxsize=16)
