@@ -1,9 +1,9 @@
 """What `benchmarks.faprompt_ablation` and `benchmarks.dapo_variants` share: variants of a method, trained and measured alike.
 
-Every variant is trained with every seed on the same rendered images and measured on held-out renders, which decide, and on the
-real sets of the protocol `measure`, which decide nothing. Pixels are compared at the tower's input size; types are those of the
-built-in vocabulary on the renders, and the tiles' own five on the tiles. Image features are kept in the store's home, results in
---out; the same command again goes on where it was stopped.
+Every variant is trained with every seed on the same rendered images and measured on held-out renders, which decide; with the
+first seeds also on the real sets of the protocol `measure`, which decide nothing. Pixels are compared at the tower's input
+size; types are those of the built-in vocabulary on the renders, and the tiles' own five on the tiles. Image features are kept
+in the store's home, results in --out; the same command again goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -145,7 +145,8 @@ class Bench:
         self.train = drawn(settings.images, first_seed=FIRST_SEED)
         self.held_out = drawn(settings.held_out, first_seed=HELD_OUT_SEEDS)
         self.photos, self.comparisons = real_photos(settings.data_root)
-        if settings.held_out_only:
+        self.real_seeds: int = settings.real_seeds
+        if not self.real_seeds:
             self.photos = replace(self.photos, samples=())
         self._examined: dict[Path, tuple[Examples, Examples | None]] = {}  # by the place of their features
 
@@ -160,34 +161,34 @@ class Bench:
             self.method, self.train, out=folder, backbone=self.clip, options=dict(variant.options), recipe=recipe
         )
         loaded = load_method("embedded", prompts=trained.prompts[-1], options=dict(variant.scoring))
-        figures = self.measure(loaded.method)
+        figures = self.measure(loaded.method, real=seed < self.real_seeds)
         write_text(done, json.dumps(figures, indent=2) + "\n")
         return figures
 
-    def measure(self, method: Method) -> dict[str, float]:
-        """The figures of a trained method, one for each column."""
+    def measure(self, method: Method, *, real: bool = True) -> dict[str, float]:
+        """The figures of a trained method, one for each column; without `real` those of the renders alone."""
         method.eval().prepare()
         store, preprocess = feature_store(method, dtype="float16"), self.clip.config.preprocess
-        held_out, real = self._with_features(method, store)
+        held_out, photos = self._with_features(method, store)
         found = look(method, Source(held_out, preprocess, store))
         figures = {
             "held-out image": float(auroc(found.scores, held_out.anomalous)),
             "held-out pixel": pixel_auroc(found.maps, held_out, np.arange(len(held_out))),
             "held-out types": type_accuracy(found.types, held_out),
         }
-        if real is None:
+        if photos is None or not real:
             return figures
-        found = look(method, Source(real, preprocess, store))
+        found = look(method, Source(photos, preprocess, store))
         by_set: dict[str, list[float]] = {}
         for name, rows in self.comparisons.items():
             short = {"elpv": "elpv", "magnetic": "tiles", "hazelnut": "hazelnut"}[name.split()[0]]
-            by_set.setdefault(f"{short} image", []).append(float(auroc(found.scores[rows], real.anomalous[rows])))
-            if real.has_mask[rows].all():
-                by_set.setdefault(f"{short} pixel", []).append(pixel_auroc(found.maps, real, rows))
+            by_set.setdefault(f"{short} image", []).append(float(auroc(found.scores[rows], photos.anomalous[rows])))
+            if photos.has_mask[rows].all():
+                by_set.setdefault(f"{short} pixel", []).append(pixel_auroc(found.maps, photos, rows))
         figures |= {name: statistics.fmean(values) for name, values in by_set.items()}
-        if real.types:
-            method.prepare(parse_defects(real.types))
-            figures["tiles types"] = type_accuracy(look(method, Source(real, preprocess, store)).types, real)
+        if photos.types:
+            method.prepare(parse_defects(photos.types))
+            figures["tiles types"] = type_accuracy(look(method, Source(photos, preprocess, store)).types, photos)
         return figures
 
     def _with_features(self, method: Method, store: FeatureStore) -> tuple[Examples, Examples | None]:
@@ -222,9 +223,9 @@ def table(results: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     for variant, runs in results.items():
         cells = []
         for name in columns:
-            values = [run[name] for run in runs]
+            values = [run[name] for run in runs if name in run]
             spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-            cells.append(f"{statistics.fmean(values):.3f}{spread}")
+            cells.append(f"{statistics.fmean(values):.3f}{spread}" if values else "")
         lines.append(f"| {variant} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -238,7 +239,9 @@ def arguments(method: str, description: str | None, *, images: int, epochs: int)
     parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--data-root", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--held-out-only", action="store_true", help="leave the real sets out")
+    parser.add_argument(
+        "--real-seeds", type=int, default=1, help="of the seeds, how many are measured on the real sets"
+    )
     parser.add_argument("--only", default="", help="variants whose name contains this")
     parser.add_argument("--out", type=Path, default=Path(f"{method}-ablation"))
     return parser.parse_args()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from importlib import resources
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from scenes import anomalous_only, data_set, model
@@ -143,6 +144,12 @@ def test_a_page_holds_published_rows_confusion_and_pictures_and_needs_no_network
     assert page.count("data:image/jpeg") == 2 * 5 * 4
     assert "http" not in page
     assert "first of all" in page
+    charts = sorted((tmp_path / "out").glob("confusion-kvasir-faprompt-*.svg"))
+    assert len(charts) == 2
+    root = ElementTree.fromstring(charts[0].read_text(encoding="utf-8"))
+    numbers = [int(text) for node in root.iter() if (text := node.text or "").isdigit()]
+    assert len(numbers) == 4
+    assert sum(numbers) == 8
 
 
 def test_an_output_folder_with_other_things_is_refused(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["COLOURS", "histogram", "lines"]
+__all__ = ["COLOURS", "confusion", "histogram", "lines", "standalone"]
 
 # Okabe and Ito (2008), told apart by colour-blind eyes
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#5b5b5b", "#a08a00")
@@ -69,6 +70,43 @@ def histogram(
         y_ticks=[0, top / 2, top],
         y_end=top,
     )
+
+
+def confusion(title: str, names: Sequence[str], counts: NDArray[np.int64]) -> str:
+    """Images [T, T] by true type (rows) and the type they were given (columns); the darker, the larger a part of its row."""
+    cell, label, head = 46, 120, 104
+    side = cell * len(names)
+    parts = [
+        f'<svg viewBox="0 0 {label + side + 12} {head + side + 12}" style="max-width:{2 * (label + side)}px" role="img" '
+        f'aria-label="{escape(title)}">',
+        f'<text class="t" x="8" y="16">{escape(title)}</text>',
+        '<text class="n" x="8" y="32">rows: true type; columns: the highest score</text>',
+    ]
+    for number, name in enumerate(names):
+        x, y = label + cell * number, head + cell * number
+        place = f"translate({x + cell / 2:.0f} {head - 8}) rotate(-35)"
+        parts.append(f'<text class="n" transform="{place}">{escape(name)}</text>')
+        parts.append(
+            f'<text class="n" x="{label - 8}" y="{y + cell / 2 + 3:.0f}" text-anchor="end">{escape(name)}</text>'
+        )
+        total = max(int(counts[number].sum()), 1)
+        for column, count in enumerate(counts[number].tolist()):
+            share = count / total
+            ink = "#ffffff" if share > 0.6 else "#1d2430"
+            left = label + cell * column
+            parts.append(
+                f'<rect x="{left}" y="{y}" width="{cell}" height="{cell}" fill="{COLOURS[0]}" fill-opacity="{share:.2f}" '
+                f'stroke="#c9d0d9"/><text class="n" x="{left + cell / 2:.0f}" y="{y + cell / 2 + 3:.0f}" text-anchor="middle" '
+                f'style="fill:{ink}">{count}</text>'
+            )
+    return "".join([*parts, "</svg>"])
+
+
+def standalone(chart: str) -> str:
+    """A chart as a file of its own, on white."""
+    style = "svg{background:#fff}.t{font:600 12px sans-serif}.n{font:10px sans-serif;fill:#5a6270}.g{stroke:#e6e9ee}"
+    begin, rest = chart.split(">", 1)
+    return f'{begin} xmlns="http://www.w3.org/2000/svg"><style>{style}</style>{rest}\n'
 
 
 def _frame(

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from blemish.atomic import write_text
-from blemish.evaluation.charts import COLOURS, histogram, lines
+from blemish.evaluation.charts import COLOURS, confusion, histogram, lines
 from blemish.evaluation.outcome import Evaluation, Group
 from blemish.evaluation.pictures import Shown
 from blemish.evaluation.tables import Provenance, Table, overview, parts_of, published_table, types_table
+from blemish.evaluation.writing import CONFUSION_TITLE
 
 __all__ = ["PAGE_FILE", "write_page"]
 
@@ -78,7 +79,7 @@ def _section(one: Evaluation, pictures: Sequence[Shown]) -> str:
     if one.image_types is not None:
         parts.append(_table(types_table(one.image_types, "types of anomalous images; this measure is ours")))
     if one.confusion is not None and len(one.confusion[0]) > 1:
-        parts.append(_confusion(*one.confusion))
+        parts.append(f"<div class=confusion>{confusion(CONFUSION_TITLE, *one.confusion)}</div>")
     parts.append(_pictures(pictures))
     if one.unreadable:
         rows = "".join(f"<li>{escape(str(record['error']))}</li>" for record in one.unreadable)
@@ -168,21 +169,6 @@ def _curves(one: Evaluation) -> Iterator[str]:
 
 def _key(colour: str) -> str:
     return f'<span class=key style="background:{colour}"></span>'
-
-
-def _confusion(names: Sequence[str], counts: Any) -> str:
-    rows = []
-    for name, row in zip(names, counts.tolist(), strict=True):
-        total = max(sum(row), 1)
-        cells = "".join(
-            f'<td class=n style="background:rgba(0,114,178,{0.75 * value / total:.2f})">{value}</td>' for value in row
-        )
-        rows.append(f"<tr><th>{escape(name)}</th>{cells}</tr>")
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    return (
-        "<h3>which type images were given (rows: true, columns: highest score)</h3><div class=wide><table class=confusion>"
-        f"<thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
 
 
 def _pictures(pictures: Sequence[Shown]) -> str:

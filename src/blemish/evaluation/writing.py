@@ -1,23 +1,26 @@
-"""results.json and results.csv: everything that was measured, and one line for each row of every report."""
+"""results.json and results.csv: everything that was measured, one line for each row of every report; and charts as files."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from blemish.atomic import write_text
+from blemish.evaluation.charts import confusion, standalone
 from blemish.evaluation.outcome import Evaluation, Group, grouped
 from blemish.evaluation.settings import LEGACY_METRIC
 from blemish.evaluation.tables import Provenance
 from blemish.metrics import METRICS, Row
 
-__all__ = ["CSV_FILE", "JSON_FILE", "SCHEMA", "write_results"]
+__all__ = ["CONFUSION_TITLE", "CSV_FILE", "JSON_FILE", "SCHEMA", "write_results"]
 
 SCHEMA = "blemish.evaluation/1"
+CONFUSION_TITLE = "which type images were given"
 JSON_FILE, CSV_FILE = "results.json", "results.csv"
 COLUMNS = ("data", "variant", "size", "backbone", "method", "prompts", "fingerprint", "scope", "product", "name")
 COUNTS = ("normal_images", "anomalous_images", "regions")
@@ -40,7 +43,17 @@ def write_results(folder: Path, evaluations: Sequence[Evaluation], provenance: P
     for one in evaluations:
         writer.writerows(_lines(one))
     write_text(folder / CSV_FILE, text.getvalue())
+    for one in evaluations:
+        if one.confusion is not None and len(one.confusion[0]) > 1:
+            title = f"{CONFUSION_TITLE}: {one.data['name']}, {one.model['method']} on {one.model['backbone']}"
+            write_text(folder / _chart_name(one), standalone(confusion(title, *one.confusion)))
     return groups
+
+
+def _chart_name(one: Evaluation) -> str:
+    """confusion-DATA-METHOD-FINGERPRINT.svg"""
+    parts = (one.data["name"], one.model["method"], str(one.model["fingerprint"])[-8:])
+    return f"confusion-{'-'.join(re.sub(r'[^A-Za-z0-9_.]+', '-', part) for part in parts)}.svg"
 
 
 def _header() -> list[str]:
