@@ -72,15 +72,17 @@ def histogram(
     )
 
 
-def confusion(title: str, names: Sequence[str], counts: NDArray[np.int64]) -> str:
-    """Images [T, T] by true type (rows) and the type they were given (columns); the darker, the larger a part of its row."""
-    cell, label, head = 46, 120, 104
+def confusion(title: str, names: Sequence[str], counts: NDArray[np.int64], *, of: str = "") -> str:
+    """Images [T, T] by true type (rows) and the type they were given (columns); the darker, the larger a part of its row. `of`
+    says of what data and model."""
+    cell, label, head = 46, 120, 118
     side = cell * len(names)
     parts = [
-        f'<svg viewBox="0 0 {label + side + 12} {head + side + 12}" style="max-width:{2 * (label + side)}px" role="img" '
+        f'<svg viewBox="0 0 {max(label + side, 360) + 12} {head + side + 12}" style="max-width:{2 * (label + side)}px" role="img" '
         f'aria-label="{escape(title)}">',
         f'<text class="t" x="8" y="16">{escape(title)}</text>',
-        '<text class="n" x="8" y="32">rows: true type; columns: the highest score</text>',
+        f'<text class="n" x="8" y="32">{escape(of)}</text>',
+        '<text class="n" x="8" y="46">rows: true type; columns: the highest score</text>',
     ]
     for number, name in enumerate(names):
         x, y = label + cell * number, head + cell * number

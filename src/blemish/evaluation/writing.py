@@ -45,8 +45,9 @@ def write_results(folder: Path, evaluations: Sequence[Evaluation], provenance: P
     write_text(folder / CSV_FILE, text.getvalue())
     for one in evaluations:
         if one.confusion is not None and len(one.confusion[0]) > 1:
-            title = f"{CONFUSION_TITLE}: {one.data['name']}, {one.model['method']} on {one.model['backbone']}"
-            write_text(folder / _chart_name(one), standalone(confusion(title, *one.confusion)))
+            of = f"{one.data['name']}, {one.model['method']} on {one.model['backbone']}"
+            chart = confusion(CONFUSION_TITLE, *one.confusion, of=of)
+            write_text(folder / _chart_name(one), standalone(chart))
     return groups
 
 
