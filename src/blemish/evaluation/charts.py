@@ -77,8 +77,9 @@ def confusion(title: str, names: Sequence[str], counts: NDArray[np.int64], *, of
     says of what data and model."""
     cell, label, head = 46, 120, 118
     side = cell * len(names)
+    width = max(label + side, 360) + 12  # room for the words above
     parts = [
-        f'<svg viewBox="0 0 {max(label + side, 360) + 12} {head + side + 12}" style="max-width:{2 * (label + side)}px" role="img" '
+        f'<svg viewBox="0 0 {width} {head + side + 12}" style="max-width:{2 * width}px" role="img" '
         f'aria-label="{escape(title)}">',
         f'<text class="t" x="8" y="16">{escape(title)}</text>',
         f'<text class="n" x="8" y="32">{escape(of)}</text>',
