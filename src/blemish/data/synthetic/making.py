@@ -172,7 +172,7 @@ def _make_from(place: _Place, task: Task) -> list[Record]:
         drawn, image = None, pixels
         if item.asked:
             if subject is None:  # its light is that of the picture, not of the defect
-                light = np.random.default_rng((recipe.seed, 3, task.items[0].index)).uniform(0, 2 * np.pi)
+                light = np.random.default_rng((recipe.seed, 3, int(source.digest[:8], 16))).uniform(0, 2 * np.pi)
                 subject = subject_of(pixels, light=float(light), thing=place.product)
             drawn = _any_defect(subject, rng, item, recipe)
             image = pixels if drawn is None else drawn.pixels

@@ -93,9 +93,13 @@ def _behind(small: Pixels, foreground: Field) -> Pixels:
 
 def _parts(small: Pixels, foreground: Field, scale: float) -> tuple[Part, ...]:
     """Compact spots that stand out from the thing around them, as (x, y, radius) in pixels of the photo."""
+    thing = ndimage.binary_erosion(foreground > 0.5, iterations=2, border_value=1)
+    if not thing.any():
+        return ()
     grey = luminance(small)
-    unlike = np.abs(blur(grey, 1.0) - blur(grey, 12.0)) * (foreground > 0.5)
-    spread = float(np.median(unlike[foreground > 0.5])) if (foreground > 0.5).any() else 1.0
+    grey = np.where(thing, grey, np.median(grey[thing]))  # so that its outline does not stand out
+    unlike = np.abs(blur(grey, 1.0) - blur(grey, 12.0)) * thing
+    spread = float(np.median(unlike[thing]))
     labels, count = ndimage.label(unlike > max(0.08, 5 * spread))
     if not 0 < count <= 4 * MOST_PARTS:
         return ()
@@ -119,4 +123,4 @@ def _grain(pixels: NDArray[np.uint8]) -> float:
     if part.shape[1] < 3:
         return 0.0
     second = part[:, 2:] - 2 * part[:, 1:-1] + part[:, :-2]
-    return min(0.05, float(np.median(np.abs(second))) * 1.4826 / np.sqrt(6))
+    return float(min(0.05, np.median(np.abs(second)) * 1.4826 / np.sqrt(6)))

@@ -35,8 +35,11 @@ BACKGROUNDS = ("plastic", "paper", "cast metal", "woven fabric", "film", "wood")
 THINGS = (*SURFACES, "a solar cell", "a circuit board")  # what captions call the subject
 
 
-def good_subject(n: int, rng: Random, *, material: str | None = None) -> Subject:
-    """A good image of n x n pixels, float32, before the camera; its material at random where none of `THINGS` is asked for."""
+def good_subject(n: int, rng: Random, *, material: str | None = None, plain: bool = False) -> Subject:
+    """A good image of n x n pixels, float32, before the camera; its material at random where none of `THINGS` is asked for.
+
+    plain: a sheet of the material that fills the image, with nothing on it.
+    """
     grey, light = bool(rng.random() < 0.35), rng.uniform(0, 2 * np.pi)
     kind = rng.random()
     asked = material in SURFACES
@@ -46,6 +49,10 @@ def good_subject(n: int, rng: Random, *, material: str | None = None) -> Subject
         subject = _plain(_solar_cell(n, rng), rng, light, grey=True, material="a solar cell")
     elif material == "a circuit board" or (material is None and kind < 0.16):
         subject = _board(n, rng, light, grey=grey)
+    elif plain:
+        subject = _plain(
+            benign.lit(sheet(n, rng, name=name, grey=grey), rng, light), rng, light, grey=grey, material=name
+        )
     elif kind < 0.55:
         subject = _object(n, rng, light, name=name, grey=grey)
     else:

@@ -112,10 +112,10 @@ def uneven(spot: Spot, rng: Random) -> Painted:
     n, extent = spot.n, spot.size_px
     broad = clouds(n, rng, scale_px=extent * rng.uniform(0.25, 0.5), octaves=2, roughness=0.35)
     x, y = grid(n)
-    angle, aspect = rng.uniform(0, np.pi), float(np.exp(rng.normal(0, 0.4)))
+    angle, aspect = rng.uniform(0, np.pi), float(np.exp(rng.normal(0, 0.22)))
     u, v = (x * np.cos(angle) + y * np.sin(angle)) * aspect, (y * np.cos(angle) - x * np.sin(angle)) / aspect
-    near = np.clip(1 - (u**2 + v**2) / (extent * 0.5) ** 2, 0, 1)
-    amount = near**1.2 * np.clip(0.75 + 0.45 * broad, 0, 2)
+    near = smoothstep(1 - np.hypot(u, v) / (extent * 0.5), 0.0, 0.75)
+    amount = near * np.clip(0.85 + 0.35 * broad, 0.1, 1.6)
     if rng.random() < 0.3:  # streaks, as from a roller or a brush
         streaks = clouds(n, rng, scale_px=max(3.0, extent * 0.12), octaves=2)
         row = streaks[n // 2][np.clip((u + n / 2).astype(int), 0, n - 1)]
