@@ -78,7 +78,9 @@ class ScoreOrder:
     def scores(self, keys: Keys) -> NDArray[np.float64]:
         """The lowest score with each key."""
         if self.low_high is None:
-            return np.where(keys & _SIGN, keys ^ _SIGN, ~keys).astype(np.uint32).view(np.float32).astype(np.float64)
+            bits = np.where(keys & _SIGN, keys ^ _SIGN, ~keys).astype(np.uint32)
+            with np.errstate(invalid="ignore"):  # the outer pages have keys of no number, which count nothing
+                return bits.view(np.float32).astype(np.float64)
         low, high = self.low_high
         upper = keys > _MIDDLE_KEY
         squeezed = np.where(upper, 2 * _MIDDLE_KEY - keys.view(np.int32), keys.view(np.int32))
