@@ -24,7 +24,7 @@ from blemish.images import save
 
 __all__ = ["write_gallery"]
 
-CELL_PX, LABEL_PX, GAP_PX = 96, 92, 3
+CELL_PX, LABEL_PX, GAP_PX = 90, 92, 3
 COLOURS = 224
 PAPER, INK, OUTLINE = (250, 250, 248), (24, 24, 28), (230, 20, 120)
 CONTRASTS = (0.03, 0.08, 0.2)
@@ -32,7 +32,7 @@ SIZES = (0.55, 0.95)
 MOST_SEEDS = 200
 # What each type is shown on, where it can be seen for what it is.
 SHOWN_ON = {
-    "scratch": "brushed metal", "crack": "ceramic", "cut": "leather", "hole": "cast metal", "dent": "plastic",
+    "scratch": "turned metal", "crack": "ceramic", "cut": "leather", "hole": "cast metal", "dent": "plastic",
     "stain": "woven fabric", "discolouration": "wood", "contamination": "paper", "thread": "knitted fabric",
     "missing part": "a circuit board", "burn": "wood", "corrosion": "brushed metal", "bubble": "glass", "chip": "ceramic",
     "break": "tile", "fray": "woven fabric", "uneven": "tile", "bend": "patterned surface", "extra part": "cast metal",
@@ -97,7 +97,10 @@ def _shown_on(name: str) -> Subject:
         rng = np.random.default_rng(seed)
         subject = good_subject(2 * CELL_PX, rng, material=SHOWN_ON[name], plain=True)
         if name == "print error":  # which needs print
-            subject = replace(subject, pixels=np.clip(benign.printed(subject.pixels, rng, grey=subject.grey), 0, 1))
+            blank = subject.pixels
+            subject = replace(subject, pixels=np.clip(benign.printed(blank, rng, grey=subject.grey), 0, 1))
+            if (np.abs(subject.pixels - blank).max(-1) > 0.3).mean() < 0.03:
+                continue
         if MIDDLING[0] < subject.pixels.mean() < MIDDLING[1] or subject.parts:
             return subject
     raise UsageError(f"no picture of {SHOWN_ON[name]} is neither dark nor bright")

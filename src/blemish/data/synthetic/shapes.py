@@ -178,7 +178,7 @@ def fracture(rng: Random, start: Point, end: Point, *, rough: float, levels: int
         middles = middles + normal * rng.normal(0, step, (len(middles), 1)) * 0.5
         woven = np.empty((len(points) + len(middles), 2))
         woven[0::2], woven[1::2] = points, middles
-        points, step = woven, step * 0.55
+        points, step = woven, step * 0.6
     return points
 
 

@@ -17,7 +17,7 @@ KINDS: dict[str, Kind] = {
     "crack": Kind(crack, "inside", (0.08, 0.95), margin=1.5),
     "cut": Kind(cut, "inside", (0.05, 0.4), margin=1.25),
     "hole": Kind(hole, "inside", (0.018, 0.22)),
-    "dent": Kind(dent, "inside", (0.05, 0.4), ceiling=0.22),
+    "dent": Kind(dent, "inside", (0.05, 0.4), ceiling=0.16),
     "stain": Kind(stain, "inside", (0.04, 0.5), margin=1.8, ceiling=0.35),
     "discolouration": Kind(discolouration, "inside", (0.15, 0.9), ceiling=0.2),
     "contamination": Kind(contamination, "inside", (0.018, 0.3), margin=1.9, clipped=False),

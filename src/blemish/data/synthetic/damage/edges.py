@@ -62,11 +62,13 @@ def fray(spot: Spot, rng: Random) -> Painted:
     across = spot.outward + np.pi / 2
     x, y = grid(n)
     v = x * np.cos(across) + y * np.sin(across)
-    pitch = max(2.0, spot.size_px * rng.uniform(0.012, 0.05))
-    teeth = clouds(2 * n, rng, scale_px=pitch, octaves=2, roughness=0.8)[0]
-    lean = rng.normal(0, 0.25)
+    pitch = max(1.6, spot.size_px * rng.uniform(0.006, 0.02))
+    profile = np.convolve(rng.standard_normal(2 * n), np.ones(max(1, round(pitch))), "same")
+    tufts = np.convolve(rng.standard_normal(2 * n), np.ones(max(2, round(5 * pitch))), "same")
+    teeth = 0.7 * profile / profile.std() + 0.7 * tufts / tufts.std()
+    lean = rng.normal(0, 0.25) + 0.15 * clouds(n, rng, scale_px=8 * pitch, octaves=1)
     finger = np.interp(v + lean * u, np.arange(2 * n) - n, teeth).astype(np.float32)
-    band = smoothstep(depth * (0.75 + 0.3 * finger) - u, -0.8, 0.8) * _solid(spot)
+    band = smoothstep(depth * (0.7 + 0.22 * finger) - u, -0.8, 0.8) * _solid(spot)
     gaps = smoothstep(
         finger + 0.6 * clouds(n, rng, scale_px=pitch * 1.5) + 1.2 * (1 - u / np.maximum(depth, 1)), 0.3, 1.2
     )

@@ -94,7 +94,7 @@ def _branches(spot: Spot, rng: Random, width: float) -> list[Stroke]:
     while waiting and len(drawn) < most:
         start, end, wide, depth = waiting.pop(0)
         reach = float(np.hypot(end[0] - start[0], end[1] - start[1]))
-        path = fracture(rng, start, end, rough=rough, levels=int(np.clip(np.log2(max(reach, 8) / 3), 2, 6)))
+        path = fracture(rng, start, end, rough=rough, levels=int(np.clip(np.log2(max(reach, 8) / 2), 2, 7)))
         taper = 1 - np.linspace(0, 1, len(path)) ** 2 * 0.75
         taper = taper * rng.uniform(0.75, 1.1, len(path))
         drawn.append((path, wide * taper, np.clip(taper + 0.35, 0, 1)))
@@ -146,7 +146,7 @@ def cut(spot: Spot, rng: Random) -> Painted:
         inside = spot.behind
     else:
         inside = spot.pixels * max(0.05, 1 - 2.2 * spot.contrast / max(float(spot.pixels.mean()), 0.1))
-    return Painted(over(pixels, gap, inside), np.maximum(gap, lips * 0.8))
+    return Painted(over(pixels, gap, inside), np.maximum(gap, lips * 0.8), most=1.3)
 
 
 def thread(spot: Spot, rng: Random) -> Painted:

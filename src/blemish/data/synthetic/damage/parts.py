@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from blemish.data.synthetic.fields import Field, Random
 from blemish.data.synthetic.shapes import Pixels, blur, grid, hillshade, shifted, smoothstep
-from blemish.data.synthetic.spots import Painted, Spot, grain, luminance, matter, over, smooth_surface, thing_at
+from blemish.data.synthetic.spots import Painted, Spot, grain, luminance, matter, over, smooth_surface
 
 __all__ = ["extra_part", "misplacement", "missing_part"]
 
@@ -97,8 +97,11 @@ def _part(spot: Spot, rng: Random) -> tuple[Field, Pixels]:
     around = np.hypot(x, y)
     ring = (around > 1.05 * radius) & (around < 1.25 * radius)
     if not spot.whole and ring.any() and float(spot.inside[ring].mean()) < 0.4:
-        thing = thing_at(spot, 0.0) & (around < 2.2 * radius)
-        return np.clip(blur(thing, 0.8) * 1.3, 0, 1), spot.behind
+        labels, _ = ndimage.label(spot.inside > 0.3)
+        within = labels[(around < radius) & (labels > 0)]
+        if len(within):
+            thing = ndimage.binary_dilation(labels == np.bincount(within).argmax(), iterations=2)
+            return np.clip(blur(thing, 0.8) * 1.3, 0, 1), spot.behind
     region = _disc(spot.n, radius, softness=0.06)
     return region, _healed(spot, rng, region, grow=1.0)
 
@@ -127,6 +130,9 @@ def _healed(spot: Spot, rng: Random, region: Field, *, grow: float) -> Pixels:
         filled = np.stack([blur(spot.pixels[..., c] * keep, sigma) for c in range(3)], -1)
         total, weight = total + share * filled, weight + share * kept
     smooth = total / weight
+    if grow:  # under a part there is plain ground, whatever leads up to it
+        around = (np.clip(blur(region, 2 + near) * 4, 0, 1) > 0.05) & (keep > 0.9)
+        smooth = np.broadcast_to(np.median(spot.pixels[around], 0), smooth.shape) if around.any() else smooth
     texture = spot.pixels - smooth_surface(spot, near)
     aside = int(min(n * 0.45, spot.size_px * 1.05))
     down, right = [(aside, 0), (-aside, 0), (0, aside), (0, -aside)][int(rng.integers(4))]

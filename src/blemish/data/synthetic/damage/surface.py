@@ -103,6 +103,8 @@ def discolouration(spot: Spot, rng: Random) -> Painted:
         hue = rng.normal(0, 1, 3).astype(np.float32)
         hue = hue - hue.mean() * rng.uniform(0.2, 1.0)
         hue = hue / max(float(np.abs(hue).mean()), 0.2)
+        pale = min(1.0, max(0.25, 0.05 / spot.contrast))  # a strong change is one of tone, or it would glow
+        hue = pale * hue + (1 - pale) * rng.choice([-1.0, 1.0])
     level = np.clip(spot.pixels / max(float(spot.pixels.mean()), 0.05), 0.5, 1.6)
     return Painted(spot.pixels + region[..., None] * level * hue * spot.contrast, region)
 
@@ -119,7 +121,7 @@ def uneven(spot: Spot, rng: Random) -> Painted:
     if rng.random() < 0.3:  # streaks, as from a roller or a brush
         streaks = clouds(n, rng, scale_px=max(3.0, extent * 0.12), octaves=2)
         row = streaks[n // 2][np.clip((u + n / 2).astype(int), 0, n - 1)]
-        amount = amount * np.clip(0.8 + 0.3 * row, 0.3, 1.5)
+        amount = amount * np.clip(0.9 + 0.18 * row, 0.5, 1.4)
     sign = -1.0 if rng.random() < 0.6 else 1.0
     shade = spot.pixels * (sign * spot.contrast * 1.6 * amount)[..., None] / max(float(spot.pixels.mean()), 0.1)
     return Painted(spot.pixels + shade, np.clip(amount * 0.9, 0, 1), most=2.0)
