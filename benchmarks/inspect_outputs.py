@@ -1,10 +1,10 @@
 """What writing results costs `blemish inspect`, and whether its memory stays flat.
 
-`python -m benchmarks.inspect_outputs`: rendered images of each size go through the inspector of the embedded model twice a
-round, in turn: once with everything that a run writes by default (records, regions, JPEG overlays, 1-bit masks; in two background
-threads), once with nothing. The added share of the wall time is the median of the rounds'; beside it the added processor time,
-which others on the machine disturb less. Then 2,000 images of 256 px are inspected and written, and the memory of the process is
-noted on the way. Wall times of a busy machine say little: run it alone.
+`python -m benchmarks.inspect_outputs`: first 2,000 images of 256 px are inspected with the embedded model, everything written
+that a run writes by default (records, regions, JPEG overlays, 1-bit masks; in two background threads), and the highest memory of
+the process so far is noted on the way. Then rendered images of each size are inspected twice a round, in turn: once written so,
+once with nothing written. The added share of the wall time is the median of the rounds'; beside it the added processor time,
+which others on the machine disturb less. Wall times of a busy machine say little: run it alone.
 """
 
 from __future__ import annotations
@@ -76,13 +76,23 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--images", type=int, default=24, help="of each size in a round")
     parser.add_argument("--many", type=int, default=MANY, help="images of the memory run; 0 leaves it out")
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES_PX, help="in pixels")
+    parser.add_argument("--sizes", type=int, nargs="*", default=SIZES_PX, help="in pixels")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     inspector = loading.load()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if options.many:
+            memory: list[float] = []
+            started = time.perf_counter()
+            inspect(inspector, make_images(folder / "many", 256, options.many), folder / "out-many", memory)
+            took = time.perf_counter() - started
+            marks = [memory[min(len(memory) - 1, round(share * (len(memory) - 1)))] for share in (0.1, 0.25, 0.5, 1.0)]
+            print(
+                f"{options.many} images of 256 px in {took:.0f} s; highest memory so far after a tenth, a quarter, a half, "
+                f"all: {', '.join(f'{mark:.0f}' for mark in marks)} MiB"
+            )
         for size_px in options.sizes:
             found = make_images(folder, size_px, options.images)
             inspect(inspector, found[:RENDERED], None)  # warms up
@@ -99,16 +109,6 @@ def main() -> None:
                 f"of processor time {1000 * median(busy) / len(found):.0f} ms an image to "
                 f"{1000 * median(one[1] for one in bare) / len(found):.0f}",
                 flush=True,
-            )
-        if options.many:
-            memory: list[float] = []
-            started = time.perf_counter()
-            inspect(inspector, make_images(folder / "many", 256, options.many), folder / "out-many", memory)
-            took = time.perf_counter() - started
-            marks = [memory[min(len(memory) - 1, round(share * (len(memory) - 1)))] for share in (0.1, 0.25, 0.5, 1.0)]
-            print(
-                f"{options.many} images of 256 px in {took:.0f} s; highest memory so far after a tenth, a quarter, a half, "
-                f"all: {', '.join(f'{mark:.0f}' for mark in marks)} MiB"
             )
 
 
