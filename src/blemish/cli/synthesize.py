@@ -99,6 +99,7 @@ def synthesize(
         train_share=train_share,
         size_px=size,
     )
+    making.check_folder(out)
     cores = workers or os.cpu_count() or 1
     if procedural is not None:
         tasks = recipes.plan_procedural(procedural, recipe)

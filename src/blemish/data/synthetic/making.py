@@ -62,8 +62,11 @@ class _Place:
     max_megapixels: float
 
 
-def check_folder(out: Path, identity: Record, *, overwrite: bool) -> None:
-    """UsageError where `out` is neither new or empty, nor holds a set of Blemish that is this one or may be overwritten."""
+def check_folder(out: Path, identity: Record | None = None, *, overwrite: bool = False) -> None:
+    """UsageError where `out` is neither new or empty, nor holds a set of Blemish that is this one or may be overwritten.
+
+    Without `identity` any set will do: before the good images are looked at, it is not known yet.
+    """
     if not out.exists():
         return
     if not out.is_dir():
@@ -75,6 +78,8 @@ def check_folder(out: Path, identity: Record, *, overwrite: bool) -> None:
     if not isinstance(before, dict) or before.get("schema") != SCHEMA:
         if any(out.iterdir()):
             raise UsageError(f"{out}: is not empty and holds no synthetic set; choose a new or empty folder")
+        return
+    if identity is None:
         return
     wanted = identity | {"schema": SCHEMA, "renderer": RENDERER}
     unlike = [key for key in sorted({*before, *wanted}) if before.get(key) != _plain(wanted.get(key))]
