@@ -11,18 +11,20 @@ from training.prompts import PLANS
 
 from benchmarks.ablation import Variant, arguments, compare
 
+AUTHORS_RATE = 1e-3
 RELEASED, CLEAN = {"variant": "released"}, {"variant": "clean"}
 VARIANTS = {
-    "released": Variant(RELEASED),
-    "paper": Variant({"variant": "paper"}),
+    "released": Variant(RELEASED, rate=AUTHORS_RATE),
+    "paper": Variant({"variant": "paper"}, rate=AUTHORS_RATE),
     "clean": Variant(CLEAN),
-    "clean, adapters start at random": Variant(CLEAN | {"adapter_start": "random"}),
+    "clean, the authors' rate": Variant(CLEAN, rate=AUTHORS_RATE),
+    "clean, adapters start at random": Variant(CLEAN | {"adapter_start": "random"}, rate=AUTHORS_RATE),
     "released, adapters start as the projection": Variant(RELEASED | {"adapter_start": "projection"}),
     "clean, alpha = 0": Variant(CLEAN | {"alpha": 0.0}),
     "clean, no image tokens": Variant(CLEAN | {"image_tokens": 0}),
     "clean, no text tokens": Variant(CLEAN | {"text_tokens": 0}),
     "clean, scored with binary_map = average": Variant(CLEAN, {"binary_map": "average"}),
-    "clean, scored with image_score = cls+map": Variant(CLEAN, {"image_score": "cls+map"}),
+    "clean, scored with image_score = cls": Variant(CLEAN, {"image_score": "cls"}),
     "clean, scored with words = all": Variant(CLEAN, {"words": "all"}),
     "clean, scored with image_typing = cls": Variant(CLEAN, {"image_typing": "cls"}),
     "clean, scored with image_typing = both": Variant(CLEAN, {"image_typing": "both"}),

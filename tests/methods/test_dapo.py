@@ -21,7 +21,7 @@ from blemish.methods.base import Targets
 from blemish.methods.dapo import DAPO, VARIANTS, DAPOConfig
 from blemish.methods.losses import dice, focal
 from blemish.methods.typed import enlarge, type_scores
-from blemish.vocabulary import DefectType, Vocabulary, parse_defects
+from blemish.vocabulary import DefectType, Vocabulary, general, parse_defects
 
 TINY = BackboneConfig.from_dict(
     {
@@ -31,7 +31,14 @@ TINY = BackboneConfig.from_dict(
         "text": {"width": 32, "depth": 3, "heads": 2},
     }
 )
-SMALL = {"groups": 2, "normal_tokens": 3, "abnormal_tokens": 2, "text_tokens": 2, "image_tokens": 2}
+SMALL = {
+    "groups": 2,
+    "normal_tokens": 3,
+    "abnormal_tokens": 2,
+    "text_tokens": 2,
+    "image_tokens": 2,
+    "variant": "released",
+}
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +192,35 @@ def test_the_map_s_maximum_can_stand_beside_cls_in_the_image_score(backbone: Cli
     with torch.inference_mode():
         one, other = cls.score(cls.encode(images)), both.score(both.encode(images))
     assert torch.allclose(other.image_score, (one.image_score + one.anomaly_map.flatten(1).amax(1)) / 2, atol=1e-6)
+
+
+def test_with_the_built_in_types_the_names_asked_for_move_no_score(backbone: Clip, images: Tensor) -> None:
+    few = method_with(backbone, "scratch, loose screw", binary_types="built-in")
+    all_types = method_with(backbone, general().names)
+    with torch.inference_mode():
+        features = few.encode(images)
+        one, other = few.score(features), all_types.score(features)
+    assert torch.allclose(one.anomaly_map, other.anomaly_map, atol=1e-6)
+    assert torch.allclose(one.image_score, other.image_score, atol=1e-6)
+    assert torch.allclose(one.type_maps.sum(1), other.type_maps.sum(1), atol=1e-6)
+    assert one.types == ("scratch", "loose screw")
+    assert (few.scores_depend_on_vocabulary, all_types.scores_depend_on_vocabulary) == (False, True)
+
+
+def test_adapters_that_start_as_the_projection_make_places_what_the_tower_would(backbone: Clip, images: Tensor) -> None:
+    started = method_with(backbone, adapter_start="projection", image_tokens=0)
+    with torch.inference_mode():
+        seen = backbone.image(images, levels=backbone.config.levels)
+        for places, level in zip(started.encode(images).levels, sorted(backbone.config.levels), strict=True):
+            stream = seen.levels[level][:, 1:]
+            centred = stream - stream.mean(
+                -1, keepdim=True
+            )  # of standard deviation 1, the tower's own layer norm is exact
+            own = backbone.image.project(centred / stream.std(-1, correction=0, keepdim=True))
+            assert F.cosine_similarity(places, own, dim=-1).mean() > 0.9
+        unit = seen.levels[level] / seen.levels[level].std(-1, correction=0, keepdim=True)
+        adapted = started.adapters[-1](unit)
+        assert torch.allclose(adapted, backbone.image.project(unit), atol=1e-4)
 
 
 def test_an_image_is_typed_by_its_most_anomalous_places_by_cls_or_by_both() -> None:
@@ -503,7 +539,7 @@ def test_a_variant_sets_what_is_not_given_and_a_given_option_wins() -> None:
 
 def test_every_variant_says_every_option_of_a_variant() -> None:
     assert all(options.keys() == VARIANTS["released"].keys() for options in VARIANTS.values())
-    assert DAPOConfig() == DAPOConfig(variant="released")
+    assert DAPOConfig() == DAPOConfig(variant="clean")
 
 
 @pytest.mark.parametrize(
@@ -512,7 +548,7 @@ def test_every_variant_says_every_option_of_a_variant() -> None:
         ({"groups": 0}, "groups must be at least 1"),
         ({"alpha": 1.5}, "alpha lies in 0..1"),
         ({"image_tokens": -1}, "must not be negative"),
-        ({"causal": True}, "add pooling = 'end'"),
+        ({"variant": "released", "causal": True}, "add pooling = 'end'"),
         ({"variant": "relaesed"}, "did you mean 'released'"),
         ({"text_depth": 9}, r"text_depth 9 is outside 1\.\.3"),
         ({"image_depth": 0}, r"image_depth 0 is outside 1\.\.4"),

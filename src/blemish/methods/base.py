@@ -79,10 +79,8 @@ class Method(nn.Module, ABC):
     scoring_options: ClassVar[frozenset[str]] = (
         frozenset()
     )  # those that may differ from what the prompts were trained with
+    scores_depend_on_vocabulary: bool = True  # false: names move no score, and a threshold holds for all of them
     recipe: ClassVar[Mapping[str, Any]] = {}  # what its authors train with where it differs from `training.Recipe`
-    scores_depend_on_vocabulary: ClassVar[bool] = (
-        True  # false: names move no score, and a threshold holds for all of them
-    )
 
     def __init__(self, backbone: Clip, config: Any) -> None:
         super().__init__()

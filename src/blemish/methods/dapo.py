@@ -36,7 +36,7 @@ from blemish.methods.typed import (
     type_scores,
     words_of,
 )
-from blemish.vocabulary import DefectType
+from blemish.vocabulary import DefectType, general
 
 __all__ = ["DAPO", "VARIANTS", "DAPOConfig", "abnormal_text", "normal_text"]
 
@@ -56,6 +56,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "normal_dice": True,
         "global_loss": 1.0,
         "binary_map": "types",
+        "binary_types": "asked",
         "image_score": "cls",
         "adapter_start": "random",
     },
@@ -66,6 +67,8 @@ VARIANTS["clean"] = VARIANTS["paper"] | {
     "pooling": "end",
     "align_corners": False,
     "adapter_start": "projection",
+    "binary_types": "built-in",
+    "image_score": "cls+map",
 }
 
 
@@ -75,7 +78,8 @@ class DAPOConfig:
 
     variant: "released", what the authors' code computes and what the golden values check; "paper", its equations where they
     are explicit (the normal anchor) and the code elsewhere; "clean", without what looks unintended: CLIP's causal text
-    attention, read at the true end of text, maps that lie where their patches are, and adapters that start where CLIP left off.
+    attention, read at the true end of text, maps that lie where their patches are, adapters that start where CLIP left off, and a
+    map that has its say in the image score, which does not depend on the names asked for.
 
     Prompts. groups: E, averaged before they are normalised. normal_tokens, abnormal_tokens: learnable context of a prompt.
     normal_anchor: "flawless object" (released) or "normal object" (paper). abnormal_anchor: what follows the type's name,
@@ -88,7 +92,9 @@ class DAPOConfig:
 
     Scores. temperature: of every softmax, a constant: CLIP's own scale plays no part. softmax: "before" or "after" maps are
     enlarged to the input's size. align_corners: how they are enlarged. binary_map: 1 - p(normal) over normal and all "types"
-    (released; more names, more anomaly), or over normal and the "average" type, which the types then share. image_score:
+    (released; more names, more anomaly), or over normal and the "average" type, which the types then share. binary_types: whose
+    types that are, those "asked" for (released), or the "built-in" vocabulary's whatever is asked for: then names move no score,
+    and a threshold holds for all of them; they share out what was found. image_score:
     "cls" (released), or "cls+map", its mean with the map's maximum, which the release leaves out. image_typing: how an image's
     types are scored, see `typed.type_scores`; typing_share: of all places, the most anomalous ones that count there.
 
@@ -98,7 +104,7 @@ class DAPOConfig:
     Losses. local_loss, global_loss: their weights. normal_dice: the dice term of the normal map, which MultiADS has not.
     """
 
-    variant: Variant = "released"
+    variant: Variant = "clean"
 
     groups: int = 10
     normal_tokens: int = 5
@@ -119,6 +125,7 @@ class DAPOConfig:
     softmax: Softmax | None = None
     align_corners: bool | None = None
     binary_map: Literal["types", "average"] | None = None
+    binary_types: Literal["asked", "built-in"] | None = None
     image_score: Literal["cls", "cls+map"] | None = None
     image_typing: ImageTyping = "places"
     typing_share: float = 0.005
@@ -161,7 +168,7 @@ class DAPO(Method):
     scoring_options = frozenset(
         {
             *("temperature", "softmax", "align_corners", "words"),
-            *("binary_map", "image_score", "image_typing", "typing_share"),
+            *("binary_map", "binary_types", "image_score", "image_typing", "typing_share"),
         }
     )
 
@@ -182,6 +189,9 @@ class DAPO(Method):
                 _start_as_projection(cast(nn.Linear, adapter), backbone.image)
         self.register_buffer("texts", torch.zeros(0, shape.joint_width), persistent=False)  # [1 + T, D], prepared
         self.texts: Tensor
+        self.register_buffer("binary_texts", self.texts, persistent=False)  # those that the anomaly map is made of
+        self.binary_texts: Tensor
+        self.scores_depend_on_vocabulary = config.binary_types == "asked"
         self._cache = TextCache()
 
     # image side
@@ -275,8 +285,11 @@ class DAPO(Method):
         state = (self.config, state_of(trained=trained, frozen=self.backbone.text.parameters()))
         at_once = max(1, PROMPTS_AT_ONCE // self.config.groups)
         normal = self._cache.of(["normal"], lambda _: self.embed_normal(), depends_on=state, at_once=1)
-        types = self._cache.of(self.vocabulary.types, self.embed_types, depends_on=state, at_once=at_once)
-        self.texts = F.normalize(torch.cat([normal, types]), dim=-1)
+        asked = self._cache.of(self.vocabulary.types, self.embed_types, depends_on=state, at_once=at_once)
+        self.texts = self.binary_texts = F.normalize(torch.cat([normal, asked]), dim=-1)
+        if self.config.binary_types == "built-in":
+            built_in = self._cache.of(general().types, self.embed_types, depends_on=state, at_once=at_once)
+            self.binary_texts = F.normalize(torch.cat([normal, built_in]), dim=-1)
 
     # scores and losses
 
@@ -297,16 +310,16 @@ class DAPO(Method):
 
     def score(self, features: Features) -> Scores:
         config, vision = self.config, self.backbone.config.vision
-        binary = logits = self._logits(features, self.texts)
-        if config.binary_map == "average":
-            binary = self._logits(features, _states(self.texts))
+        logits = self._logits(features, self.texts)
+        binary_texts = self.binary_texts if config.binary_map == "types" else _states(self.binary_texts)
+        binary = self._logits(features, binary_texts)
         cell_px = vision.image_size // vision.position_grid
         size = (features.grid[0] * cell_px, features.grid[1] * cell_px)
         abnormal = anomaly_map(binary, softmax=self._softmax, size=size, align_corners=bool(config.align_corners))
         shares = [level[:, 1:].softmax(1) for level in logits]  # of the types alone, [B, T, h, w]
         places = [1 - level.softmax(1)[:, :1] for level in binary]  # [B, 1, h, w]
         typed = torch.stack([place * share for place, share in zip(places, shares, strict=True)]).mean(0)
-        image_score = self.image_logits(features, self.texts).softmax(-1)[:, 1]
+        image_score = self.image_logits(features, self.binary_texts).softmax(-1)[:, 1]
         if config.image_score == "cls+map":
             image_score = (image_score + abnormal.flatten(1).amax(1)) / 2
         scores = type_scores(
