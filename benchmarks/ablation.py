@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from training.prompts import FIRST_SEED
 
-from benchmarks.real_sets import SIMULATED, available
+from benchmarks.real_sets import SIMULATED, Item, available
 from blemish.atomic import write_text
 from blemish.clip.model import Clip
 from blemish.data.samples import DataSet, Split
@@ -106,21 +106,33 @@ class Found:
     types: NDArray[np.str_]
 
 
-def real_photos(root: Path) -> tuple[DataSet, dict[str, NDArray[np.int64]]]:
-    """All real images once, and the rows of each comparison among them."""
+def real_photos(root: Path, *, most: int) -> tuple[DataSet, dict[str, NDArray[np.int64]]]:
+    """The real images once, and the rows of each comparison among them: of each, `most` normal and anomalous ones by lot."""
     comparisons, missing = available(root)
     for line in missing:
         print(f"missing: {line}")
     shown = [comparison for comparison in comparisons if not comparison.name.startswith(SIMULATED)]
     photos: dict[Path, Photo] = {}
+    chosen: dict[str, list[Item]] = {}
     for comparison in shown:
         kind = comparison.name.removeprefix(TILES).lower() if comparison.name.startswith(TILES) else ""
-        for item in comparison.items:
+        chosen[comparison.name] = _by_lot(comparison.items, most)
+        for item in chosen[comparison.name]:
             named = kind if item.anomalous else ""
             photos.setdefault(item.path, Photo(item.path, item.anomalous, item.mask, comparison.has_masks, named))
     number = {path: row for row, path in enumerate(photos)}
-    rows = {comparison.name: np.array([number[item.path] for item in comparison.items]) for comparison in shown}
+    rows = {name: np.array([number[item.path] for item in items]) for name, items in chosen.items()}
     return DataSet("real sets", tuple(photos.values()), "image+pixel"), rows
+
+
+def _by_lot(items: Sequence[Item], most: int) -> list[Item]:
+    """Up to so many normal and so many anomalous items: those whose file names come first by a hash."""
+    found = []
+    for anomalous in (False, True):
+        own = [item for item in items if item.anomalous is anomalous]
+        own.sort(key=lambda item: hashlib.sha256(item.path.name.encode()).hexdigest())
+        found += own[:most]
+    return found
 
 
 @torch.inference_mode()
@@ -144,7 +156,7 @@ class Bench:
         self.epochs: int = settings.epochs
         self.train = drawn(settings.images, first_seed=FIRST_SEED)
         self.held_out = drawn(settings.held_out, first_seed=HELD_OUT_SEEDS)
-        self.photos, self.comparisons = real_photos(settings.data_root)
+        self.photos, self.comparisons = real_photos(settings.data_root, most=settings.real_most)
         self.real_seeds: int = settings.real_seeds
         if not self.real_seeds:
             self.photos = replace(self.photos, samples=())
@@ -239,6 +251,7 @@ def arguments(method: str, description: str | None, *, images: int, epochs: int)
     parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--data-root", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--real-most", type=int, default=100_000, help="normal and anomalous images of a real set")
     parser.add_argument(
         "--real-seeds", type=int, default=1, help="of the seeds, how many are measured on the real sets"
     )
