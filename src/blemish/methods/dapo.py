@@ -17,12 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blemish.clip.config import VisionConfig
 from blemish.clip.model import Clip
 from blemish.clip.tokenizer import default_tokenizer, tokenize
-from blemish.clip.vision import ImageTower
 from blemish.errors import UnknownNameError, UsageError
 from blemish.methods.base import Features, Losses, Method, Scores, Targets
+from blemish.methods.starts import like_words, start_as_projection, visual_tokens
 from blemish.methods.typed import (
     ImageTyping,
     Softmax,
@@ -177,16 +176,16 @@ class DAPO(Method):
         self.config: DAPOConfig
         config, shape = self.config, backbone.config
         table = backbone.text.token_embedding.weight
-        self.normal_context = _like_words(table, config.groups, config.normal_tokens)  # V [E, l, W]
-        self.abnormal_context = _like_words(table, config.groups, config.abnormal_tokens)  # W [E, l, W]
+        self.normal_context = like_words(table, config.groups, config.normal_tokens)  # V [E, l, W]
+        self.abnormal_context = like_words(table, config.groups, config.abnormal_tokens)  # W [E, l, W]
         text_depth = _depth("text_depth", config.text_depth, shape.text.depth)
         image_depth = _depth("image_depth", config.image_depth, shape.vision.depth)
-        self.text_tokens = _like_words(table, text_depth, config.text_tokens) if config.text_tokens else None
-        self.image_tokens = _image_tokens(shape.vision, image_depth, config.image_tokens)
+        self.text_tokens = like_words(table, text_depth, config.text_tokens) if config.text_tokens else None
+        self.image_tokens = visual_tokens(shape.vision, image_depth, config.image_tokens)
         self.adapters = nn.ModuleList(nn.Linear(shape.vision.width, shape.joint_width) for _ in shape.levels)
         if config.adapter_start == "projection":
             for adapter in self.adapters:
-                _start_as_projection(cast(nn.Linear, adapter), backbone.image)
+                start_as_projection(cast(nn.Linear, adapter), backbone.image)
         self.register_buffer("texts", torch.zeros(0, shape.joint_width), persistent=False)  # [1 + T, D], prepared
         self.texts: Tensor
         self.register_buffer("binary_texts", self.texts, persistent=False)  # those that the anomaly map is made of
@@ -373,31 +372,6 @@ def abnormal_text(word: str, config: DAPOConfig) -> str:
 def _states(texts: Tensor) -> Tensor:
     """Normal and the average type [2, D] of normalised texts [1 + T, D]; the average is normalised again."""
     return torch.stack([texts[0], F.normalize(texts[1:].mean(0), dim=-1)])
-
-
-def _like_words(table: Tensor, *shape: int) -> nn.Parameter:
-    """Tokens [*shape, W] from the Gaussian that has each dimension's mean and spread in the table of word embeddings."""
-    words = table.detach().float()
-    return nn.Parameter(words.mean(0) + words.std(0) * torch.randn(*shape, table.shape[1], device=table.device))
-
-
-def _image_tokens(vision: VisionConfig, depth: int, count: int) -> nn.Parameter | None:
-    """Tokens [depth, count, Wv], uniform in ±√(6 / (3 · patch area + width)) (Jia et al., Visual Prompt Tuning, ECCV 2022)."""
-    if not count:
-        return None
-    patch_px = vision.patch_size or vision.image_size // vision.position_grid
-    bound = (6 / (3 * patch_px**2 + vision.width)) ** 0.5
-    return nn.Parameter((2 * torch.rand(depth, count, vision.width) - 1) * bound)
-
-
-@torch.no_grad()
-def _start_as_projection(adapter: nn.Linear, tower: ImageTower) -> None:
-    """Lets an adapter [Wv -> D] do what `tower.project` does, up to the layer norm's division, which places that are
-    normalised afterwards do not feel (its bias counts as for a stream of standard deviation 1)."""
-    norm, projection = tower.ln_post, tower.projection  # [Wv, D]
-    weighted = norm.weight[:, None] * projection
-    adapter.weight.copy_((weighted - weighted.mean(0)).T)  # the norm subtracts each token's mean
-    adapter.bias.copy_(norm.bias @ projection)
 
 
 def _depth(name: str, wanted: int | None, blocks: int) -> int:
