@@ -122,7 +122,7 @@ def main() -> None:
             for one in found.values()
         ]
     )
-    print(f"| all | {len(examples)} | {synonyms.mean():.2f} | {others.mean():.2f} | | {100 * less:.0f} % |")
+    print(f"| all | {int((examples.type_ids > 0).sum())} | {synonyms.mean():.2f} | {others.mean():.2f} | | {100 * less:.0f} % |")
 
 
 if __name__ == "__main__":
