@@ -59,7 +59,7 @@ measure: $(VENV)/.measure  ## the table of docs/embedded-model.md, on real image
 	$(BIN)/python -m benchmarks.measure --data-root $(or $(DATA),../shared/data)
 
 evaluate: $(VENV)/.measure  ## docs/benchmarks.md, on what there is below DATA=folder (goes on where it was stopped)
-	$(BIN)/blemish evaluate $(or $(METHODS),ensemble faprompt) --data elpv magnetic-tile hazelnut kvasir crackforest \
+	$(BIN)/blemish evaluate $(or $(METHODS),ensemble faprompt dapo) --data elpv magnetic-tile hazelnut kvasir crackforest \
 	  --data-root $(or $(DATA),../shared/data) --split all --typed --backbone embedded --out evaluation --markdown docs/benchmarks.md
 
 clean:  ## remove what was made, the environment included
