@@ -1,15 +1,21 @@
-"""What the embedded model reaches on real images, as the table in docs/embedded-model.md: `make measure DATA=folder`.
+"""What the embedded model reaches on real images, as the tables in docs/embedded-model.md: `make measure DATA=folder`.
 
-`python -m benchmarks.measure --data-root ../shared/data` prints a Markdown table; `--json FILE` keeps the numbers.
+`python -m benchmarks.measure --data-root ../shared/data` prints a Markdown table for the backbone's default method; `--method`
+takes another one, or several with commas between them; `--alternatives` measures two simple alternatives beside all methods
+(`benchmarks/alternatives.py`), by the same code. `--json FILE` keeps the numbers; with `--rows FOLDER` each row is kept as soon
+as it is measured, and the same command goes on where it was stopped.
 
-Image AUROC has a bootstrap interval over images, pixel AUROC is over all pixels of all images at original size.
+Image AUROC has a bootstrap interval over images, pixel AUROC is over all pixels of all images at original size. A mean over the
+sets counts each set once, and the simulated images in none.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,109 +23,254 @@ from typing import Any
 import numpy as np
 
 import blemish
-from benchmarks.real_sets import SIMULATED, Comparison, available
-from blemish.metrics import PixelRanking, Value, auroc
-from blemish.pipeline import Inspector
+from benchmarks.alternatives import Looker, alternatives
+from benchmarks.real_sets import IMAGE_SETS, PIXEL_SETS, SIMULATED, Comparison, Finding, available
+from blemish.atomic import write_text
+from blemish.metrics import PixelRanking, Value, auroc, mean
+from blemish.regions import at_original
+from blemish.results import Inspection
+
+EMBEDDED_METHODS = ("ensemble", "faprompt", "dapo")
+NO_NORMAL, NO_MASKS = "no normal images", "no masks"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; intervals are 95 %."""
+    """One line of the table for one method; intervals are 95 %."""
 
+    method: str
     name: str
+    set_name: str
     normal: int
     anomalous: int
     image_auroc: Value
-    pixel_auroc: Value | None
+    pixel_auroc: Value
     named: dict[str, int]  # how often each type comes first among the anomalous images
     verdicts_normal: dict[str, int]
     verdicts_anomalous: dict[str, int]
 
 
-class Cache:
-    """Inspections by path: the normal tiles are in five rows but are inspected once."""
+class Embedded:
+    """A method of the package, with its prompts. The last row's findings are kept: the normal tiles are in five rows."""
 
-    def __init__(self, inspector: Inspector) -> None:
-        self.inspector = inspector
-        self.known: dict[Path, blemish.Inspection] = {}
+    remark = ""
+    score_range = (0.0, 1.0)
 
-    def __call__(self, paths: list[Path]) -> list[blemish.Inspection]:
+    def __init__(self, backbone: str, method: str | None) -> None:
+        self.inspector = blemish.load(backbone, method=method)
+        self.name = self.inspector.method.name
+        self.known: dict[Path, Finding] = {}
+
+    def identity(self) -> str:
+        return f"{self.inspector.model.fingerprint} {self.inspector.thresholds}"
+
+    def absent(self, comparison: Comparison) -> str:  # noqa: ARG002
+        return ""
+
+    def look(self, comparison: Comparison) -> Sequence[Finding]:
+        paths = [item.path for item in comparison.items]
+        self.known = {path: self.known[path] for path in paths if path in self.known}
         new = [path for path in paths if path not in self.known]
         for path, inspection in zip(new, self.inspector.inspect(iter(new)), strict=True):
-            self.known[path] = inspection
+            self.known[path] = _finding(inspection)
         return [self.known[path] for path in paths]
 
 
-def measure(comparison: Comparison, inspect: Cache) -> Row:
-    inspections = inspect([item.path for item in comparison.items])
-    labels = np.array([item.anomalous for item in comparison.items])
-    scores = np.array([inspection.image_score for inspection in inspections])
-    pixels = None
-    if comparison.has_masks:
-        pixels = PixelRanking()
-        for item, inspection in zip(comparison.items, inspections, strict=True):
-            anomaly_map = inspection.map_at_original()
-            name = (
-                f"{item.path.parent.name}/{item.path.name}"  # decides the bootstrap, so no part of the machine is in it
-            )
-            pixels.add(np.clip(anomaly_map, 0, 1), item.mask_pixels(anomaly_map.shape), name=name)
-    pairs = list(zip(inspections, labels, strict=True))
-    return Row(
-        name=comparison.name,
-        normal=int((~labels).sum()),
-        anomalous=int(labels.sum()),
-        image_auroc=auroc(scores, labels, rounds=1000),
-        pixel_auroc=pixels.auroc() if pixels else None,
-        named=_counts([str(inspection.top_type) for inspection, anomalous in pairs if anomalous]),
-        verdicts_normal=_counts([inspection.verdict.value for inspection, anomalous in pairs if not anomalous]),
-        verdicts_anomalous=_counts([inspection.verdict.value for inspection, anomalous in pairs if anomalous]),
+def _finding(inspection: Inspection) -> Finding:
+    return Finding(
+        image_score=inspection.image_score,
+        anomaly_map=np.clip(inspection.anomaly_map, 0, 1),
+        size_px=(inspection.width_px, inspection.height_px),
+        top_type=str(inspection.top_type),
+        verdict=inspection.verdict.value,
     )
 
 
+def measure(comparison: Comparison, looker: Looker) -> Row:
+    """The row of one method; where something cannot be measured, its value says why."""
+    labels = np.array([item.anomalous for item in comparison.items])
+    absent = looker.absent(comparison)
+    found = [] if absent else looker.look(comparison)
+    image = Value(value=None, why=absent or NO_NORMAL)
+    if not absent and not labels.all():
+        image = auroc([finding.image_score for finding in found], labels, rounds=1000)
+    pairs = list(zip(found, labels, strict=False))
+    return Row(
+        method=looker.name,
+        name=comparison.name,
+        set_name=comparison.set_name,
+        normal=int((~labels).sum()),
+        anomalous=int(labels.sum()),
+        image_auroc=image,
+        pixel_auroc=Value(value=None, why=absent) if absent else _pixels(comparison, found, looker),
+        named=_counts([finding.top_type for finding, anomalous in pairs if anomalous]),
+        verdicts_normal=_counts([finding.verdict for finding, anomalous in pairs if not anomalous]),
+        verdicts_anomalous=_counts([finding.verdict for finding, anomalous in pairs if anomalous]),
+    )
+
+
+def _pixels(comparison: Comparison, found: Sequence[Finding], looker: Looker) -> Value:
+    if not comparison.has_masks:
+        return Value(value=None, why=NO_MASKS)
+    ranking = PixelRanking(score_range=looker.score_range)
+    for item, finding in zip(comparison.items, found, strict=True):
+        anomaly_map = at_original(finding.anomaly_map, finding.size_px)
+        ranking.add(anomaly_map, item.mask_pixels(anomaly_map.shape), name=item.name)
+    return ranking.auroc()
+
+
 def _counts(names: list[str]) -> dict[str, int]:
-    return dict(sorted(((name, names.count(name)) for name in set(names)), key=lambda pair: -pair[1]))
+    return dict(sorted(((name, names.count(name)) for name in set(names) if name), key=lambda pair: -pair[1]))
 
 
-def table(rows: list[Row]) -> str:
-    """The rows as Markdown, the mean over the tile types after them."""
+def means(rows: Sequence[Row]) -> dict[str, tuple[Value, Value]]:
+    """Image and pixel AUROC of one method as means: over the rows of each set that has several, and over the sets."""
+    sets = {row.set_name: [one for one in rows if one.set_name == row.set_name] for row in rows}
+    each = {
+        name: (mean({row.name: row.image_auroc for row in own}), mean({row.name: row.pixel_auroc for row in own}))
+        for name, own in sets.items()
+    }
+    found = {f"{name}, mean of the {len(own)}": each[name] for name, own in sets.items() if len(own) > 1}
+    missing = Value(value=None, why="not here")
+    image = mean({name: each[name][0] if name in each else missing for name in IMAGE_SETS})
+    pixel = mean({name: each[name][1] if name in each else missing for name in PIXEL_SETS})
+    return {**found, "mean over the sets": (image, pixel)}
+
+
+def _cell(value: Value) -> str:
+    """An undefined value is its reason alone; that of a mean is the rows', which stand above it."""
+    if value.defined:
+        return str(value)
+    return "" if value.why.startswith("there is nothing to average") else value.why
+
+
+def _title(name: str) -> str:
+    return f"{name} (simulated)" if name.startswith(SIMULATED) and "mean" not in name else name
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows of one method as Markdown, the means after them."""
     lines = ["| images | normal / anomalous | image AUROC (95 %) | pixel AUROC (95 %) |", "|---|---|---|---|"]
     for row in rows:
-        mark = " (simulated)" if row.name.startswith(SIMULATED) else ""
-        pixel = "no masks" if row.pixel_auroc is None else row.pixel_auroc
-        lines.append(f"| {row.name}{mark} | {row.normal} / {row.anomalous} | {row.image_auroc} | {pixel} |")
-    tiles = [row for row in rows if row.name.startswith("magnetic tile")]
-    if tiles:
-        image_mean = float(np.mean([float(row.image_auroc) for row in tiles]))
-        pixel_mean = float(np.mean([float(row.pixel_auroc) for row in tiles if row.pixel_auroc is not None]))
-        lines.append(f"| magnetic tile, mean of the {len(tiles)} | | {image_mean:.3f} | {pixel_mean:.3f} |")
+        values = f"{_cell(row.image_auroc)} | {_cell(row.pixel_auroc)}"
+        lines.append(f"| {_title(row.name)} | {row.normal} / {row.anomalous} | {values} |")
+    lines += [f"| {name} | | {_cell(image)} | {_cell(pixel)} |" for name, (image, pixel) in means(rows).items()]
     return "\n".join(lines)
 
 
-def _record(row: Row) -> dict[str, Any]:
-    values = {"image_auroc": row.image_auroc.to_dict(), "pixel_auroc": row.pixel_auroc and row.pixel_auroc.to_dict()}
+def side_by_side(by_method: dict[str, list[Row]], remarks: dict[str, str]) -> str:
+    """A column for each method, image AUROC above and pixel AUROC below; a remark on a method stands under the table."""
+    noted = [name for name in by_method if remarks.get(name)]
+    heads = [f"{name} ({noted.index(name) + 1})" if name in noted else name for name in by_method]
+    lines = [f"| AUROC (95 %) | normal / anomalous | {' | '.join(heads)} |", f"|---|---|{'---|' * len(heads)}"]
+    averaged = {name: means(rows) for name, rows in by_method.items()}
+    for level, part in (("image", 0), ("pixel", 1)):
+        lines.append(f"| **{level}** | | {' | ' * (len(heads) - 1)} |")
+        for number, row in enumerate(next(iter(by_method.values()))):
+            own = [(rows[number].image_auroc, rows[number].pixel_auroc)[part] for rows in by_method.values()]
+            if all(value.why in (NO_MASKS, NO_NORMAL) for value in own):
+                continue
+            cells = " | ".join(map(_cell, own))
+            lines.append(f"| {_title(row.name)} | {row.normal} / {row.anomalous} | {cells} |")
+        for name in next(iter(averaged.values())):
+            values = [one[name][part] for one in averaged.values()]
+            if any(value.defined for value in values):
+                lines.append(f"| {name} | | {' | '.join(map(_cell, values))} |")
+    notes = [f"({number}) {name}: {remarks[name]}." for number, name in enumerate(noted, start=1)]
+    return "\n".join([*lines, "", *notes]).rstrip()
+
+
+class Kept:
+    """Rows in a folder, each with what its numbers depend on; without a folder nothing is kept."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def __call__(self, comparison: Comparison, looker: Looker) -> Row:
+        if self.folder is None:
+            return measure(comparison, looker)
+        place = self.folder / f"{looker.name} {comparison.name}.json".replace(" ", "-")
+        stamp = f"{looker.identity()} {_stamp(comparison)}"
+        if place.is_file():
+            known = json.loads(place.read_text(encoding="utf-8"))
+            if known["stamp"] == stamp:
+                return _restored(known["row"])
+        row = measure(comparison, looker)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(place, json.dumps({"stamp": stamp, "row": record(row, replicates=True)}) + "\n")
+        return row
+
+
+def _stamp(comparison: Comparison) -> str:
+    said = "\n".join(f"{item.name} {item.anomalous} {item.path.stat().st_size}" for item in comparison.items)
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+def record(row: Row, *, replicates: bool = False) -> dict[str, Any]:
+    """The row for JSON; with the resampled values, which the intervals of means are made of, it can be restored."""
+    values = {}
+    for name, value in (("image_auroc", row.image_auroc), ("pixel_auroc", row.pixel_auroc)):
+        values[name] = value.to_dict()
+        if replicates and value.replicates is not None:
+            values[name]["replicates"] = [float(one) if np.isfinite(one) else None for one in value.replicates]
     return {**asdict(row), **values}
 
 
+def _restored(fields: dict[str, Any]) -> Row:
+    values = {}
+    for name in ("image_auroc", "pixel_auroc"):
+        own = dict(fields[name])
+        replicates = own.pop("replicates", None)
+        own["interval"] = own["interval"] and tuple(own["interval"])
+        own["without"] = tuple(own["without"])
+        values[name] = Value(**own, replicates=None if replicates is None else np.array(replicates, float))
+    return Row(**{**fields, **values})
+
+
+def lookers(settings: argparse.Namespace) -> list[Looker]:
+    """The methods that were asked for: by default the backbone's own one, beside the alternatives all that ship."""
+    every = ",".join(EMBEDDED_METHODS) if settings.alternatives else None
+    names = (settings.method or every or "").split(",")
+    found: list[Looker] = [Embedded(settings.backbone, name.strip() or None) for name in names]
+    return found + (alternatives() if settings.alternatives else [])
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.measure", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.measure",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--data-root", type=Path, default=Path("../shared/data"))
     parser.add_argument("--backbone", default="embedded")
-    parser.add_argument("--method", default=None)
+    parser.add_argument("--method", default=None, help="one, or several with commas between them")
+    parser.add_argument(
+        "--alternatives", action="store_true", help="measure two simple alternatives beside the methods"
+    )
     parser.add_argument("--only", default="", help="rows whose name contains this")
+    parser.add_argument("--rows", type=Path, help="folder to keep each row in, and to go on from")
     parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    comparisons, missing = available(arguments.data_root)
+    settings = parser.parse_args()
+    comparisons, missing = available(settings.data_root, without_normal=True)
     for line in missing:
         print("missing:", line)
-    inspect = Cache(blemish.load(arguments.backbone, method=arguments.method))
-    rows, started = [], time.monotonic()
+    asked = lookers(settings)
+    by_method: dict[str, list[Row]] = {looker.name: [] for looker in asked}
+    row_of, started = Kept(settings.rows), time.monotonic()
     for comparison in comparisons:
-        if arguments.only in comparison.name:
-            rows.append(measure(comparison, inspect))
-            print(f"{rows[-1].name}: {rows[-1]}", flush=True)
-    print(f"\n{table(rows)}\n\n{len(inspect.known)} images, {time.monotonic() - started:.0f} s")
-    if arguments.json:
-        arguments.json.write_text(json.dumps([_record(row) for row in rows], indent=2) + "\n", encoding="utf-8")
+        if settings.only not in comparison.name:
+            continue
+        for looker in asked:
+            row = row_of(comparison, looker)
+            by_method[looker.name].append(row)
+            print(f"{looker.name}, {row.name}: {_cell(row.image_auroc)}; {_cell(row.pixel_auroc)}", flush=True)
+    remarks = {looker.name: looker.remark for looker in asked}
+    one = len(asked) == 1
+    print(f"\n{table(by_method[asked[0].name]) if one else side_by_side(by_method, remarks)}\n")
+    print(f"{time.monotonic() - started:.0f} s")
+    if settings.json:
+        records = [record(row) for rows in by_method.values() for row in rows]
+        write_text(settings.json, json.dumps(records, indent=2) + "\n")
 
 
 if __name__ == "__main__":
