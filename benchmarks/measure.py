@@ -88,7 +88,7 @@ def _finding(inspection: Inspection) -> Finding:
 
 def measure(comparison: Comparison, looker: Looker) -> Row:
     """The row of one method; where something cannot be measured, its value says why."""
-    labels = np.array([item.anomalous for item in comparison.items])
+    labels = np.array([item.anomalous for item in comparison.items], bool)
     absent = looker.absent(comparison)
     found = [] if absent else looker.look(comparison)
     image = Value(value=None, why=absent or NO_NORMAL)
