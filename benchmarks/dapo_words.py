@@ -122,7 +122,9 @@ def main() -> None:
             for one in found.values()
         ]
     )
-    print(f"| all | {int((examples.type_ids > 0).sum())} | {synonyms.mean():.2f} | {others.mean():.2f} | | {100 * less:.0f} % |")
+    print(
+        f"| all | {int((examples.type_ids > 0).sum())} | {synonyms.mean():.2f} | {others.mean():.2f} | | {100 * less:.0f} % |"
+    )
 
 
 if __name__ == "__main__":
