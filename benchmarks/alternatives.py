@@ -147,7 +147,7 @@ class NearestNeighbours:
         self._normal: dict[tuple[Path, ...], list[Finding]] = {}  # the last row's: the next may have the same ones
 
     def identity(self) -> str:
-        return f"nearest {MEMORY} {FOLDS} {SEED} {LEVELS}"
+        return f"nearest {MEMORY} {FOLDS} {SEED} {LEVELS} {self.trunk.preprocess}"
 
     def absent(self, comparison: Comparison) -> str:
         if len(comparison.good) < FOLDS:
@@ -195,7 +195,7 @@ class SelfSimilarity:
         self.trunk = trunk
 
     def identity(self) -> str:
-        return f"self {NEIGHBOURS} {NEAR} {LEVELS}"
+        return f"self {NEIGHBOURS} {NEAR} {LEVELS} {self.trunk.preprocess}"
 
     def absent(self, comparison: Comparison) -> str:  # noqa: ARG002
         return ""

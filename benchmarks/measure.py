@@ -159,7 +159,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def side_by_side(by_method: dict[str, list[Row]], remarks: dict[str, str]) -> str:
-    """A column for each method, image AUROC above and pixel AUROC below; a remark on a method stands under the table."""
+    """A column for each method, image AUROC above and pixel AUROC below, or why there is none; a remark on a method stands under the table."""
     noted = [name for name in by_method if remarks.get(name)]
     heads = [f"{name} ({noted.index(name) + 1})" if name in noted else name for name in by_method]
     lines = [f"| AUROC (95 %) | normal / anomalous | {' | '.join(heads)} |", f"|---|---|{'---|' * len(heads)}"]
@@ -168,8 +168,6 @@ def side_by_side(by_method: dict[str, list[Row]], remarks: dict[str, str]) -> st
         lines.append(f"| **{level}** | | {' | ' * (len(heads) - 1)} |")
         for number, row in enumerate(next(iter(by_method.values()))):
             own = [(rows[number].image_auroc, rows[number].pixel_auroc)[part] for rows in by_method.values()]
-            if all(value.why in (NO_MASKS, NO_NORMAL) for value in own):
-                continue
             cells = " | ".join(map(_cell, own))
             lines.append(f"| {_title(row.name)} | {row.normal} / {row.anomalous} | {cells} |")
         for name in next(iter(averaged.values())):
