@@ -159,7 +159,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def side_by_side(by_method: dict[str, list[Row]], remarks: dict[str, str]) -> str:
-    """A column for each method, image AUROC above and pixel AUROC below, or why there is none; a remark on a method stands under the table."""
+    """A column for each method, image AUROC above and pixel AUROC below, or why there is none; remarks stand under the table."""
     noted = [name for name in by_method if remarks.get(name)]
     heads = [f"{name} ({noted.index(name) + 1})" if name in noted else name for name in by_method]
     lines = [f"| AUROC (95 %) | normal / anomalous | {' | '.join(heads)} |", f"|---|---|{'---|' * len(heads)}"]
