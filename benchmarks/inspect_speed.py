@@ -50,17 +50,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.inspect_speed", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--method", default=None, help="a method that ships; the backbone's own by default")
     arguments = parser.parse_args()
     environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
     blemish = [sys.executable, "-m", "blemish"]
+    options = ["--quiet", *(["--method", arguments.method] if arguments.method else [])]
     rates, startups, helps = [], [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         many, few = make_images(folder)
         for number in range(arguments.rounds):
             helps.append(seconds([*blemish, "--help"], environment))
-            short = seconds([*blemish, "inspect", few, "--quiet", "--out", folder / f"few-{number}"], environment)
-            long = seconds([*blemish, "inspect", many, "--quiet", "--out", folder / f"many-{number}"], environment)
+            short = seconds([*blemish, "inspect", few, *options, "--out", folder / f"few-{number}"], environment)
+            long = seconds([*blemish, "inspect", many, *options, "--out", folder / f"many-{number}"], environment)
             rates.append((MANY - FEW) / (long - short))
             startups.append(short - FEW / rates[-1])
             print(
