@@ -140,7 +140,7 @@ def look(method: Method, source: Source) -> Found:
     """What a prepared method says of all images of a source with kept features."""
     scores, maps, types = [], [], []
     for batch in source.feed(in_chunks(np.arange(len(source.examples)), BATCH)):
-        found = method.score(method.finish(batch.inputs))  # type: ignore[arg-type]
+        found = method.score(batch.features(method))
         scores.append(found.image_score.double().numpy())
         maps.append(found.anomaly_map.half().numpy())
         types.append(np.array(found.types)[found.type_scores.argmax(1).numpy()])

@@ -85,7 +85,7 @@ def measure(method: Method, examples: Examples, source: Source, defect: DefectTy
 def batches(method: Method, examples: Examples, source: Source, name: str) -> Iterator[Features]:
     rows = np.flatnonzero(examples.type_ids == examples.types.index(name) + 1)
     for batch in source.feed(in_chunks(rows, BATCH)):
-        yield method.finish(batch.inputs)  # type: ignore[arg-type]
+        yield batch.features(method)
 
 
 def main() -> None:

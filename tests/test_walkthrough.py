@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import shutil
-import subprocess
-import sys
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +11,7 @@ import pytest
 
 from blemish.data.synthetic import NORMAL, render
 from blemish.images import save
+from printed import blocks_of, run_blocks
 
 PAGE = Path(__file__).parents[1] / "docs" / "walkthrough.md"
 LIMIT_S = 600
@@ -33,26 +29,12 @@ def render_parts(folder: Path) -> None:
 @pytest.mark.filterwarnings("default:elpv-dataset")
 @pytest.mark.timeout(4 * LIMIT_S)
 def test_the_walkthrough_runs_as_printed(tmp_path: Path) -> None:
-    bash = shutil.which("bash")
-    if bash is None:
-        pytest.skip("the commands need bash, which this machine does not have")
-    blocks = re.findall(r"```(bash|python)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = blocks_of(PAGE)
     if find_spec("elpv_dataset") is None:
         warnings.warn("elpv-dataset is not installed: the walk goes over rendered parts", stacklevel=1)
         render_parts(tmp_path)
         blocks = [block for block in blocks if block[0] == "bash"]
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    for language, block in blocks:
-        done = subprocess.run(
-            [bash, "-euc", block] if language == "bash" else [sys.executable, "-c", block],
-            cwd=tmp_path,
-            env={**os.environ, "PATH": path},
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-            check=False,
-        )
-        assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+    run_blocks(blocks, tmp_path, limit_s=LIMIT_S)
     count = len(list((tmp_path / "parts").iterdir()))
     run = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
     assert sum(run["counts"].values()) == count

@@ -35,8 +35,7 @@ def find_typing_rule(method: Method, source: Source, *, pixel_threshold: float) 
     leads: list[float] = []
     correct: list[bool] = []
     for batch in source.feed(in_chunks(np.flatnonzero(examples.type_ids > 0), BATCH)):
-        begun = batch.inputs
-        features = method.encode(begun) if isinstance(begun, torch.Tensor) else method.finish(begun)
+        features = batch.features(method)
         truths = examples.masks(batch.rows)
         for one in methods:
             scores = one.score(features)

@@ -12,8 +12,7 @@ from blemish.localise import find_regions
 from blemish.report import overlay as overlay_module
 from blemish.report.colours import NEUTRAL, STOPS, TYPE_COLOURS, heat, scale_position, type_colour, visible_from
 from blemish.report.overlay import draw_overlay
-from blemish.results import Inspection, ModelInfo, Thresholds, decide
-from blemish.vocabulary.unknown import UNKNOWN
+from blemish.results import UNKNOWN, Inspection, ModelInfo, Thresholds, decide
 
 THRESHOLDS = Thresholds(image=0.6, pixel=0.5)
 

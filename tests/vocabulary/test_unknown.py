@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from blemish.errors import UsageError
 from blemish.localise import find_regions
-from blemish.vocabulary.unknown import UNKNOWN, find_unknown_rule, lead
+from blemish.results import UNKNOWN, lead
+from blemish.vocabulary.unknown import find_unknown_rule
 
 
 @pytest.mark.parametrize(

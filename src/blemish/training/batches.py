@@ -38,6 +38,14 @@ class Batch:
     inputs: Features | Tensor
     targets: Targets
 
+    def features(self, method: Method) -> Features:
+        """What the method's `encode` gives of them; gradients go as far back as something is trained."""
+        begun = self.inputs
+        if isinstance(begun, Tensor):
+            with torch.no_grad():
+                begun = method.begin(begun)
+        return method.finish(begun)
+
     def to(self, device: torch.device) -> Batch:
         targets = Targets(
             label=self.targets.label.to(device),

@@ -44,8 +44,7 @@ def measure(method: Method, source: Source, *, device: torch.device, batch_size:
     pixels = PixelRanking()
     with torch.inference_mode():
         for batch in source.feed(in_chunks(np.arange(len(examples)), batch_size)):
-            inputs = batch.to(device).inputs
-            found = method.score(method.encode(inputs) if isinstance(inputs, Tensor) else method.finish(inputs))
+            found = method.score(batch.to(device).features(method))
             maps = _numbers(found.anomaly_map)
             scores[batch.rows], peaks[batch.rows] = _numbers(found.image_score), maps.max((1, 2))
             enlarged = _enlarged(torch.from_numpy(maps), examples.size)

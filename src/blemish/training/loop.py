@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from blemish.errors import MissingExtraError, ModelError, OutputError
 from blemish.methods.base import Losses, Method
@@ -142,11 +141,7 @@ class Trainer:
     def _losses(self, batch: Batch) -> Losses:
         dtype = AUTOCAST.get(self.recipe.precision)
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
-            begun = batch.inputs
-            if isinstance(begun, Tensor):
-                with torch.no_grad():
-                    begun = self.method.begin(begun)
-            return self.method.loss(self.method.finish(begun), batch.targets)
+            return self.method.loss(batch.features(self.method), batch.targets)
 
     def _finish_epoch(self, log: Log) -> None:
         progress = self.progress

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from blemish.errors import UsageError
-from blemish.results import UNKNOWN, lead
 
-__all__ = ["UNKNOWN", "UnknownRule", "find_unknown_rule", "lead"]
+__all__ = ["UnknownRule", "find_unknown_rule"]
 
 KEEP = 0.9  # of the rightly typed regions
 DIGITS = 1e6
