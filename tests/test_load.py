@@ -16,6 +16,7 @@ from blemish.clip.config import BackboneConfig
 from blemish.clip.model import Clip
 from blemish.errors import ModelError, UnknownNameError, UsageError
 from blemish.methods import build
+from blemish.store.features import feature_store
 from blemish.store.prompts import find_prompts, read_prompts, write_prompts
 
 CARD = {"thresholds": {"ensemble": {"image": 0.6, "review": 0.5, "pixel": 0.7}}}
@@ -143,6 +144,53 @@ def test_prompts_are_refused_where_they_do_not_belong(tmp_path: Path, monkeypatc
     assert blemish.load("tiny", prompts=folder, force=True).method.name == "faprompt"
     with pytest.raises(ModelError, match=r"deep_tokens is|normal_tokens is"):
         blemish.load("tiny", prompts=folder, options={"normal_tokens": 6}, force=True)
+
+
+def test_a_larger_input_makes_a_finer_map_and_is_another_model() -> None:
+    own, larger = blemish.load("tiny"), blemish.load("tiny", input_px=64)
+    found = larger.inspect(IMAGE)
+    assert found.anomaly_map.shape == (8, 8)
+    assert found.type_maps is not None
+    assert found.type_maps.shape[1:] == (8, 8)
+    assert larger.setup.input_px == 64
+    assert larger.model.fingerprint != own.model.fingerprint
+    assert larger.thresholds == own.thresholds  # the card's, and marked as uncalibrated
+    assert found.thresholds.calibration == "uncalibrated"
+    again = blemish.load("tiny", input_px=64)
+    assert again.model == larger.model
+    np.testing.assert_array_equal(again.inspect(IMAGE).anomaly_map, found.anomaly_map)
+
+
+def test_the_backbones_own_input_by_its_number_changes_nothing() -> None:
+    own, named = blemish.load("tiny"), blemish.load("tiny", input_px=32)
+    assert (named.model, named.setup) == (own.model, own.setup)
+
+
+def test_an_input_that_the_backbone_does_not_take_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match=r"an input of 60 px does not suit the backbone tiny: .* the nearest: 56 and 64"
+    ):
+        blemish.load("tiny", input_px=60)
+
+
+@pytest.mark.parametrize(("method", "options"), [("faprompt", {"patches": 4}), ("dapo", {}), ("multiads", {})])
+def test_prompts_serve_every_input_size(tmp_path: Path, method: str, options: dict[str, object]) -> None:
+    torch.manual_seed(0)
+    write_prompts(tmp_path, build(method, Clip(TINY), options), {})
+    for input_px in (32, 64, 96):
+        found = blemish.load("tiny", prompts=tmp_path, input_px=input_px).inspect(IMAGE)
+        assert found.anomaly_map.shape == (input_px, input_px)
+        assert np.isfinite(found.anomaly_map).all()
+        assert found.type_maps is not None
+        assert found.type_maps.shape[1:] == (input_px // 8, input_px // 8)
+
+
+def test_features_of_another_input_are_kept_apart(tmp_path: Path) -> None:
+    folders = {
+        feature_store(blemish.loading.load_method("tiny", input_px=px).method, dtype="float32", root=tmp_path).folder
+        for px in (None, 32, 64)
+    }
+    assert len(folders) == 2
 
 
 def test_a_method_without_prompts_for_the_backbone_says_how_to_get_some() -> None:

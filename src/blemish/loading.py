@@ -56,6 +56,7 @@ def load(
     ignore: str | Path | None = None,
     min_area_px: float | None = None,
     mm_per_px: float | None = None,
+    input_px: int | None = None,
     batch_size: int = 8,
     value_range: RangeGiven | None = None,
     max_megapixels: float = DEFAULT_MEGAPIXELS,
@@ -67,18 +68,22 @@ def load(
     those of one product; without either it is the built-in vocabulary. Unknown names raise UnknownNameError.
 
     The thresholds (0..1) come from the card and are marked "uncalibrated", unless they are given or come from `calibration`,
-    the file of `blemish calibrate`; see `choose_thresholds`. One made with another model, with other tiles or masks or, where
-    it matters, another vocabulary is refused with a UsageError; `tiles` and `value_range` are the calibration's by default.
+    the file of `blemish calibrate`; see `choose_thresholds`. One made with another model or input size, with other tiles or
+    masks or, where it matters, another vocabulary is refused with a UsageError; `tiles`, `value_range` and `input_px` are the
+    calibration's by default.
 
     `roi` and `ignore` are masks of the pixels that count and of those that do not: a file for all images, or a folder with
-    one an image, of its name. `tiles`, `min_area_px` and `mm_per_px` are those of `Inspector`.
+    one an image, of its name. `tiles`, `min_area_px` and `mm_per_px` are those of `Inspector`. `input_px` is that of
+    `load_method`: more shows smaller defects, at a cost that grows with its square and more.
     """
     types = _vocabulary(defects, vocabulary, product)
     calibrated = None if calibration is None else read_calibration(calibration)
     interest = Interest.open(roi, ignore)
     value_range = _value_range(value_range, calibrated)
     device_of(device)
-    loaded = load_method(backbone, method=method, prompts=prompts, options=options, force=force)
+    loaded = load_method(backbone, method=method, prompts=prompts, options=options, force=force, input_px=input_px)
+    if input_px is None and calibrated is not None:
+        _take_input(loaded.method, calibrated)
     thresholds = choose_thresholds(
         loaded.thresholds,
         threshold=threshold,
@@ -114,13 +119,15 @@ def load_method(
     prompts: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
     force: bool = False,
+    input_px: int | None = None,
 ) -> Loaded:
     """A method on a backbone, with trained prompts where it needs some; not yet prepared.
 
     `prompts` is a name in the store or a path to what `blemish train` wrote; None takes those that ship for this backbone.
     `options` override the method's. Prompts of another backbone, and options other than those that the prompts were trained
     with (`Method.scoring_options` excepted), are refused unless `force`. Without `method`, it is the prompts', else the
-    backbone's default.
+    backbone's default. `input_px` is the side in pixels that images are resized to, None for the backbone's own; prompts hold no
+    positions and serve every size. UsageError where the backbone does not take it (`clip.config.at_input`).
     """
     from blemish import store
 
@@ -131,7 +138,7 @@ def load_method(
     if found is not None and method not in (None, found.method):
         raise UsageError(f"{found.place}: prompts of the method {found.method!r}, not of {method!r}")
     name = found.method if found is not None else method or str(card.get("default_method", "ensemble"))
-    clip = store.load_backbone(backbone)
+    clip = store.load_backbone(backbone).at_input(input_px)
     if found is None and (shipped := shipped_prompts(clip.config.name, name)) is not None:
         found, prompts = read_prompts(shipped), SHIPPED
     if found is None:
@@ -214,6 +221,13 @@ def _value_range(given: RangeGiven | None, calibration: Calibration | None) -> R
             f"{known[0]:g}:{known[1]:g}: leave --range out"
         )
     return known if given is None else given
+
+
+def _take_input(method: Method, calibration: Calibration) -> None:
+    """Gives the method the calibration's input size, unless that is of another backbone: such a calibration is refused later."""
+    known = calibration.setup
+    if known.model.backbone == method.backbone.config.name and known.input_px != method.backbone.config.preprocess.size:
+        method.backbone = method.backbone.at_input(known.input_px)
 
 
 def _mismatches(prompts: Prompts, method: Method, options: Mapping[str, Any]) -> list[str]:

@@ -38,7 +38,8 @@ def without_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         thresholds = choose_thresholds(
             CARD, threshold=options.pop("threshold"), pixel_threshold=options.pop("pixel_threshold")
         )
-        for unused in ("prompts", "options", "force", "calibration", "roi", "ignore", "vocabulary", "product"):
+        without = ("prompts", "options", "force", "calibration", "roi", "ignore", "vocabulary", "product", "input_px")
+        for unused in without:
             options.pop(unused)
         options["tiles"] = options["tiles"] or "off"
         return darkness_inspector(thresholds=thresholds, backbone=backbone, **options)

@@ -12,6 +12,7 @@ from blemish.clip.config import (
     PreprocessConfig,
     TextConfig,
     VisionConfig,
+    at_input,
     default_deep_text_blocks,
     default_levels,
     default_value_value_depth,
@@ -119,3 +120,60 @@ def test_a_model_has_both_towers_in_one_joint_space() -> None:
     assert image.shape == text.shape == (1, 16)
     assert float(model.logit_scale.detach().exp()) == pytest.approx(1 / 0.07)
     assert math.isfinite(float((image @ text.T).detach()))
+
+
+def config_of(stem: str, *, size: int, grid: int, patch: int | None) -> BackboneConfig:
+    """A backbone with this stem and its own input."""
+    vision = {"image_size": size, "position_grid": grid, "patch_size": patch, "stem": stem}
+    shape = {"width": 32, "depth": 2, "heads": 2}
+    return BackboneConfig.from_dict(
+        {"name": "some", "joint_width": 16, "vision": {**vision, **shape}, "text": shape, "preprocess": {"size": size}}
+    )
+
+
+EMBEDDED_LIKE = config_of("efficientnet-lite0", size=224, grid=28, patch=None)
+VIT_14 = config_of("patches", size=224, grid=16, patch=14)
+
+
+@pytest.mark.parametrize(
+    ("config", "input_px"), [(EMBEDDED_LIKE, 64), (EMBEDDED_LIKE, 1344), (VIT_14, 98), (VIT_14, 518)]
+)
+def test_another_input_changes_the_preprocessing_alone(config: BackboneConfig, input_px: int) -> None:
+    found = at_input(config, input_px)
+    assert found.preprocess == PreprocessConfig(size=input_px)
+    assert at_input(found, 224) == config
+
+
+@pytest.mark.parametrize(
+    ("config", "input_px", "message"),
+    [
+        (
+            EMBEDDED_LIKE,
+            450,
+            r"multiples of 32 px \(the coarsest stride of its stem\) from 64 to 1344; the nearest: 448 and 480",
+        ),
+        (EMBEDDED_LIKE, 232, "the nearest: 224 and 256"),  # whole patches of 8 px, but not whole strides
+        (EMBEDDED_LIKE, 1376, "the nearest: 1344$"),
+        (EMBEDDED_LIKE, 32, "the nearest: 64$"),
+        (EMBEDDED_LIKE, 0, "the nearest: 64$"),
+        (EMBEDDED_LIKE, -448, "the nearest: 64$"),
+        (VIT_14, 512, r"multiples of 14 px \(its patch\) from 98 to 2352; the nearest: 504 and 518"),
+    ],
+)
+def test_an_input_that_does_not_suit_names_its_neighbours(config: BackboneConfig, input_px: int, message: str) -> None:
+    with pytest.raises(UsageError, match=f"an input of {input_px} px does not suit the backbone some: .*{message}"):
+        at_input(config, input_px)
+
+
+def test_a_backbones_own_input_is_taken_whatever_it_is() -> None:
+    odd = config_of("efficientnet-lite0", size=40, grid=5, patch=None)
+    assert at_input(odd, 40) == odd
+
+
+def test_towers_at_another_input_share_their_weights() -> None:
+    clip = Clip(BackboneConfig.from_dict(tomllib.loads(TINY)))
+    other = clip.at_input(64)
+    assert (clip.config.preprocess.size, other.config.preprocess.size) == (32, 64)
+    assert other.image is clip.image
+    assert other.fingerprint() == clip.fingerprint()
+    assert clip.at_input(None) is clip.at_input(32) is clip

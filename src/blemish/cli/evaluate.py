@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from blemish.cli.options import parse_settings
+from blemish.cli.options import InputPx, parse_settings
 from blemish.cli.reporting import printing_reporter
 from blemish.errors import UsageError
 
@@ -124,6 +124,7 @@ def evaluate(
         typer.Option("--set", metavar="KEY=VALUE", help="An option of the method; may be repeated."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Take prompts of another backbone or other options.")] = False,
+    input_px: InputPx = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
     batch_size: Annotated[int, typer.Option(help="Images of a batch.")] = 8,
     save_every: Annotated[float, typer.Option(metavar="SECONDS", help="Time between two states on the disk.")] = 60.0,
@@ -138,6 +139,8 @@ def evaluate(
     Exit codes: 0 all done, 2 bad usage, 3 some images could not be read and are in no number.
     """
     _check_request(methods, data, prompts, suite, prompts_for)
+    if suite is not None and input_px is not None:
+        raise UsageError("a suite trains and measures at its backbone's own input size: leave --input-px away")
     from blemish import evaluation
 
     chosen = evaluation.Settings(
@@ -167,7 +170,7 @@ def evaluate(
         part = None if split is None else split.value
         found = [evaluation.find_data(where, root=data_root, part=part) for where in data or []]
         choices = list(evaluation.choose(methods or [], backbones=backbone or ["embedded"], prompts=prompts or []))
-        session = _session(out, chosen, settings, force, reporter)
+        session = _session(out, chosen, settings, force, reporter, input_px=input_px)
         session.run(choices, found)
         tables, title = [], "Evaluation"
     _finish(session, tables, title=title, markdown=markdown, quiet=quiet)
@@ -198,13 +201,21 @@ def _vocabulary(defects: str | None) -> str | tuple[str, ...] | None:
 
 
 def _session(
-    out: Path, chosen: Settings, settings: list[str] | None, force: bool, reporter: Reporter | None
+    out: Path,
+    chosen: Settings,
+    settings: list[str] | None,
+    force: bool,
+    reporter: Reporter | None,
+    *,
+    input_px: int | None = None,
 ) -> Session:
     from blemish.evaluation import open_session
 
     command = shlex.join(["blemish", *sys.argv[1:]])
     options = parse_settings(settings or [])
-    return open_session(out, settings=chosen, command=command, reporter=reporter, options=options, force=force)
+    return open_session(
+        out, settings=chosen, command=command, reporter=reporter, options=options, force=force, input_px=input_px
+    )
 
 
 def _suite(
@@ -281,8 +292,9 @@ def _provenance(session: Session) -> list[str]:
         where = "the tower's input" if one.settings["size"] == "model" else "the images' own size"
         lines.append(
             f"{one.data['name']}: {one.data['variant'] or 'as it lies there'}; split {one.data['split']}; list "
-            f"{one.data['list_digest']}; pixels at {where}; backbone {one.model['backbone_fingerprint']}, method "
-            f"{one.model['fingerprint']}{', prompts ' + str(one.model['prompts']) if one.model['prompts'] else ''}"
+            f"{one.data['list_digest']}; pixels at {where}; backbone {one.model['backbone_fingerprint']} at "
+            f"{one.model['input_px']} px, method {one.model['fingerprint']}"
+            f"{', prompts ' + str(one.model['prompts']) if one.model['prompts'] else ''}"
         )
         lines += [f"note: {one.data['name']}: {note}" for note in one.notes]
     return lines

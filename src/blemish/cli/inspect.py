@@ -80,6 +80,7 @@ def inspect(
     calibration: Annotated[
         Path | None, typer.Option(help="File of blemish calibrate: its thresholds, if it was made with this model.")
     ] = None,
+    input_px: options.InputPx = None,
     tiles: options.Tiles = None,
     roi: options.Roi = None,
     ignore: options.Ignore = None,
@@ -133,6 +134,7 @@ def inspect(
         threshold=threshold,
         pixel_threshold=pixel_threshold,
         calibration=calibration,
+        input_px=input_px,
         tiles=tiles,
         roi=roi,
         ignore=ignore,

@@ -19,6 +19,7 @@ __all__ = [
     "Device",
     "Force",
     "Ignore",
+    "InputPx",
     "Megapixels",
     "Method",
     "MinArea",
@@ -70,6 +71,12 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no s
 Tiles = Annotated[
     str | None,
     typer.Option(help="Large images in overlapping tiles, too: auto, off, or a side in pixels. Default: off."),
+]
+InputPx = Annotated[
+    int | None,
+    typer.Option(
+        "--input-px", metavar="PIXELS", help="Side that images are resized to, as 448. Default: the backbone's own."
+    ),
 ]
 Roi = Annotated[
     Path | None,

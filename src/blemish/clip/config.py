@@ -17,6 +17,7 @@ __all__ = [
     "PreprocessConfig",
     "TextConfig",
     "VisionConfig",
+    "at_input",
     "default_deep_text_blocks",
     "default_levels",
     "default_value_value_depth",
@@ -27,6 +28,12 @@ __all__ = [
 Activation = Literal["quick_gelu", "gelu"]
 Stem = Literal["patches", "efficientnet-lite0"]
 T = TypeVar("T")
+
+# Of a stem's coarsest map. Where it does not divide the side of the input, that map reaches beyond the image, and what it saw
+# lies elsewhere than where the finer maps say.
+STEM_STRIDES = {"efficientnet-lite0": 32}
+LEAST_PATCHES = 7  # along a side of the input: the coarsest grid that any CLIP was trained with (ViT-B/32)
+MOST_PATCHES = 168  # the work of attention grows with the fourth power of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +55,16 @@ class VisionConfig:
         _require_heads(self.width, self.heads)
         if self.stem == "patches" and (self.patch_size is None or self.patch_size < 1):
             raise UsageError(f"VisionConfig: the stem 'patches' needs a positive patch_size, not {self.patch_size!r}")
+
+    @property
+    def patch_px(self) -> int:
+        """Side of the square of the input that one place stands for, in pixels."""
+        return self.image_size // self.position_grid
+
+    @property
+    def input_step_px(self) -> int:
+        """What the side of an input is a multiple of: the patch, or the coarsest stride of a convolutional stem."""
+        return STEM_STRIDES.get(self.stem, self.patch_px)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +144,24 @@ class BackboneConfig:
         filled.setdefault("deep_text_blocks", default_deep_text_blocks(text.depth))
         filled.setdefault("levels", default_levels(vision.depth))
         return from_dict(BackboneConfig, filled)
+
+
+def at_input(config: BackboneConfig, input_px: int) -> BackboneConfig:
+    """The backbone with images resized to input_px x input_px; UsageError where its image tower does not take that size.
+
+    Its own size is always taken, whatever it is.
+    """
+    step, patch = config.vision.input_step_px, config.vision.patch_px
+    least, most = -(-LEAST_PATCHES * patch // step) * step, MOST_PATCHES * patch // step * step
+    if input_px != config.preprocess.size and (input_px % step or not least <= input_px <= most):
+        below = input_px // step * step
+        nearest = sorted({min(max(side, least), most) for side in (below, below + step)})
+        why = "the coarsest stride of its stem" if config.vision.stem in STEM_STRIDES else "its patch"
+        raise UsageError(
+            f"an input of {input_px} px does not suit the backbone {config.name}: it takes multiples of {step} px ({why}) from "
+            f"{least} to {most}; the nearest: {' and '.join(map(str, nearest))}"
+        )
+    return dataclasses.replace(config, preprocess=dataclasses.replace(config.preprocess, size=input_px))
 
 
 def default_value_value_depth(depth: int) -> int:

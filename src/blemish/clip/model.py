@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 
 import torch
 from torch import nn
 
-from blemish.clip.config import BackboneConfig
+from blemish.clip.config import BackboneConfig, at_input
 from blemish.clip.text import TextTower
 from blemish.clip.vision import ImageTower
 
@@ -26,6 +27,17 @@ class Clip(nn.Module):
         self.image = ImageTower(config.vision, config.joint_width)
         self.text = TextTower(config.text, config.joint_width)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def at_input(self, input_px: int | None) -> Clip:
+        """The same towers, weights shared, for images resized to input_px x input_px; itself where that is None or no change.
+
+        Positions are interpolated. UsageError where the image tower does not take that size.
+        """
+        if input_px is None or input_px == self.config.preprocess.size:
+            return self
+        other = copy.copy(self)
+        other.config = at_input(self.config, input_px)
+        return other
 
     def fingerprint(self) -> str:
         """16 hex digits that tell these weights from others: of every tensor its name, shape and evenly spread values.

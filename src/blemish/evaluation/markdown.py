@@ -58,7 +58,7 @@ def _section(one: Evaluation) -> Iterator[str]:
     yield (
         f"{data['normal']} normal and {data['anomalous']} anomalous images ({data['variant'] or 'as it lies there'}; split "
         f"{data['split']}). Pixels at {size}. File list {data['list_digest']}, content {data['content_digest']}; backbone "
-        f"{model['backbone_fingerprint']}, method {model['fingerprint']}."
+        f"{model['backbone_fingerprint']} at {model['input_px']} px, method {model['fingerprint']}."
     )
     if one.notes:
         yield "\n".join(f"* {public(note)}" for note in one.notes)

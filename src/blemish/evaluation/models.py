@@ -85,10 +85,17 @@ def choose(methods: Sequence[str], *, backbones: Sequence[str], prompts: Sequenc
                 yield Choice(backbone, method, None)
 
 
-def load_model(choice: Choice, *, options: Mapping[str, Any] | None = None, force: bool = False) -> Model:
+def load_model(
+    choice: Choice, *, options: Mapping[str, Any] | None = None, force: bool = False, input_px: int | None = None
+) -> Model:
     """The model of a choice; the errors are those of `blemish.loading.load_method`."""
     loaded = loading.load_method(
-        choice.backbone, method=choice.method, prompts=choice.prompts, options=options, force=force
+        choice.backbone,
+        method=choice.method,
+        prompts=choice.prompts,
+        options=options,
+        force=force,
+        input_px=input_px,
     )
     method = loaded.method
     clip = method.backbone

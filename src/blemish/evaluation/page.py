@@ -95,6 +95,7 @@ def _facts(one: Evaluation) -> str:
         f"{data['anomalous']} anomalous; level {data['level']}",
         "file list, content": f"{data['list_digest']}, {data['content_digest']}",
         "pixels compared at": size,
+        "images resized to": f"{model['input_px']} px, the tower's input",
         "backbone, method": f"{model['backbone_fingerprint']}, {model['fingerprint']}",
         "prompts": model["prompts"] or "none",
         "options": ", ".join(f"{key} {value}" for key, value in model["options"].items()) or "none",

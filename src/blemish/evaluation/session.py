@@ -36,6 +36,7 @@ class Session:
     reporter: Reporter
     options: Mapping[str, Any] = field(default_factory=dict)
     force: bool = False
+    input_px: int | None = None  # of every model; None for the backbone's own
     load: Callable[..., Model] = load_model
     evaluations: list[Evaluation] = field(default_factory=list)
     shown: dict[int, list[Shown]] = field(default_factory=dict)  # by the place in `evaluations`
@@ -46,7 +47,8 @@ class Session:
         for choice in choices:
             if self.last is None or self.last[0] != choice:
                 self.last = None  # one at a time in memory
-                self.last = choice, self.load(choice, options=self.options, force=self.force)
+                model = self.load(choice, options=self.options, force=self.force, input_px=self.input_px)
+                self.last = choice, model
                 for note in self.last[1].notes:
                     self.reporter.say(f"note: {note}")
             for data in datas:
@@ -83,6 +85,7 @@ def open_session(
     reporter: Reporter | None = None,
     options: Mapping[str, Any] | None = None,
     force: bool = False,
+    input_px: int | None = None,
 ) -> Session:
     """A session in this folder, which is made. UsageError where it holds something that no evaluation wrote."""
     if out.exists() and not out.is_dir():
@@ -92,4 +95,6 @@ def open_session(
         raise UsageError(f"{out}: is not empty and holds no evaluation; choose another --out")
     make_folder(out)
     provenance = Provenance(command, versions(), commit(), datetime.now(UTC).isoformat(timespec="seconds"))
-    return Session(out, settings, provenance, reporter or Reporter(), options=options or {}, force=force)
+    return Session(
+        out, settings, provenance, reporter or Reporter(), options=options or {}, force=force, input_px=input_px
+    )

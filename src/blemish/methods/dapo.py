@@ -308,11 +308,11 @@ class DAPO(Method):
         return features.whole @ _states(texts).T / self.config.temperature
 
     def score(self, features: Features) -> Scores:
-        config, vision = self.config, self.backbone.config.vision
+        config = self.config
         logits = self._logits(features, self.texts)
         binary_texts = self.binary_texts if config.binary_map == "types" else _states(self.binary_texts)
         binary = self._logits(features, binary_texts)
-        cell_px = vision.image_size // vision.position_grid
+        cell_px = self.backbone.config.vision.patch_px
         size = (features.grid[0] * cell_px, features.grid[1] * cell_px)
         abnormal = anomaly_map(binary, softmax=self._softmax, size=size, align_corners=bool(config.align_corners))
         shares = [level[:, 1:].softmax(1) for level in logits]  # of the types alone, [B, T, h, w]

@@ -254,12 +254,11 @@ class FAPrompt(Method):
             image_score=image_score,
             top=min(self.config.patches, abnormal.shape[1]),
         )
-        vision = self.backbone.config.vision
         return Scores(
             image_score=image_score,
             anomaly_map=smooth_enlarge(
                 abnormal.reshape(-1, *features.grid),
-                cell_px=vision.image_size // vision.position_grid,
+                cell_px=self.backbone.config.vision.patch_px,
                 sigma_cells=self.config.smoothing,
             ),
             types=self.types,

@@ -144,12 +144,12 @@ class MultiADS(Method):
         )
 
     def score(self, features: Features) -> Scores:
-        config, vision = self.config, self.backbone.config.vision
+        config = self.config
         logits = self._logits(features, self.texts)
         typed = torch.stack([level.softmax(1)[:, 1:] for level in logits]).mean(
             0
         )  # L times [B, C, h, w] -> [B, T, h, w]
-        cell_px = vision.image_size // vision.position_grid
+        cell_px = self.backbone.config.vision.patch_px
         size = (features.grid[0] * cell_px, features.grid[1] * cell_px)
         abnormal = anomaly_map(
             logits, softmax=config.softmax, size=size, align_corners=config.align_corners
