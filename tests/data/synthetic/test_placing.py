@@ -13,7 +13,7 @@ from scipy import ndimage
 from blemish.data.synthetic.damage import KINDS
 from blemish.data.synthetic.photos import subject_of
 from blemish.data.synthetic.placing import TOLERANCE, draw
-from blemish.data.synthetic.scenery import THINGS, good_subject
+from blemish.data.synthetic.scenery import MATERIALS, good_subject
 from blemish.data.synthetic.subjects import Subject
 from blemish.errors import UnknownNameError, UsageError
 
@@ -143,7 +143,7 @@ def test_unknown_types_and_ranges_are_refused() -> None:
         draw(scene(0), np.random.default_rng(0), defect_type="scratch", contrast=(0.4, 0.1))
 
 
-@pytest.mark.parametrize("material", THINGS)
+@pytest.mark.parametrize("material", MATERIALS)
 def test_every_material_makes_a_good_image(material: str) -> None:
     subject = good_subject(64, np.random.default_rng(5), material=material)
     assert subject.material == material

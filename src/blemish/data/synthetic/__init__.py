@@ -11,9 +11,11 @@ from blemish.data.synthetic.render import (
     defect_types,
     render,
 )
+from blemish.data.synthetic.scenery import MATERIALS
 
 __all__ = [
     "DEFECTS",
+    "MATERIALS",
     "NORMAL",
     "RENDERER_VERSION",
     "RENDERER_VERSIONS",

@@ -17,7 +17,7 @@ from scipy import ndimage
 from blemish.data.synthetic import benign
 from blemish.data.synthetic.damage import KINDS
 from blemish.data.synthetic.placing import Drawn, draw
-from blemish.data.synthetic.scenery import THINGS, good_subject
+from blemish.data.synthetic.scenery import MATERIALS, good_subject
 from blemish.data.synthetic.subjects import Subject
 from blemish.errors import UsageError
 from blemish.images import save
@@ -47,7 +47,7 @@ def write_gallery(path: Path) -> Path:
     columns = len(CONTRASTS) + 1
     wide = LABEL_PX + columns * (CELL_PX + GAP_PX)
     material_columns = (2 * wide) // (CELL_PX + GAP_PX)
-    material_rows = -(-len(THINGS) // material_columns)
+    material_rows = -(-len(MATERIALS) // material_columns)
     top = 18
     height = top + half * (CELL_PX + GAP_PX) + 10 + material_rows * (CELL_PX + 16)
     sheet = Image.new("RGB", (2 * wide + 14, height), PAPER)
@@ -63,7 +63,7 @@ def write_gallery(path: Path) -> Path:
                 said = "mask" if column == len(CONTRASTS) else f"contrast {CONTRASTS[column]:g}"
                 pen.text((x, 3), said, fill=INK, font=font)
     top = height - material_rows * (CELL_PX + 16)
-    for index, name in enumerate(THINGS):
+    for index, name in enumerate(MATERIALS):
         x, y = index % material_columns * (CELL_PX + GAP_PX) + 2, top + index // material_columns * (CELL_PX + 16)
         subject = good_subject(2 * CELL_PX, np.random.default_rng(40 + index), material=name)
         sheet.paste(_cell(subject.pixels), (x, y))

@@ -29,14 +29,14 @@ from blemish.data.synthetic.spots import Part, over
 from blemish.data.synthetic.subjects import Subject
 from blemish.data.synthetic.surfaces import SURFACES, sheet
 
-__all__ = ["THINGS", "good_subject"]
+__all__ = ["MATERIALS", "good_subject"]
 
 BACKGROUNDS = ("plastic", "paper", "cast metal", "woven fabric", "film", "wood")
-THINGS = (*SURFACES, "a solar cell", "a circuit board")  # what captions call the subject
+MATERIALS = (*SURFACES, "a solar cell", "a circuit board")  # what captions call the subject
 
 
 def good_subject(n: int, rng: Random, *, material: str | None = None, plain: bool = False) -> Subject:
-    """A good image of n x n pixels, float32, before the camera; its material at random where none of `THINGS` is asked for.
+    """A good image of n x n pixels, float32, before the camera; its material at random where none of `MATERIALS` is asked for.
 
     plain: a sheet of the material that fills the image, with nothing on it.
     """
