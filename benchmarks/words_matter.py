@@ -1,9 +1,9 @@
 """Whether the words matter: `python -m benchmarks.words_matter --method faprompt [--images 4]`.
 
-On rendered pictures with two defects, of type A and of type B, at places of their own: a scene of the second renderer by a
-held-out seed, both defects of the same asked contrast. Every unordered pair of the built-in types that the first renderer knows
-gets `--images` pictures, and each picture is asked about both ways, A and B and B and A: so a defect that stands out more than
-the other helps one way as much as it harms the other, and a method that is deaf to words gets 50 %.
+On rendered pictures with two defects, of type A and of type B, at places of their own: a scene by a held-out seed, both defects
+of the same asked contrast. Every unordered pair of the built-in types gets `--images` pictures, and each picture is asked about
+both ways, A and B and B and A: so a defect that stands out more than the other helps one way as much as it harms the other, and
+a method that is deaf to words gets 50 %.
 
 - **leads**: the typed map of the word A has a higher mean over A's mask than over B's.
 - **raised**: asking for A instead of B moves the balance towards A: (mean over A's mask - mean over B's mask), of the map of A,
@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from blemish.data.synthetic import defect_types
+from blemish.data.synthetic import RENDERER_VERSION
 from blemish.data.synthetic.benign import camera
 from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from blemish.data.synthetic.placing import draw
@@ -69,7 +69,7 @@ class Answer:
 
 def rendered_pair(types: tuple[str, str], seed: int, *, size_px: int = 224) -> Pair | None:
     """A scene with both defects, their masks `APART_PX` apart; None where they do not fit into the scene of this seed."""
-    rng = np.random.default_rng((2, seed))  # the scenes of the second renderer
+    rng = np.random.default_rng((RENDERER_VERSION, seed))  # the scenes of `render`
     subject = good_subject(size_px, rng)
     first = draw(subject, rng, defect_type=types[0], contrast=CONTRAST, size=SIZE)
     if first is None:
@@ -202,7 +202,7 @@ def main() -> None:
     parser.add_argument("--prompts", default=None)
     parser.add_argument("--images", type=int, default=4, help="pictures of each pair of types")
     settings = parser.parse_args()
-    types = [name for name in defect_types(1) if name in general().names]
+    types = general().names
     pairs = list(rendered_pairs(types, settings.images))
     for name in (settings.method or "").split(","):
         loaded = load_method(settings.backbone, method=name.strip() or None, prompts=settings.prompts)

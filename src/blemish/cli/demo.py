@@ -19,6 +19,11 @@ MISSING = 'No real photos: elpv-dataset is not installed. For them: pip install 
 CELLS_EACH = 4  # good and defective cells of each type, the first ones in the data set's own order
 RENDER_PX = 384
 FIRST_SEED = 60_000_000  # never used in training
+# Of the types, those that any scene can show and that a first look finds.
+SHOWN = (
+    "scratch", "crack", "hole", "dent", "stain", "discolouration", "contamination",
+    "thread", "burn", "corrosion", "break", "fray", "extra part",
+)  # fmt: skip
 
 
 def demo(
@@ -59,11 +64,11 @@ def _solar_cells() -> list[Path]:
 
 
 def _render(folder: Path) -> Path:
-    """One picture a defect type and a few good ones, by fixed seeds, as PNG files that say what they show."""
-    from blemish.data.synthetic import DEFECTS, NORMAL, render
+    """A few good pictures and one of each shown type, by fixed seeds, as PNG files that say what they show."""
+    from blemish.data.synthetic import NORMAL, render
     from blemish.images import save
 
-    kinds = [*[NORMAL] * 3, *DEFECTS]
+    kinds = [*[NORMAL] * 3, *SHOWN]
     for number, kind in enumerate(kinds):
         sample = render(FIRST_SEED + number, size_px=RENDER_PX, defect_type=kind)
         save(sample.image, folder / f"{number:02d}-{sample.defect_type.replace(' ', '-')}.png")

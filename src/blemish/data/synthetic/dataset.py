@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.data.samples import DataSet, Split
-from blemish.data.synthetic.render import NORMAL, RENDERER_VERSION, SyntheticSample, defect_types, render
+from blemish.data.synthetic.render import NORMAL, RENDERER_VERSION, SyntheticSample, render
 from blemish.errors import UsageError
 from blemish.images import Picture
 
@@ -25,7 +25,6 @@ class RenderedSample:
 
     seed: int
     size_px: int
-    version: int = RENDERER_VERSION
 
     @property
     def name(self) -> str:
@@ -56,7 +55,7 @@ class RenderedSample:
         return True
 
     def digest(self) -> str:
-        words = f"blemish.data.synthetic render {self.version} seed {self.seed} size {self.size_px}"
+        words = f"blemish.data.synthetic render {RENDERER_VERSION} seed {self.seed} size {self.size_px}"
         return hashlib.sha256(words.encode()).hexdigest()
 
     def picture(self) -> Picture:
@@ -66,26 +65,25 @@ class RenderedSample:
         return self._drawn().mask
 
     def _drawn(self) -> SyntheticSample:
-        return _render(self.seed, self.size_px, self.version)
+        return _render(self.seed, self.size_px)
 
 
-def rendered(count: int, *, first_seed: int = 0, size_px: int = 224, version: int = RENDERER_VERSION) -> DataSet:
-    """`count` rendered samples with seeds from `first_seed`: all types of that renderer and normal ones, of every material.
+def rendered(count: int, *, first_seed: int = 0, size_px: int = 224) -> DataSet:
+    """`count` rendered samples with seeds from `first_seed`: all types and normal ones, of every material.
 
-    Seeds from 50,000,000 on are the test split. UsageError where a set would lie in both splits, or no renderer has this version.
+    Seeds from 50,000,000 on are the test split. UsageError where a set would lie in both splits.
     """
-    defect_types(version)
     if count < 1 or first_seed < 0:
         raise UsageError(f"a rendered set has at least one image and a seed from 0 on, not {count} from {first_seed}")
     if first_seed < HELD_OUT_SEEDS < first_seed + count:
         raise UsageError(
             f"seeds from {HELD_OUT_SEEDS:,} on are held out; {first_seed} to {first_seed + count} cross that line"
         )
-    samples = tuple(RenderedSample(seed, size_px, version) for seed in range(first_seed, first_seed + count))
-    variant = f"renderer {version}, seeds {first_seed} to {first_seed + count - 1}, {size_px} px"
+    samples = tuple(RenderedSample(seed, size_px) for seed in range(first_seed, first_seed + count))
+    variant = f"renderer {RENDERER_VERSION}, seeds {first_seed} to {first_seed + count - 1}, {size_px} px"
     return DataSet("synthetic", samples, "image+pixel", variant=variant, licence="MIT")
 
 
 @lru_cache(maxsize=64)  # several questions about one picture draw it once
-def _render(seed: int, size_px: int, version: int) -> SyntheticSample:
-    return render(seed, size_px=size_px, version=version)
+def _render(seed: int, size_px: int) -> SyntheticSample:
+    return render(seed, size_px=size_px)

@@ -1,30 +1,16 @@
-"""Scalar fields that materials and defects are made of: noise, patterns, cells, lines and blobs.
+"""Scalar fields that materials are made of: noise, patterns, cells, rings.
 
-Every function takes a side length in pixels and a random generator and returns float32 [n, n]; fields called "noise" have zero
-mean and unit spread, fields called "coverage" lie in 0..1.
+Every function takes a side length in pixels and a random generator and returns float32 [n, n] with zero mean and unit spread.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 from scipy import fft, ndimage
 from scipy.spatial import cKDTree
 
-__all__ = [
-    "Field",
-    "blob_coverage",
-    "cells",
-    "coordinates",
-    "line_coverage",
-    "log_uniform",
-    "noise",
-    "pattern",
-    "rings",
-    "soften",
-    "wander",
-]
+__all__ = ["Field", "Path", "Random", "cells", "log_uniform", "noise", "pattern", "rings", "standardised"]
 
 Field = NDArray[np.float32]
 Path = NDArray[np.float64]  # [k, 2], x and y in pixels
@@ -53,9 +39,7 @@ def soften(field: NDArray[np.floating] | NDArray[np.bool_], sigma: float) -> Fie
     return ndimage.gaussian_filter(np.asarray(field, np.float32), sigma, truncate=3.0)
 
 
-def noise(
-    n: int, rng: Random, *, slope: float, stretch: float = 1.0, angle: float = 0.0, low_cut: float = 0.0
-) -> Field:
+def noise(n: int, rng: Random, *, slope: float, stretch: float = 1.0, angle: float = 0.0) -> Field:
     """Random texture with a power-law spectrum: `slope` 0 is white, 2 and more is cloudy; `stretch` makes it directional."""
     fy = fft.fftfreq(n).astype(np.float32)[:, None]
     fx = fft.rfftfreq(n).astype(np.float32)[None, :]
@@ -63,8 +47,6 @@ def noise(
     across = fy * np.cos(angle) - fx * np.sin(angle)
     frequency = np.sqrt((along * stretch) ** 2 + (across / stretch) ** 2) + 1.0 / n
     amplitude = frequency**-slope
-    if low_cut > 0:
-        amplitude = amplitude * (frequency > low_cut)
     phase = rng.random(amplitude.shape, dtype=np.float32) * np.float32(2 * np.pi)
     spectrum = amplitude * (np.cos(phase) + 1j * np.sin(phase))
     return standardised(fft.irfft2(spectrum.astype(np.complex64), s=(n, n)))
@@ -120,41 +102,3 @@ def rings(n: int, rng: Random) -> Field:
     count = log_uniform(rng, 6, 60)
     wave = (radius + warp) * count % 1.0
     return standardised(soften(wave ** rng.uniform(0.5, 3.0), 0.7))
-
-
-def wander(rng: Random, *, steps: int, step: float, turn: float, start: tuple[float, float], heading: float) -> Path:
-    """A path of `steps` points [steps, 2] as (x, y): each step `step` long, the heading drifting by `turn` radians (spread)."""
-    headings = heading + np.cumsum(rng.normal(0, turn, steps))
-    moves = np.stack([np.cos(headings), np.sin(headings)], 1) * step
-    return np.asarray(start) + np.cumsum(moves, 0)
-
-
-def line_coverage(n: int, paths: list[Path], *, width_px: float) -> Field:
-    """How much of each pixel is covered by polylines [k, 2] (x, y in pixels) of a given width."""
-    scale = 3
-    canvas = Image.new("L", (n * scale, n * scale))
-    draw = ImageDraw.Draw(canvas)
-    for path in paths:
-        points = [(float(px) * scale, float(py) * scale) for px, py in path]
-        draw.line(points, fill=255, width=max(1, round(width_px * scale)), joint="curve")
-    coverage = np.asarray(canvas.reduce(scale), np.float32) / 255
-    if width_px * scale < 1:
-        coverage = coverage * np.float32(width_px * scale)
-    return coverage.astype(np.float32, copy=False)
-
-
-def blob_coverage(
-    n: int, rng: Random, *, centre: tuple[float, float], radius_px: float, raggedness: float, softness: float
-) -> Field:
-    """An irregular round patch: 1 inside, 0 outside, `softness` the share of the radius over which it fades."""
-    x, y = (c * n for c in coordinates(n))
-    angle, aspect = rng.uniform(0, np.pi), np.exp(rng.normal(0, 0.35))
-    dx, dy = x - centre[0], y - centre[1]
-    u = (dx * np.cos(angle) + dy * np.sin(angle)) * aspect
-    v = (dy * np.cos(angle) - dx * np.sin(angle)) / aspect
-    distance = np.hypot(u, v) / max(radius_px, 1e-3)
-    if raggedness > 0:
-        grain = soften(rng.standard_normal((n, n), dtype=np.float32), max(radius_px / 3, 1.0))
-        distance = distance + standardised(grain) * raggedness
-    softness = max(softness, 1.0 / max(radius_px, 1.0))
-    return np.clip((1 - distance) / softness + 0.5, 0, 1).astype(np.float32)

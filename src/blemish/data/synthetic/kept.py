@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from blemish.data.samples import DataSet, Split
 from blemish.data.synthetic.dataset import RenderedSample, rendered
-from blemish.data.synthetic.render import RENDERER_VERSION
 from blemish.images import Picture
 
 __all__ = ["KeptSample", "drawn"]
@@ -42,11 +41,9 @@ class KeptSample:
         return np.unpackbits(self.bits, count=height * width).reshape(height, width).astype(bool)
 
 
-def drawn(
-    count: int, *, first_seed: int = 0, size_px: int = 224, workers: int = 1, version: int = RENDERER_VERSION
-) -> DataSet:
+def drawn(count: int, *, first_seed: int = 0, size_px: int = 224, workers: int = 1) -> DataSet:
     """The data set that `rendered` gives, drawn by `workers` processes; its samples have the same digests."""
-    data = rendered(count, first_seed=first_seed, size_px=size_px, version=version)
+    data = rendered(count, first_seed=first_seed, size_px=size_px)
     lazy = [sample for sample in data.samples if isinstance(sample, RenderedSample)]
     if workers == 1:
         return replace(data, samples=tuple(map(_draw, lazy)))

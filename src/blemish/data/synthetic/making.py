@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +27,16 @@ from blemish.data.synthetic.fields import Random
 from blemish.data.synthetic.photos import is_grey, subject_of
 from blemish.data.synthetic.placing import Drawn, draw
 from blemish.data.synthetic.recipes import Item, Recipe, Task
+from blemish.data.synthetic.render import RENDERER_VERSION
 from blemish.data.synthetic.scenery import good_subject
 from blemish.errors import BlemishError, OutputError, UsageError
 from blemish.images import read, save
+from blemish.vocabulary import general_text
 
 __all__ = ["IDENTITY", "MANIFEST", "VOCABULARY", "Made", "check_folder", "make"]
 
 IDENTITY, MANIFEST, VOCABULARY = "synthesis.json", "manifest.jsonl", "vocabulary.toml"
 SCHEMA = "blemish.synthesis/1"
-RENDERER = 2
 GOOD = "good"
 
 Record = dict[str, Any]
@@ -81,7 +81,7 @@ def check_folder(out: Path, identity: Record | None = None, *, overwrite: bool =
         return
     if identity is None:
         return
-    wanted = identity | {"schema": SCHEMA, "renderer": RENDERER}
+    wanted = identity | {"schema": SCHEMA, "renderer": RENDERER_VERSION}
     unlike = [key for key in sorted({*before, *wanted}) if before.get(key) != _plain(wanted.get(key))]
     if unlike and not overwrite:
         raise UsageError(
@@ -110,7 +110,9 @@ def make(
     make_folder(out)
     if overwrite:
         _clear(out, product)
-    write_text(out / IDENTITY, json.dumps({"schema": SCHEMA, "renderer": RENDERER, **identity}, indent=2) + "\n")
+    write_text(
+        out / IDENTITY, json.dumps({"schema": SCHEMA, "renderer": RENDERER_VERSION, **identity}, indent=2) + "\n"
+    )
     write_text(out / VOCABULARY, _vocabulary(recipe.types))
     records = _whole_records(out)
     write_text(out / MANIFEST, "".join(map(_line, records)))
@@ -222,7 +224,7 @@ def _store(
         "asked": item.asked,
     }
     if item.asked and drawn is None:
-        return record | {"source": source, "seed": place.recipe.seed, "renderer": RENDERER}
+        return record | {"source": source, "seed": place.recipe.seed, "renderer": RENDERER_VERSION}
     folder = GOOD if drawn is None else drawn.defect_type.replace(" ", "_")
     name = f"{item.index:05d}"
     image_path = f"{place.product}/{item.split}/{folder}/{name}.png"
@@ -239,7 +241,7 @@ def _store(
         **said,
         "source": source,
         "seed": place.recipe.seed,
-        "renderer": RENDERER,
+        "renderer": RENDERER_VERSION,
     }
 
 
@@ -304,8 +306,7 @@ def _clear(out: Path, product: str) -> None:
 
 
 def _vocabulary(types: Sequence[str]) -> str:
-    """The part of types.toml with these types, as a vocabulary file."""
-    text = (resources.files(__package__) / "types.toml").read_text(encoding="utf-8")
-    blocks = text.split("\n[types.")[1:]
+    """The part of the built-in vocabulary with these types, as a file of its own."""
+    blocks = general_text().split("\n[types.")[1:]
     chosen = {block.split("]")[0].strip('"'): f"[types.{block.strip()}\n" for block in blocks}
     return "\n".join(chosen[name] for name in types)

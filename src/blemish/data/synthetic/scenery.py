@@ -1,4 +1,4 @@
-"""Good scenes of the second renderer: surfaces, objects with parts, rows of alike things, solar cells, boards, X-ray images.
+"""Good scenes: surfaces, objects with parts, rows of alike things, solar cells, boards, X-ray images.
 
 Edges, seams, holes by design, print, highlights and dust belong to them, unmarked: who never saw them so would take each for an
 anomaly.

@@ -1,4 +1,4 @@
-"""Shapes and textures of the second renderer: clouds, blobs, strokes, fractures. All on square patches, quick at any size.
+"""Shapes and textures of scenes and defects: clouds, blobs, strokes, fractures. All on square patches, quick at any size.
 
 A "coverage" lies in 0..1; "clouds" and other textures have zero mean and unit spread. Sides, radii and widths are in pixels.
 """

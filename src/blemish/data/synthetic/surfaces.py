@@ -1,4 +1,4 @@
-"""Materials of the second renderer, each a flat sheet as a camera sees it: structure, typical colours, gloss.
+"""Materials, each a flat sheet as a camera sees it: structure, typical colours, gloss.
 
 A material is a function (n, rng) -> texture [n, n] with zero mean and about unit spread, with typical colours and contrasts.
 Colours are typical more often than not, and anything at all otherwise, so that nothing learns a colour by heart.

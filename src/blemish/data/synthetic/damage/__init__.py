@@ -1,4 +1,4 @@
-"""The types of defects that the second renderer draws: what each is, where it belongs, how large it gets."""
+"""The types of defects that are drawn: what each is, where it belongs, how large it gets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from blemish.data.synthetic.spots import Kind
 
 __all__ = ["KINDS"]
 
-# The first thirteen are those of the first renderer, in its order: class indices stay what they are.
+# The order is that of the built-in vocabulary and of class indices.
 KINDS: dict[str, Kind] = {
     "scratch": Kind(scratch, "inside", (0.06, 0.9), margin=1.25),
     "crack": Kind(crack, "inside", (0.08, 0.95), margin=1.5),
