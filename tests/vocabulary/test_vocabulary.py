@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from blemish.data.synthetic import DEFECTS
+from blemish.data.synthetic import defect_types
 from blemish.errors import UsageError
 from blemish.vocabulary import DefectType, Vocabulary, general, parse_defects
 
 
-def test_built_in_types_are_the_ones_that_are_rendered() -> None:
-    assert general().names == tuple(DEFECTS)
+def test_built_in_types_are_the_ones_that_are_rendered_each_with_words_and_a_sentence() -> None:
+    assert general().names == defect_types()
+    assert all(defect.synonyms and defect.sentence for defect in general().types)
 
 
 def test_names_are_split_trimmed_and_keep_their_order() -> None:
