@@ -18,9 +18,10 @@ def test_names_are_split_trimmed_and_keep_their_order() -> None:
     assert parse_defects(" scratch,  loose   screw ,hole").names == ("scratch", "loose screw", "hole")
 
 
-def test_a_built_in_name_brings_its_synonyms_and_a_new_one_stands_alone() -> None:
+def test_a_built_in_name_brings_its_words_and_a_new_one_stands_alone() -> None:
     known, new = parse_defects(["Scratch", "warped pin"]).types
     assert "scuff" in known.synonyms
+    assert known.sentence.startswith("a straight")
     assert new == DefectType("warped pin")
 
 

@@ -26,7 +26,7 @@ __all__ = [
 
 
 def general() -> Vocabulary:
-    """The built-in vocabulary: the types that the embedded model was taught with, synonyms included."""
+    """The built-in vocabulary: the types that the generator draws and the embedded model knows, with synonyms and sentences."""
     return Vocabulary(read_vocabulary_text(general_text(), path=Path("general.toml")).types)
 
 
@@ -36,7 +36,8 @@ def general_text() -> str:
 
 
 def parse_defects(defects: str | Sequence[str]) -> Vocabulary:
-    """A vocabulary from "scratch, hole, stain" or from a sequence of names; a built-in name brings its synonyms.
+    """A vocabulary from "scratch, hole, stain" or from a sequence of names; a built-in name brings its synonyms
+    and its sentence.
 
     Raises UsageError where a name is empty, named twice, or too long for a prompt, and where there are too many.
     """
