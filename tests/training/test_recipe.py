@@ -16,14 +16,16 @@ from blemish.errors import UsageError
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from training.embedded import joint
+from training.embedded import joint, losses
 from training.embedded.checkpoint import load_checkpoint, minutes_spent, save_checkpoint
 from training.embedded.config import BACKBONE, Recipe
-from training.embedded.samples import TYPES
+from training.embedded.held_out import accuracy_among_ten
+from training.embedded.samples import TYPES, Batch, render_all
+from training.embedded.views import chosen, view
 
 
 class FewSamples:
-    """Eight random pictures, every second with a square for a defect."""
+    """Four random scenes, each good and with a square for a defect."""
 
     def __init__(self) -> None:
         rng = np.random.default_rng(0)
@@ -31,12 +33,13 @@ class FewSamples:
         self.types = np.array([0, 1, 0, 2, 0, 3, 0, 4])
         self.masks = np.zeros((8, 224, 224), bool)
         self.masks[self.types > 0, 40:80, 60:110] = True
+        self.contrasts = np.array([0, 0.02, 0, 0.05, 0, 0.1, 0, 0.3], np.float32)
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self.images[indices], self.masks[indices], self.types[indices]
+    def batch(self, indices: np.ndarray) -> Batch:
+        return Batch(self.images[indices], self.masks[indices], self.types[indices], ("wood",) * len(indices))
 
 
 def test_class_indices_follow_the_renderer() -> None:
@@ -47,7 +50,7 @@ def test_places_that_a_defect_only_touches_do_not_count() -> None:
     masks = torch.zeros(1, 224, 224, dtype=torch.bool)
     masks[0, 0:8, 0:8] = True  # the first place, filled
     masks[0, 0:8, 8] = True  # one column of its neighbour, an eighth of it
-    anomalous, counts = joint.place_targets(masks)
+    anomalous, counts = losses.place_targets(masks)
     assert anomalous.shape == counts.shape == (1, 784)
     assert anomalous[0, 0]
     assert not counts[0, 1] or not anomalous[0, 1]
@@ -66,8 +69,8 @@ def test_alignment_is_low_for_features_that_point_at_their_texts() -> None:
         "types": torch.tensor([2]),
         "temperature": 0.07,
     }
-    good = joint.alignment(right, texts, **common)
-    bad = joint.alignment(right.flip(1), texts, **common)
+    good = losses.alignment(right, texts, **common)
+    bad = losses.alignment(right.flip(1), texts, **common)
     assert all(good[name] < 0.05 for name in good)
     assert sum(bad.values()) > 10 * sum(good.values())
 
@@ -79,7 +82,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
     assert load_checkpoint(path, layer, optimiser, recipe=Recipe()) == (0, 0.0)
     save_checkpoint(path, layer, optimiser, step=5, seconds=90.0, recipe=Recipe())
     assert load_checkpoint(path, layer, optimiser, recipe=Recipe()) == (5, 90.0)
-    assert minutes_spent(tmp_path) == 1.5
+    assert minutes_spent([path, path]) == 3.0
     with pytest.raises(UsageError, match="another recipe"):
         load_checkpoint(path, layer, optimiser, recipe=Recipe(seed=1))
 
@@ -97,13 +100,13 @@ def test_a_killed_run_goes_on_to_the_same_weights(stage: str, tmp_path: Path, mo
         return joint.train_images(stage, Clip(BACKBONE), samples=samples, recipe=recipe, cache=cache, texts=words)  # type: ignore[arg-type]
 
     whole = trained(tmp_path / "whole")
-    losses, calls = joint._losses, []
+    terms, calls = joint._losses, []
 
     def killed_at_the_third(*arguments: object, **options: object) -> dict[str, torch.Tensor]:
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return losses(*arguments, **options)  # type: ignore[arg-type]
+        return terms(*arguments, **options)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(joint, "_losses", killed_at_the_third)
@@ -112,3 +115,55 @@ def test_a_killed_run_goes_on_to_the_same_weights(stage: str, tmp_path: Path, mo
     resumed = trained(tmp_path / "killed")
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_strong_defects_come_first_and_scenes_in_two_states() -> None:
+    samples, recipe = FewSamples(), Recipe(easy_contrast=0.2, easy_share=0.5, batch=40)
+
+    def seen(progress: float) -> set[int]:
+        indices = chosen(samples, recipe, np.random.default_rng(0), progress=progress)  # type: ignore[arg-type]
+        assert (indices[::2] % 2 == 0).all()
+        assert (indices[1::2] == indices[::2] + 1).all()
+        return set(indices.tolist())
+
+    assert seen(0.0) == {6, 7}
+    assert seen(0.3) == {4, 5, 6, 7}
+    assert seen(0.5) == set(range(8))
+
+
+def test_views_are_squares_of_one_size_whose_masks_follow_the_picture() -> None:
+    samples, recipe = FewSamples(), Recipe(sides=(160,), batch=8)
+    samples.images[:] = 40
+    samples.images[samples.masks] = 230
+    seen = view(samples, np.arange(8), recipe, np.random.default_rng(3))  # type: ignore[arg-type]
+    assert seen.images.shape == (8, 3, 160, 160)
+    assert seen.masks.shape == (8, 160, 160)
+    for image, mask in zip(seen.images, seen.masks, strict=True):
+        if mask.any():
+            assert image[:, mask].mean() > image[:, ~mask].mean() + 0.5
+
+
+def test_a_caption_is_told_from_those_with_another_defect_or_material() -> None:
+    own = torch.eye(4)[:2]
+    captions = torch.stack([torch.eye(4), torch.eye(4)[[1, 0, 2, 3]]])
+    assert losses.captioned(own, captions, temperature=0.07) < 0.01
+    assert losses.captioned(own.flip(0), captions, temperature=0.07) > 5
+
+
+def test_a_scene_is_rendered_in_two_states(tmp_path: Path) -> None:
+    first, second = (
+        render_all(tmp_path / name, count=6, first_seed=0, workers=1, pairs=pairs, shard=2)
+        for name, pairs in (("pairs", True), ("alone", False))
+    )
+    assert len(first) == len(second) == 6
+    kinds = first.types.reshape(-1, 2)
+    assert (kinds[:, 0] != kinds[:, 1]).all()
+    seen = first.batch(np.arange(6))
+    assert seen.materials[::2] == seen.materials[1::2]
+    assert (seen.masks.any((1, 2)) == (first.types > 0)).all()
+    assert ((first.contrasts > 0) == (first.types > 0)).all()
+
+
+def test_each_type_is_asked_about_among_ten_names() -> None:
+    torch.manual_seed(0)
+    assert 0 <= accuracy_among_ten(Clip(BACKBONE).eval(), FewSamples()) <= 1  # type: ignore[arg-type]

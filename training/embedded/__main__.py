@@ -1,24 +1,33 @@
 """Makes the embedded backbone: `python -m training.embedded --cache training-cache --out src/blemish/models/embedded`.
 
-Steps: render (about 10 minutes on two cores), texts, local, joint, naming, export. Each step resumes where a killed run stood;
-given the same seed the result is the same up to the floating-point order of the machine. Needs the dependency group "training".
+Steps: render (about 10 minutes on two cores), texts, local, joint, export. Every seed trains an image side of its own; the first
+one ships, and the card says what all of them reached on the held-out renders. Each step resumes where a killed run stood; given
+the same seed the result is the same up to the floating-point order of the machine. Needs the dependency group "training".
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
+from blemish.atomic import write_text
+from blemish.clip.model import Clip
 from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
+from blemish.store.places import read_json
 from training.embedded.checkpoint import minutes_spent
-from training.embedded.config import BACKBONE, Recipe
+from training.embedded.config import BACKBONE, Recipe, TextRecipe
 from training.embedded.export import export
 from training.embedded.held_out import predict, summary, unpaired_words
 from training.embedded.joint import fresh_clip, train_images
-from training.embedded.samples import render_all
+from training.embedded.samples import Samples, render_all
 from training.embedded.texts import text_data, train_text
+
+STEPS = ("render", "texts", "local", "joint", "export")
+STAGES = STEPS[2:4]
 
 
 def main() -> None:
@@ -28,31 +37,62 @@ def main() -> None:
         "--out", type=Path, default=Path("src/blemish/models/embedded"), help="where the model is written"
     )
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--until", choices=("render", "texts", "local", "joint", "naming", "export"), default="export")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the image sides that are trained")
+    parser.add_argument("--until", choices=STEPS, default="export")
     arguments = parser.parse_args()
-    steps = ("render", "texts", "local", "joint", "naming", "export")
-    last = steps.index(arguments.until)
+    last = STEPS.index(arguments.until)
     torch.set_num_threads(arguments.threads)
-    recipe, cache = Recipe(seed=arguments.seed), arguments.cache
+    cache, first = arguments.cache, Recipe()
 
-    train = render_all(cache / "train", count=recipe.train_images, first_seed=0, workers=arguments.threads)
+    train = render_all(cache / "train", count=first.train_images, first_seed=0, workers=arguments.threads, pairs=True)
     held_out = render_all(
-        cache / "held-out", count=recipe.held_out_images, first_seed=HELD_OUT_SEEDS, workers=arguments.threads
+        cache / "held-out", count=first.held_out_images, first_seed=HELD_OUT_SEEDS, workers=arguments.threads
     )
     if last == 0:
         return
-    text = train_text(recipe, cache)
-    clip = fresh_clip(text.state_dict(), seed=recipe.seed)
-    words = text_data(recipe, cache)
-    for stage in steps[2 : min(last, 4) + 1]:
-        clip = train_images(stage, clip, samples=train, recipe=recipe, cache=cache, texts=words)
-    if last in (2, 3, 4):
+    text = train_text(TextRecipe(), cache).state_dict()
+    if last == 1:
+        return
+    found: dict[int, dict[str, float]] = {}
+    for seed in arguments.seeds:
+        clip = trained(Recipe(seed=seed), text, train, cache, words_in=cache, until=STEPS[last])
+        found[seed] = measured(clip, held_out, cache / f"seed-{seed}" / f"{STEPS[min(last, 3)]}.json")
+        print(f"seed {seed}:", {name: round(value, 4) for name, value in found[seed].items()}, flush=True)
+    if last < 4:
+        return
+    recipe = Recipe(seed=arguments.seeds[0])
+    clip = trained(recipe, text, train, cache, words_in=cache)
+    minutes = minutes_spent([cache / "text.pt", *(cache / f"seed-{recipe.seed}" / f"{stage}.pt" for stage in STAGES)])
+    export(clip, arguments.out, held_out=held_out, recipe=recipe, minutes=minutes, seeds=found)
+    print(f"{BACKBONE.name}, seed {recipe.seed}, written to {arguments.out}")
+
+
+def trained(
+    recipe: Recipe,
+    text: Mapping[str, torch.Tensor],
+    samples: Samples,
+    folder: Path,
+    *,
+    words_in: Path,
+    until: str = "export",
+) -> Clip:
+    """The backbone of this recipe after the stage `until`, from where its checkpoints stand in folder/seed-S."""
+    clip = fresh_clip(dict(text), seed=recipe.seed)
+    words = text_data(TextRecipe(), words_in)
+    for stage in STAGES[: STEPS.index(until) - 1]:
+        place = folder / f"seed-{recipe.seed}"
+        clip = train_images(stage, clip, samples=samples, recipe=recipe, cache=place, texts=words)
+    return clip.eval()
+
+
+def measured(clip: Clip | None, held_out: Samples, kept: Path) -> dict[str, float]:
+    """The figures of a backbone on the held-out renders, kept as a file; it need not be there where the file is."""
+    if not kept.exists():
+        assert clip is not None
         figures = summary(predict(clip, held_out), predict(clip, held_out, vocabulary=unpaired_words()))
-        print("held-out:", {name: round(value, 4) for name, value in figures.items()})
-    elif last == 5:
-        export(clip, arguments.out, held_out=held_out, recipe=recipe, minutes=minutes_spent(cache))
-        print(f"{BACKBONE.name} written to {arguments.out}")
+        write_text(kept, json.dumps(figures, indent=2) + "\n")
+    found: dict[str, float] = read_json(kept)
+    return found
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,31 +11,41 @@ from torch import nn
 
 from blemish.atomic import replace_file
 from blemish.errors import UsageError
-from training.embedded.config import Recipe
+from training.embedded.config import Recipe, TextRecipe
 
 
 def save_checkpoint(
-    path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, *, step: int, seconds: float, recipe: Recipe
+    path: Path,
+    module: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    *,
+    step: int,
+    seconds: float,
+    recipe: Recipe | TextRecipe,
 ) -> None:
     state = {"module": module.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "seconds": seconds}
     with replace_file(path) as temporary:
-        torch.save({**state, "recipe": asdict(recipe)}, temporary)
+        torch.save({**state, "recipe": _plain(recipe)}, temporary)
 
 
 def load_checkpoint(
-    path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, *, recipe: Recipe
+    path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, *, recipe: Recipe | TextRecipe
 ) -> tuple[int, float]:
     """Restores module and optimiser; the steps done and the seconds they took, (0, 0.0) where there is no checkpoint."""
     if not path.exists():
         return 0, 0.0
     state = torch.load(path, map_location="cpu", weights_only=True)
-    if state["recipe"] != asdict(recipe):
+    if state["recipe"] != _plain(recipe):
         raise UsageError(f"{path}: made by another recipe; choose another --cache or remove it")
     module.load_state_dict(state["module"])
     optimiser.load_state_dict(state["optimiser"])
     return int(state["step"]), float(state["seconds"])
 
 
-def minutes_spent(cache: Path) -> float:
-    """How long the steps of all checkpoints took, resumed runs included."""
-    return sum(float(torch.load(path, weights_only=True)["seconds"]) for path in cache.glob("*.pt")) / 60
+def minutes_spent(checkpoints: Iterable[Path]) -> float:
+    """How long the steps behind these checkpoints took, resumed runs included."""
+    return sum(float(torch.load(path, weights_only=True)["seconds"]) for path in checkpoints) / 60
+
+
+def _plain(recipe: Recipe | TextRecipe) -> dict[str, object]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(recipe).items()}

@@ -28,23 +28,44 @@ BACKBONE = BackboneConfig.from_dict(
         "licence": "MIT (trunk: Apache-2.0)",
     }
 )
+PLACE_PX = 8  # side of a place, at whatever size an image is shown
+
+
+@dataclass(frozen=True)
+class TextRecipe:
+    """How the text tower learns from the sentence model. All seeds of the image side share one."""
+
+    seed: int = 0
+    corpus: int = 40_000
+    steps: int = 1_200
+    batch: int = 192
+    rate: float = 1e-3
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Steps, batches and rates of the recipe; `seed` fixes everything random. Steps are the measure of length, not minutes."""
+    """Steps, batches, rates and weights of the image side; `seed` fixes everything random.
+
+    Steps are the measure of length, not minutes. What `python -m training.embedded.ablation` switches off is a number here.
+    """
 
     seed: int = 0
-    train_images: int = 26_000
+    train_images: int = 26_000  # half as many scenes: each is seen twice, in two states
     held_out_images: int = 2_000
-    text_steps: int = 1_200
-    text_batch: int = 192
-    text_rate: float = 1e-3
-    local_steps: int = 1_600  # the stem alone, aligned with the texts
-    joint_steps: int = 1_000  # everything
     batch: int = 16
+    local_steps: int = 1_600  # the stem alone, aligned with the texts
     local_rate: float = 2e-3
-    joint_rate: float = 6e-4
-    naming_steps: int = 420  # the same, told apart by type
-    naming_rate: float = 6e-4
+    joint_steps: int = 1_000  # everything
+    joint_rate: float = 8e-4
     temperature: float = 0.07
+    likeness: bool = True  # each place is told how much its image holds that looks like it
+    paired: bool = True  # a batch holds scenes in two states each
+    easy_contrast: float = (
+        0.12  # at first only defects that are stronger; then ever fainter ones, all from `easy_share` on
+    )
+    easy_share: float = 0.4  # of the local stage
+    zoom: float = 0.6  # the smallest share of a picture's side that a view shows
+    sides: tuple[int, ...] = (128, 160, 192, 224)  # of the views, in pixels
+    naming: float = 1.0  # weight of "each defective image counts the same for its type"
+    captions: float = 0.3  # weight of telling a picture's caption from those with another defect or material
+    earlier_levels: float = 0.3  # weight of one of the blocks before the last

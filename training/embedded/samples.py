@@ -1,65 +1,111 @@
-"""Synthetic pictures on disk, rendered once by all cores, in shards that are complete or absent."""
+"""Synthetic pictures on disk, rendered once by all cores, in shards that are complete or absent.
+
+Pictures to train on come in pairs: one scene in two states, good or with one of two defects. What differs within a pair is the
+state alone, so neither the material nor the light can stand for it.
+"""
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.data.synthetic import DEFECTS, NORMAL, RENDERER_VERSION, render
+from blemish.data.synthetic import NORMAL, RENDERER_VERSION, SyntheticSample, defect_types, render
 
 SIZE_PX = 224
 SHARD = 1000
-TYPES = (NORMAL, *DEFECTS)  # the class index of a type, 0 is normal
+TYPES = (NORMAL, *defect_types())  # the class index of a type, 0 is normal
+GOOD_SECOND = 0.35  # share of good pictures beside a defective first one
+
+
+@dataclass(frozen=True)
+class Batch:
+    """images uint8 [B, 224, 224, 3], masks bool [B, 224, 224], types int64 [B] into TYPES, materials [B]."""
+
+    images: NDArray[np.uint8]
+    masks: NDArray[np.bool_]
+    types: NDArray[np.int64]
+    materials: tuple[str, ...]
 
 
 class Samples:
-    """images uint8 [N, 224, 224, 3] (memory-mapped shards), masks bool [N, 224, 224], types int64 [N] into TYPES."""
+    """Pictures in shards: images memory-mapped, types int64 [N] into TYPES, contrasts [N] (0 for good ones), in 0..1."""
 
     def __init__(self, shards: Sequence[Path]) -> None:
         self._images = [np.load(shard / "images.npy", mmap_mode="r") for shard in shards]
         self._masks = np.concatenate([np.load(shard / "masks.npy") for shard in shards])  # packed bits
+        self._materials = [name for shard in shards for name in json.loads((shard / "materials.json").read_text())]
         self.types: NDArray[np.int64] = np.concatenate([np.load(shard / "types.npy") for shard in shards])
+        self.contrasts: NDArray[np.float32] = np.concatenate([np.load(shard / "contrasts.npy") for shard in shards])
 
     def __len__(self) -> int:
         return len(self.types)
 
-    def batch(self, indices: NDArray[np.integer]) -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.int64]]:
-        images = np.stack([self._images[i // SHARD][i % SHARD] for i in indices])
-        packed = self._masks[indices]
-        masks = np.unpackbits(packed, axis=1, count=SIZE_PX * SIZE_PX).reshape(-1, SIZE_PX, SIZE_PX).astype(bool)
-        return images, masks, self.types[indices]
+    def batch(self, indices: NDArray[np.integer]) -> Batch:
+        shard = len(self._images[0])
+        images = np.stack([self._images[i // shard][i % shard] for i in indices])
+        masks = np.unpackbits(self._masks[indices], axis=1, count=SIZE_PX * SIZE_PX)
+        return Batch(
+            images,
+            masks.reshape(-1, SIZE_PX, SIZE_PX).astype(bool),
+            self.types[indices],
+            tuple(self._materials[i] for i in indices),
+        )
 
 
-def render_all(folder: Path, *, count: int, first_seed: int, workers: int) -> Samples:
-    """`count` samples (a multiple of 1,000) with seeds from `first_seed`, rendered where they are not there yet."""
+def render_all(
+    folder: Path, *, count: int, first_seed: int, workers: int, pairs: bool = False, shard: int = SHARD
+) -> Samples:
+    """`count` pictures (a multiple of `shard`) with seeds from `first_seed`, rendered where they are not there yet."""
     folder = folder.with_name(f"{folder.name}-v{RENDERER_VERSION}")
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = list(_jobs(folder, count=count, first_seed=first_seed))
+    jobs = list(_jobs(folder, count=count, first_seed=first_seed, pairs=pairs, shard=shard))
     missing = [job for job in jobs if not job[0].exists()]
     if missing:
         with multiprocessing.get_context("spawn").Pool(workers) as pool:
-            for index, shard in enumerate(pool.imap_unordered(_render_shard, missing), 1):
-                print(f"rendered {shard.name} ({index} of {len(missing)})", flush=True)
+            for index, made in enumerate(pool.imap_unordered(_render_shard, missing), 1):
+                print(f"rendered {made.name} ({index} of {len(missing)})", flush=True)
     return Samples([job[0] for job in jobs])
 
 
-def _jobs(folder: Path, *, count: int, first_seed: int) -> Iterator[tuple[Path, int]]:
-    for start in range(0, count, SHARD):
-        yield folder / f"seed-{first_seed + start:09d}", first_seed + start
+Job = tuple[Path, range, bool]  # where to, the seeds, whether each is drawn in two states
 
 
-def _render_shard(job: tuple[Path, int]) -> Path:
-    shard, first = job
-    samples = [render(seed, size_px=SIZE_PX) for seed in range(first, first + SHARD)]
+def _jobs(folder: Path, *, count: int, first_seed: int, pairs: bool, shard: int) -> Iterator[Job]:
+    seeds = shard // 2 if pairs else shard
+    for number in range(count // shard):
+        first = first_seed + number * seeds
+        yield folder / f"{'pairs' if pairs else 'seed'}-{first:09d}", range(first, first + seeds), pairs
+
+
+def _render_shard(job: Job) -> Path:
+    shard, seeds, pairs = job
+    samples = (
+        [sample for seed in seeds for sample in _pair(seed)]
+        if pairs
+        else [render(seed, size_px=SIZE_PX) for seed in seeds]
+    )
     partial = shard.with_name(f".{shard.name}.{os.getpid()}")
     partial.mkdir()
     np.save(partial / "images.npy", np.stack([sample.image for sample in samples]))
     np.save(partial / "masks.npy", np.packbits(np.stack([sample.mask.ravel() for sample in samples]), axis=1))
     np.save(partial / "types.npy", np.array([TYPES.index(sample.defect_type) for sample in samples]))
+    np.save(partial / "contrasts.npy", np.array([sample.contrast for sample in samples], np.float32))
+    (partial / "materials.json").write_text(json.dumps([sample.material for sample in samples]))
     partial.rename(shard)
     return shard
+
+
+def _pair(seed: int) -> tuple[SyntheticSample, SyntheticSample]:
+    """A scene as its seed has it, and in another state."""
+    first = render(seed, size_px=SIZE_PX)
+    rng = np.random.default_rng((seed, 1))
+    other = [name for name in TYPES[1:] if name != first.defect_type]
+    second = NORMAL if first.defect_type != NORMAL and rng.random() < GOOD_SECOND else str(rng.choice(other))
+    return first, render(seed, size_px=SIZE_PX, defect_type=second)

@@ -17,13 +17,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from blemish.atomic import replace_file
 from blemish.clip.text import TextTower
 from blemish.clip.tokenizer import Tokenizer, tokenize
-from blemish.data.synthetic.scenes import MATERIALS
+from blemish.data.synthetic import MATERIALS
 from blemish.methods.naming import phrases
 from blemish.vocabulary import general
 from training.embedded.checkpoint import load_checkpoint, save_checkpoint
-from training.embedded.config import BACKBONE, Recipe
+from training.embedded.config import BACKBONE, TextRecipe
 
 Strings = Sequence[str]
 
@@ -73,6 +74,9 @@ def corpus(rng: np.random.Generator, *, size: int) -> list[str]:
     defect_words = [word for defect in general().types for word in defect.words]
     own = [*phrases("normal"), *phrases("abnormal")]
     own += [text for defect in general().types for text in phrases("typed", defect)]
+    own += [
+        f"a photo of {{}} with {words}" for defect in general().types for words in (defect.name, f"a {defect.name}")
+    ]
 
     def one_of(strings: Strings) -> str:
         return strings[int(rng.integers(len(strings)))]
@@ -89,7 +93,7 @@ def corpus(rng: np.random.Generator, *, size: int) -> list[str]:
     return texts
 
 
-def train_text(recipe: Recipe, cache: Path) -> TextTower:
+def train_text(recipe: TextRecipe, cache: Path) -> TextTower:
     """The text tower, taught by the sentence model; resumes from `cache` and is kept there."""
     torch.manual_seed(recipe.seed)
     tower = TextTower(BACKBONE.text, BACKBONE.joint_width)
@@ -97,14 +101,14 @@ def train_text(recipe: Recipe, cache: Path) -> TextTower:
     tower.token_embedding.weight.data.copy_(token_rows)
     tower.token_embedding.requires_grad_(False)
     trained = [parameter for parameter in tower.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(trained, lr=recipe.text_rate, weight_decay=0.01)
+    optimiser = torch.optim.AdamW(trained, lr=recipe.rate, weight_decay=0.01)
     first, before = load_checkpoint(cache / "text.pt", tower, optimiser, recipe=recipe)
     ids = torch.from_numpy(tokenize(texts, truncate=True))
     started, average = time.monotonic(), 0.0
-    for step in range(first, recipe.text_steps):
+    for step in range(first, recipe.steps):
         for group in optimiser.param_groups:
-            group["lr"] = recipe.text_rate * _schedule(step, recipe.text_steps)
-        rows = np.random.default_rng((recipe.seed, 1, step)).integers(len(texts), size=recipe.text_batch)
+            group["lr"] = recipe.rate * _schedule(step, recipe.steps)
+        rows = np.random.default_rng((recipe.seed, 1, step)).integers(len(texts), size=recipe.batch)
         loss = distillation(tower.encode(ids[rows]), targets[rows])
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
@@ -113,12 +117,12 @@ def train_text(recipe: Recipe, cache: Path) -> TextTower:
         average += (loss.item() - average) * (0.02 if step > first else 1.0)
         if (step + 1) % 100 == 0:
             seconds = before + time.monotonic() - started
-            print(f"text {step + 1}/{recipe.text_steps} loss {average:.4f} {seconds:.0f} s", flush=True)
+            print(f"text {step + 1}/{recipe.steps} loss {average:.4f} {seconds:.0f} s", flush=True)
             save_checkpoint(cache / "text.pt", tower, optimiser, step=step + 1, seconds=seconds, recipe=recipe)
     return tower
 
 
-def text_data(recipe: Recipe, cache: Path) -> tuple[Tensor, Tensor]:
+def text_data(recipe: TextRecipe, cache: Path) -> tuple[Tensor, Tensor]:
     """Token ids [n, 77] of the corpus and the teacher's reduced embeddings [n, D], to hold the tower in place later."""
     texts, targets, _ = _teacher_views(recipe, cache)
     return torch.from_numpy(tokenize(texts, truncate=True)), targets
@@ -131,27 +135,17 @@ def distillation(encoded: Tensor, target: Tensor) -> Tensor:
     return (1 - alike).mean() + 4 * (encoded @ encoded.T - target @ target.T).square().mean()
 
 
-def _fingerprint(texts: Strings) -> str:
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
-
-
 def _schedule(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / 50) * (0.5 + 0.5 * float(np.cos(np.pi * step / steps))) + 0.01
 
 
-def _teacher_views(recipe: Recipe, cache: Path) -> tuple[list[str], Tensor, Tensor]:
+def _teacher_views(recipe: TextRecipe, cache: Path) -> tuple[list[str], Tensor, Tensor]:
     """Texts, their targets [n, D] (unit length) and the token embeddings [49408, W], from the sentence model."""
     rng = np.random.default_rng(recipe.seed)
-    texts = corpus(rng, size=60_000)
-    kept = cache / f"teacher-{_fingerprint(texts)}.npz"
-    if not kept.exists():
-        teacher, tokenizer = Teacher(), Tokenizer()
-        tokens = [tokenizer.decode([index]).strip() or "." for index in range(49406)] + ["start", "end"]
-        temporary = kept.with_suffix(".tmp.npz")
-        np.savez(temporary, texts=teacher(texts), tokens=teacher(tokens))
-        temporary.rename(kept)
-    with np.load(kept) as data:
-        embedded, tokens = data["texts"], data["tokens"]
+    texts = corpus(rng, size=recipe.corpus)
+    embedded = _embedded(texts, cache)
+    tokenizer = Tokenizer()
+    tokens = _embedded([tokenizer.decode([index]).strip() or "." for index in range(49406)] + ["start", "end"], cache)
     centre = embedded.mean(0)
     _, axes = np.linalg.eigh(np.cov((embedded - centre).T))
     axes = axes[:, ::-1]  # most variance first
@@ -159,3 +153,14 @@ def _teacher_views(recipe: Recipe, cache: Path) -> tuple[list[str], Tensor, Tens
     reduced = (tokens - centre) @ axes[:, : BACKBONE.text.width]
     reduced = reduced / reduced.std() * 0.1 + rng.normal(0, 0.01, reduced.shape)
     return texts, F.normalize(targets, dim=-1), torch.from_numpy(reduced.astype(np.float32)).half().float()
+
+
+def _embedded(texts: Strings, cache: Path) -> NDArray[np.float32]:
+    """The teacher's embeddings [n, 384] of these texts, which take minutes, kept in `cache`."""
+    fingerprint = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
+    kept = cache / f"teacher-{fingerprint}.npy"
+    if not kept.exists():
+        with replace_file(kept) as temporary, temporary.open("wb") as file:
+            np.save(file, Teacher()(texts))
+    found: NDArray[np.float32] = np.load(kept)
+    return found
