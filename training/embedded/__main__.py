@@ -23,7 +23,7 @@ from training.embedded.config import BACKBONE, Recipe, TextRecipe
 from training.embedded.export import export
 from training.embedded.held_out import predict, summary, unpaired_words
 from training.embedded.joint import fresh_clip, train_images
-from training.embedded.samples import Samples, render_all
+from training.embedded.samples import Samples, render_all, training_pictures
 from training.embedded.texts import text_data, train_text
 
 STEPS = ("render", "texts", "local", "joint", "export")
@@ -44,7 +44,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     cache, first = arguments.cache, Recipe()
 
-    train = render_all(cache / "train", count=first.train_images, first_seed=0, workers=arguments.threads, pairs=True)
+    train = training_pictures(cache, count=first.train_images, workers=arguments.threads)
     held_out = render_all(
         cache / "held-out", count=first.held_out_images, first_seed=HELD_OUT_SEEDS, workers=arguments.threads
     )

@@ -17,7 +17,7 @@ import torch
 from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from training.embedded.__main__ import measured, trained
 from training.embedded.config import Recipe, TextRecipe
-from training.embedded.samples import render_all
+from training.embedded.samples import render_all, training_pictures
 from training.embedded.texts import train_text
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -46,7 +46,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     cache = arguments.cache
     common = Recipe(local_steps=arguments.local_steps, joint_steps=arguments.joint_steps)
-    train = render_all(cache / "train", count=arguments.images, first_seed=0, workers=arguments.threads, pairs=True)
+    train = training_pictures(cache, count=arguments.images, workers=arguments.threads)
     held_out = render_all(
         cache / "held-out", count=common.held_out_images, first_seed=HELD_OUT_SEEDS, workers=arguments.threads
     )

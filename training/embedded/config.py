@@ -40,6 +40,7 @@ class TextRecipe:
     steps: int = 1_200
     batch: int = 192
     rate: float = 1e-3
+    apart: float = 0.3  # weight of telling the types' words apart
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Recipe:
     batch: int = 16
     local_steps: int = 1_600  # the stem alone, aligned with the texts
     local_rate: float = 2e-3
-    joint_steps: int = 1_000  # everything
+    joint_steps: int = 1_500  # everything
     joint_rate: float = 8e-4
     temperature: float = 0.07
     likeness: bool = True  # each place is told how much its image holds that looks like it
@@ -68,4 +69,5 @@ class Recipe:
     sides: tuple[int, ...] = (128, 160, 192, 224)  # of the views, in pixels
     naming: float = 1.0  # weight of "each defective image counts the same for its type"
     captions: float = 0.3  # weight of telling a picture's caption from those with another defect or material
+    apart: float = 0.3  # weight of telling the types' words apart
     earlier_levels: float = 0.3  # weight of one of the blocks before the last

@@ -25,13 +25,12 @@ from blemish.clip.model import Clip
 from blemish.clip.tokenizer import tokenize
 from blemish.clip.trunk import LocalStem
 from blemish.data.synthetic import MATERIALS
-from blemish.methods.naming import phrases
-from blemish.vocabulary import DefectType, general
+from blemish.vocabulary import general
 from training.embedded.checkpoint import load_checkpoint, save_checkpoint
 from training.embedded.config import BACKBONE, Recipe
 from training.embedded.losses import alignment, captioned, naming, place_targets, whole_image
 from training.embedded.samples import TYPES, Samples
-from training.embedded.texts import THINGS, distillation
+from training.embedded.texts import Sayings, distillation
 from training.embedded.trunk_weights import pretrained_trunk
 from training.embedded.views import View, chosen, view
 
@@ -56,45 +55,24 @@ def fresh_clip(text_state: dict[str, Tensor], *, seed: int) -> Clip:
     return clip
 
 
-class Sayings:
-    """Random phrasings for normal, abnormal and each type, as directions in the joint space; captions of whole pictures."""
-
-    def __init__(self) -> None:
-        # the last synonym of each type is never paired with an image: the card reports how well such words are understood
-        self.types = [DefectType(defect.name, defect.synonyms[:-1]) for defect in general().types]
-        self.groups = [phrases("normal"), phrases("abnormal"), *(phrases("typed", defect) for defect in self.types)]
-
-    def directions(self, clip: Clip, rng: np.random.Generator) -> Tensor:
-        """[2+T, D], unit length: each the mean of a few random phrasings (four for the states, two for a type)."""
-        counts = [4, 4] + [2] * (len(self.groups) - 2)
-        texts = []
-        for group, count in zip(self.groups, counts, strict=True):
-            for index in rng.integers(len(group), size=count):
-                thing = "object" if rng.random() < 0.5 else THINGS[int(rng.integers(len(THINGS)))]
-                texts.append(group[index].replace("{}", thing))
-        means = [part.mean(0) for part in torch.split(_encoded(clip, texts), counts)]
-        return F.normalize(torch.stack(means), dim=-1)
-
-    def captions(self, clip: Clip, types: Tensor, materials: tuple[str, ...], rng: np.random.Generator) -> Tensor:
-        """[B, 6, D], unit length: the true caption of each picture, then three with its material and two with its state."""
-        texts: list[str] = []
-        for index, material in zip(types.tolist(), materials, strict=True):
-            states = [int(state) for state in rng.permutation(len(TYPES)) if state != index][:3]
-            others = [str(name) for name in rng.permutation(MATERIALS) if name != material][:2]
-            texts += [self._caption(state, material, rng) for state in (index, *states)]
-            texts += [self._caption(index, other, rng) for other in others]
-        return _encoded(clip, texts).reshape(len(materials), 6, -1)
-
-    def _caption(self, index: int, material: str, rng: np.random.Generator) -> str:
-        if index == 0:
-            return f"a photo of {material}" if rng.random() < 0.5 else f"{material} without defect"
-        words = self.types[index - 1].words
-        word = words[int(rng.integers(len(words)))]
-        return f"a photo of {material} with a {word}" if rng.random() < 0.5 else f"{material} with {word}"
+def captions(clip: Clip, types: Tensor, materials: tuple[str, ...], rng: np.random.Generator) -> Tensor:
+    """[B, 6, D], unit length: the true caption of each picture, then three with its material and two with its state."""
+    texts: list[str] = []
+    for index, material in zip(types.tolist(), materials, strict=True):
+        states = [int(state) for state in rng.permutation(len(TYPES)) if state != index][:3]
+        others = [str(name) for name in rng.permutation(MATERIALS) if name != material][:2]
+        texts += [_caption(state, material, rng) for state in (index, *states)]
+        texts += [_caption(index, other, rng) for other in others]
+    encoded = F.normalize(clip.text.encode(torch.from_numpy(tokenize(texts, truncate=True))), dim=-1)
+    return encoded.reshape(len(materials), 6, -1)
 
 
-def _encoded(clip: Clip, texts: list[str]) -> Tensor:
-    return F.normalize(clip.text.encode(torch.from_numpy(tokenize(texts, truncate=True))), dim=-1)
+def _caption(index: int, material: str, rng: np.random.Generator) -> str:
+    if index == 0:
+        return f"a photo of {material}" if rng.random() < 0.5 else f"{material} without defect"
+    words = general().types[index - 1].words[:-1]
+    word = words[int(rng.integers(len(words)))]
+    return f"a photo of {material} with a {word}" if rng.random() < 0.5 else f"{material} with {word}"
 
 
 def train_images(
@@ -159,17 +137,20 @@ def _acts(name: str, stage: str) -> bool:
 def _losses(
     stage: str, clip: Clip, seen: View, *, sayings: Sayings, recipe: Recipe, rng: np.random.Generator
 ) -> dict[str, Tensor]:
-    texts, temperature = sayings.directions(clip, rng), recipe.temperature
+    texts, apart = sayings.directions(clip.text, rng)
+    temperature = recipe.temperature
     anomalous, counts = place_targets(seen.masks)
     types = seen.types * anomalous.any(1)  # a defect too small for any place does not make the image anomalous
-    aligned = partial(alignment, texts=texts, anomalous=anomalous, counts=counts, types=types, temperature=temperature)
+    # what tells defects from the normal would draw all types to one place, scratch to crack and burn to stain
+    held = torch.cat([texts[:2], texts[2:].detach()])
+    aligned = partial(alignment, texts=held, anomalous=anomalous, counts=counts, types=types, temperature=temperature)
     named = partial(naming, texts=texts, anomalous=anomalous, types=types, temperature=temperature)
     tower = clip.image
     if stage == "local":
         with torch.autocast("cpu", torch.bfloat16):
             tokens, _ = tower.embed(seen.images)
             local = tower.project(tokens[:, 1:])
-        return aligned(local) | {"naming": recipe.naming * named(local)}
+        return aligned(local) | {"naming": recipe.naming * named(local), "apart": recipe.apart * apart}
     level = int(rng.integers(1, BACKBONE.vision.depth))
     with torch.autocast("cpu", torch.bfloat16):
         features = tower(seen.images, levels=[level], value_value_depth=BACKBONE.value_value_depth)
@@ -178,15 +159,16 @@ def _losses(
         earlier = tower.project(features.value_value_levels[level][:, 1:])
         ordinary = tower.project(features.tokens[:, 1:])
         cls = tower.project(features.tokens[:, 0])
-    terms = aligned(local) | whole_image(cls, texts, types, temperature=temperature)
+    terms = aligned(local) | whole_image(cls, held, types, temperature=temperature)
+    terms["apart"] = recipe.apart * apart
     terms["ordinary"] = ORDINARY * (sum(aligned(ordinary).values(), torch.zeros(())) + recipe.naming * named(ordinary))
     if recipe.naming:
         terms["naming"] = recipe.naming * named(local)
     if recipe.earlier_levels:
         terms["earlier"] = recipe.earlier_levels * sum(aligned(earlier).values(), torch.zeros(()))
     if recipe.captions:
-        captions = sayings.captions(clip, types, seen.materials, rng)
-        terms["captions"] = recipe.captions * captioned(cls, captions, temperature=temperature)
+        said = captions(clip, types, seen.materials, rng)
+        terms["captions"] = recipe.captions * captioned(cls, said, temperature=temperature)
     return terms
 
 

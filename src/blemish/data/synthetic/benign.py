@@ -12,7 +12,7 @@ from blemish.data.synthetic.fields import Random, log_uniform
 from blemish.data.synthetic.shapes import Pixels, blur, clouds, grid, hillshade, lumps, resized, smoothstep
 from blemish.data.synthetic.spots import Part, over
 
-__all__ = ["camera", "dusty", "fitted", "lit", "printed", "seamed", "varied"]
+__all__ = ["camera", "dusty", "fitted", "lit", "printed", "seamed", "toned", "varied"]
 
 LETTERS = "ABCDEFGHJKLMNPRSTUVXYZ0123456789-/."
 
@@ -31,6 +31,15 @@ def lit(pixels: Pixels, rng: Random, light: float) -> Pixels:
         spot = np.exp(-((x + n / 2 - cx) ** 2 + (y + n / 2 - cy) ** 2) / (2 * (rng.uniform(0.08, 0.4) * n) ** 2))
         pixels = pixels + (rng.uniform(0.04, 0.3) * spot)[..., None]
     return pixels.astype(np.float32)
+
+
+def toned(pixels: Pixels, rng: Random, *, grey: bool) -> Pixels:
+    """Tones that a grown, fired or dyed thing has: clouds of brightness and, where there is colour, of hue, at a few scales."""
+    n = pixels.shape[0]
+    strength = log_uniform(rng, 0.005, 0.12)
+    shade = strength * clouds(n, rng, scale_px=n / rng.uniform(1.5, 10), octaves=int(rng.integers(1, 4)))
+    hue = np.ones(3) if grey else 1 + rng.normal(0, 0.5, 3)
+    return (pixels + shade[..., None] * hue).astype(np.float32)
 
 
 def seamed(pixels: Pixels, rng: Random) -> Pixels:

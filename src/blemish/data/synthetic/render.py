@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,15 +13,20 @@ from blemish.data.synthetic.captions import caption
 from blemish.data.synthetic.damage import KINDS
 from blemish.data.synthetic.placing import draw
 from blemish.data.synthetic.scenery import good_subject
+from blemish.data.synthetic.spots import luminance
+from blemish.data.synthetic.subjects import Subject
 from blemish.errors import UnknownNameError
 
 __all__ = ["NORMAL", "RENDERER_VERSION", "SyntheticSample", "defect_types", "render"]
 
 NORMAL = "normal"
-RENDERER_VERSION = 2  # goes up when a seed renders differently: digests, manifests and cards carry it
+RENDERER_VERSION = 3  # goes up when a seed renders differently: digests, manifests and cards carry it
 _NORMAL_SHARE = 0.35
 # Mean change inside the mask. Most defects can be seen; what is at the edge of sight teaches little and is asked less often.
-_PLAIN, _FAINT, _FAINT_SHARE = (0.07, 0.45), (0.02, 0.07), 0.15
+_PLAIN, _STRONGEST, _FAINT, _FAINT_SHARE = 0.07, 0.45, 0.3, 0.15
+# What is broad must stand out from the tones that the thing has itself, the rest from its texture.
+_BROAD = ("dent", "stain", "discolouration", "burn", "corrosion", "uneven")
+_BLOCK, _FEW = 28, 4  # blocks a side, about a place's size; fewer on the thing say nothing
 
 
 @dataclass(frozen=True)
@@ -43,23 +49,28 @@ def defect_types() -> tuple[str, ...]:
     return tuple(KINDS)
 
 
-def render(seed: int, *, size_px: int = 224, defect_type: str | None = None) -> SyntheticSample:
+def render(
+    seed: int, *, size_px: int = 224, defect_type: str | None = None, photos: Sequence[NDArray[np.uint8]] = ()
+) -> SyntheticSample:
     """The sample of this seed, always the same. `defect_type` asks for a type (or "normal"); by default the seed decides.
 
+    photos: pictures of materials [H, W, 3]; with any, half of the materials are cut from them, and the sample depends on them.
     A defect that cannot be drawn visibly on the seed's scene is replaced by one of another type, never left invisible.
     """
     kinds = list(KINDS)
     if defect_type is not None and defect_type not in (NORMAL, *kinds):
         raise UnknownNameError("defect type", defect_type, (NORMAL, *kinds))
     rng = np.random.default_rng((RENDERER_VERSION, seed))
-    subject = good_subject(size_px, rng)
+    subject = good_subject(size_px, rng, photos=photos)
     if defect_type is None:
         defect_type = NORMAL if rng.random() < _NORMAL_SHARE else kinds[int(rng.integers(len(kinds)))]
     drawn = None
     if defect_type != NORMAL:
         others = [kind for kind in rng.permutation(kinds) if kind != defect_type]
-        contrast = _FAINT if rng.random() < _FAINT_SHARE else _PLAIN
+        faint = rng.random() < _FAINT_SHARE
         for kind in [defect_type, *others]:
+            plain = _plain(subject, kind)
+            contrast = (_FAINT * plain, plain) if faint else (plain, _STRONGEST)
             drawn = draw(subject, rng, defect_type=str(kind), contrast=contrast)
             if drawn is not None:
                 break
@@ -73,3 +84,18 @@ def render(seed: int, *, size_px: int = 224, defect_type: str | None = None) -> 
         caption(subject.material, drawn),
         0.0 if drawn is None else drawn.contrast,
     )
+
+
+def _plain(subject: Subject, kind: str) -> float:
+    """The contrast from which a defect of this type can be seen on the thing, in 0..1: beyond what differs on it anyhow.
+
+    Texture is how much brightness differs within its blocks, tones how much between them.
+    """
+    everything = (0, 0, subject.shape[1], subject.shape[0])
+    grey, thing = luminance(subject.crop(everything, 8 * _BLOCK)), subject.crop_foreground(everything, 8 * _BLOCK)
+    inside = thing.reshape(_BLOCK, 8, _BLOCK, 8).min((1, 3)) > 0.9
+    if inside.sum() < _FEW:
+        return _PLAIN
+    blocks = grey.reshape(_BLOCK, 8, _BLOCK, 8).swapaxes(1, 2)[inside]  # [k, 8, 8]
+    texture, tones = float(np.median(blocks.std((1, 2)))), float(blocks.mean((1, 2)).std())
+    return min(max(_PLAIN, texture, tones if kind in _BROAD else 0.0), 0.5 * _STRONGEST)

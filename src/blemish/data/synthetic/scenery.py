@@ -6,9 +6,11 @@ anomaly.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from blemish.data.synthetic import benign
@@ -27,15 +29,21 @@ from blemish.data.synthetic.shapes import (
 )
 from blemish.data.synthetic.spots import Part, over
 from blemish.data.synthetic.subjects import Subject
-from blemish.data.synthetic.surfaces import SURFACES, sheet
+from blemish.data.synthetic.surfaces import SURFACES, photographed, sheet
 
 __all__ = ["MATERIALS", "good_subject"]
 
 BACKGROUNDS = ("plastic", "paper", "cast metal", "woven fabric", "film", "wood")
+NATURAL = "a natural material"  # from a photo
 MATERIALS = (*SURFACES, "a solar cell", "a circuit board")  # what captions call the subject
 
 
-def good_subject(n: int, rng: Random, *, material: str | None = None, plain: bool = False) -> Subject:
+Photos = Sequence[NDArray[np.uint8]]
+
+
+def good_subject(
+    n: int, rng: Random, *, material: str | None = None, plain: bool = False, photos: Photos = ()
+) -> Subject:
     """A good image of n x n pixels, float32, before the camera; its material at random where none of `MATERIALS` is asked for.
 
     plain: a sheet of the material that fills the image, with nothing on it.
@@ -54,9 +62,9 @@ def good_subject(n: int, rng: Random, *, material: str | None = None, plain: boo
             benign.lit(sheet(n, rng, name=name, grey=grey), rng, light), rng, light, grey=grey, material=name
         )
     elif kind < 0.55:
-        subject = _object(n, rng, light, name=name, grey=grey)
+        subject = _object(n, rng, light, name=name, grey=grey, photos=photos)
     else:
-        subject = _surface(n, rng, light, name=name, grey=grey)
+        subject = _surface(n, rng, light, name=name, grey=grey, photos=photos)
     pixels = np.clip(subject.pixels, 0, 1)
     if grey or subject.grey:
         pixels = np.repeat(pixels.mean(-1, keepdims=True), 3, -1)
@@ -73,8 +81,8 @@ def _plain(
     return Subject(pixels, np.ones((n, n), np.float32), behind, light, parts, grey=grey, material=material)
 
 
-def _surface(n: int, rng: Random, light: float, *, name: str, grey: bool) -> Subject:
-    pixels = sheet(n, rng, name=name, grey=grey)
+def _surface(n: int, rng: Random, light: float, *, name: str, grey: bool, photos: Photos) -> Subject:
+    pixels, name = _material(n, rng, name=name, grey=grey, photos=photos)
     parts: tuple[Part, ...] = ()
     everywhere = np.ones((n, n), np.float32)
     if rng.random() < 0.1:
@@ -90,12 +98,23 @@ def _surface(n: int, rng: Random, light: float, *, name: str, grey: bool) -> Sub
     return _plain(benign.lit(pixels, rng, light), rng, light, grey=grey, material=name, parts=parts)
 
 
-def _object(n: int, rng: Random, light: float, *, name: str, grey: bool) -> Subject:
+def _material(n: int, rng: Random, *, name: str, grey: bool, photos: Photos) -> tuple[Pixels, str]:
+    """A sheet of the material, or as often of a photo's, with tones of its own; and what it is called."""
+    if photos and rng.random() < 0.5:
+        pixels, name = photographed(n, rng, photos[int(rng.integers(len(photos)))], grey=grey), NATURAL
+    else:
+        pixels = sheet(n, rng, name=name, grey=grey)
+    return benign.toned(pixels, rng, grey=grey) if rng.random() < 0.6 else pixels, name
+
+
+def _object(n: int, rng: Random, light: float, *, name: str, grey: bool, photos: Photos) -> Subject:
     """One large thing, or several alike in rows, before a background."""
     ground = sheet(n, rng, name=str(rng.choice(BACKGROUNDS)), grey=grey, contrast=log_uniform(rng, 0.004, 0.05))
+    if photos and rng.random() < 0.25:
+        ground = photographed(n, rng, photos[int(rng.integers(len(photos)))], grey=grey)
     if rng.random() < 0.35:
         ground = np.full_like(ground, rng.uniform(0.0, 0.1) if rng.random() < 0.5 else rng.uniform(0.88, 1.0))
-    front = sheet(n, rng, name=name, grey=grey)
+    front, name = _material(n, rng, name=name, grey=grey, photos=photos)
     parts: tuple[Part, ...] = ()
     if rng.random() < 0.22:
         thing, parts = _rows(n, rng)
@@ -103,7 +122,7 @@ def _object(n: int, rng: Random, light: float, *, name: str, grey: bool) -> Subj
         size = n * rng.uniform(0.26, 0.5 if rng.random() < 0.8 else 0.75)  # some reach beyond the image
         middle = (float(rng.uniform(0.42, 0.58) * n), float(rng.uniform(0.42, 0.58) * n))
         thing = _silhouette(n, rng, middle, size)
-        front = _dressed(front, rng, name=name, grey=grey)
+        front = _dressed(front, rng, name=name if name in SURFACES else str(rng.choice(list(SURFACES))), grey=grey)
         if rng.random() < 0.35:
             front, parts = benign.fitted(front, rng, light, inside=thing)
         if rng.random() < 0.2:

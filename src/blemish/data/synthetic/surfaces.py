@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from blemish.data.synthetic.fields import Field, Random, cells, log_uniform, noise, pattern, rings, standardised
 from blemish.data.synthetic.shapes import Pixels, blur, clouds, grid, hillshade, resized
 
-__all__ = ["SURFACES", "Surface", "sheet"]
+__all__ = ["SURFACES", "Surface", "photographed", "sheet"]
 
 Colour = tuple[float, float, float]
 
@@ -43,6 +44,21 @@ def sheet(n: int, rng: Random, *, name: str, grey: bool, contrast: float | None 
     else:
         base, hue = rng.uniform(0.12, 0.88) + rng.normal(0, 0.14, 3), 1 + rng.normal(0, 0.3, 3)
     return (np.clip(base, 0.03, 0.97) + contrast * texture[..., None] * hue).astype(np.float32)
+
+
+def photographed(n: int, rng: Random, photo: NDArray[np.uint8], *, grey: bool) -> Pixels:
+    """A sheet [n, n, 3] cut from a photo of a material [H, W, 3]: at any scale, turned, paler, often in another colour."""
+    height, width = photo.shape[:2]
+    side = min(height, width, round(n * log_uniform(rng, 0.4, 4.0)))
+    left, top = int(rng.integers(width - side + 1)), int(rng.integers(height - side + 1))
+    image = Image.fromarray(photo[top : top + side, left : left + side]).resize((n, n), Image.Resampling.BICUBIC)
+    pixels = np.rot90(np.asarray(image, np.float32) / np.float32(255), int(rng.integers(4)))
+    if grey:
+        pixels = np.repeat(pixels.mean(-1, keepdims=True), 3, -1)
+    mean = pixels.mean((0, 1))
+    other = rng.uniform(0.15, 0.85) + (0 if grey else rng.normal(0, 0.12, 3))
+    base = np.clip(other if rng.random() < 0.5 else mean, 0.05, 0.95)
+    return (base + log_uniform(rng, 0.12, 1.0) * (pixels - mean)).astype(np.float32)
 
 
 def _mixed(*parts: tuple[float, NDArray[np.floating]]) -> Field:
