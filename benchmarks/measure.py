@@ -2,8 +2,8 @@
 
 `python -m benchmarks.measure --data-root ../shared/data` prints a Markdown table for the backbone's default method; `--method`
 takes another one, or several with commas between them; `--alternatives` measures two simple alternatives beside all methods
-(`benchmarks/alternatives.py`), by the same code. `--json FILE` keeps the numbers; with `--rows FOLDER` each row is kept as soon
-as it is measured, and the same command goes on where it was stopped.
+(`benchmarks/alternatives.py`), by the same code; `--seeds` measures backbones of several training seeds. `--json FILE` keeps the
+numbers; with `--rows FOLDER` each row is kept as soon as it is measured, and the same command goes on where it was stopped.
 
 Image AUROC has a bootstrap interval over images, pixel AUROC is over all pixels of all images at original size. A mean over the
 sets counts each set once, and the simulated images in none.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -56,9 +57,9 @@ class Embedded:
     remark = ""
     score_range = (0.0, 1.0)
 
-    def __init__(self, backbone: str, method: str | None) -> None:
+    def __init__(self, backbone: str, method: str | None, name: str = "") -> None:
         self.inspector = blemish.load(backbone, method=method)
-        self.name = self.inspector.method.name
+        self.name = name or self.inspector.method.name
         self.known: dict[Path, Finding] = {}
 
     def identity(self) -> str:
@@ -178,6 +179,28 @@ def side_by_side(by_method: dict[str, list[Row]], remarks: dict[str, str]) -> st
     return "\n".join([*lines, "", *notes]).rstrip()
 
 
+def over_seeds(by_method: dict[str, list[Row]]) -> str:
+    """What several training seeds reach, as Markdown: a line for each set and level; sd is the standard deviation."""
+    lines = [f"| AUROC | {' | '.join(by_method)} | mean ± sd |", f"|---|{'---|' * len(by_method)}---|"]
+    found = [_by_set(rows) | means(rows) for rows in by_method.values()]
+    for level, part in (("image", 0), ("pixel", 1)):
+        for name in found[0]:
+            values = [one[name][part].value for one in found]
+            known = [value for value in values if value is not None]
+            if len(known) == len(values):
+                shown = " | ".join(f"{value:.3f}" for value in known)
+                lines.append(
+                    f"| {name}, {level} | {shown} | {statistics.fmean(known):.3f} ± {statistics.stdev(known):.3f} |"
+                )
+    return "\n".join(lines)
+
+
+def _by_set(rows: Sequence[Row]) -> dict[str, tuple[Value, Value]]:
+    """The rows that are the only one of their set."""
+    sets = [row.set_name for row in rows]
+    return {row.name: (row.image_auroc, row.pixel_auroc) for row in rows if sets.count(row.set_name) == 1}
+
+
 class Kept:
     """Rows in a folder, each with what its numbers depend on; without a folder nothing is kept."""
 
@@ -227,6 +250,8 @@ def _restored(fields: dict[str, Any]) -> Row:
 
 def lookers(settings: argparse.Namespace) -> list[Looker]:
     """The methods that were asked for: by default the backbone's own one, beside the alternatives all that ship."""
+    if settings.seeds:
+        return [Embedded(place, "ensemble", name=f"ensemble of {Path(place).name}") for place in settings.seeds]
     every = ",".join(EMBEDDED_METHODS) if settings.alternatives else None
     names = (settings.method or every or "").split(",")
     found: list[Looker] = [Embedded(settings.backbone, name.strip() or None) for name in names]
@@ -245,6 +270,12 @@ def main() -> None:
     parser.add_argument(
         "--alternatives", action="store_true", help="measure two simple alternatives beside the methods"
     )
+    parser.add_argument(
+        "--seeds",
+        nargs="+",
+        metavar="FOLDER",
+        help="backbones of training seeds (training-cache/seed-0 and so on): the ensemble of each on real images, their spread",
+    )
     parser.add_argument("--only", default="", help="rows whose name contains this")
     parser.add_argument("--rows", type=Path, help="folder to keep each row in, and to go on from")
     parser.add_argument("--json", type=Path)
@@ -256,7 +287,7 @@ def main() -> None:
     by_method: dict[str, list[Row]] = {looker.name: [] for looker in asked}
     row_of, started = Kept(settings.rows), time.monotonic()
     for comparison in comparisons:
-        if settings.only not in comparison.name:
+        if settings.only not in comparison.name or (settings.seeds and comparison.name.startswith(SIMULATED)):
             continue
         for looker in asked:
             row = row_of(comparison, looker)
@@ -265,6 +296,8 @@ def main() -> None:
     remarks = {looker.name: looker.remark for looker in asked}
     one = len(asked) == 1
     print(f"\n{table(by_method[asked[0].name]) if one else side_by_side(by_method, remarks)}\n")
+    if settings.seeds and not one:
+        print(f"{over_seeds(by_method)}\n")
     print(f"{time.monotonic() - started:.0f} s")
     if settings.json:
         records = [record(row) for rows in by_method.values() for row in rows]

@@ -12,7 +12,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.measure import Kept, Row, means, measure, side_by_side, table
+from benchmarks.measure import Kept, Row, means, measure, over_seeds, side_by_side, table
 from benchmarks.real_sets import Comparison, Finding, Item
 
 from blemish.data.files import MaskFiles
@@ -107,3 +107,13 @@ def test_methods_stand_side_by_side_with_what_they_have_seen() -> None:
     assert "| plain | memory (1) |" in text
     assert "| hazelnut colour | 1 / 1 | 1.000 | 1.000 |" in text
     assert text.endswith("(1) memory: not zero-shot.")
+
+
+def test_seeds_stand_with_their_mean_and_standard_deviation() -> None:
+    seeds = {
+        "a": [row("elpv mono", "elpv", image=0.5, pixel=None), row("elpv poly", "elpv", image=0.7, pixel=None)],
+        "b": [row("elpv mono", "elpv", image=0.7, pixel=None), row("elpv poly", "elpv", image=0.9, pixel=None)],
+    }
+    text = over_seeds(seeds)
+    assert "| elpv, mean of the 2, image | 0.600 | 0.800 | 0.700 ± 0.141 |" in text
+    assert "pixel" not in text

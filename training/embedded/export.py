@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
+from torch import Tensor
 
 from blemish.atomic import replace_file, write_text
 from blemish.clip.config import to_dict
@@ -43,21 +44,26 @@ def export(
     clip: Clip, out: Path, *, held_out: Samples, recipe: Recipe, minutes: float, seeds: Mapping[int, Figures]
 ) -> None:
     """Writes model.safetensors, config.json and card.json; everything in the card is measured on what was written."""
-    out.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().half().contiguous() for name, value in clip.state_dict().items()}
-    with replace_file(out / "model.safetensors") as temporary:
-        save_file(state, temporary)
     shipped = Clip(BACKBONE)
-    shipped.load_state_dict({name: value.float() for name, value in state.items()})
+    shipped.load_state_dict({name: value.float() for name, value in write_weights(clip, out).items()})
     found = predict(shipped, held_out)
     figures = summary(found, predict(shipped, held_out, vocabulary=unpaired_words()))
     figures["type_accuracy_among_ten_names"] = accuracy_among_ten(shipped, held_out)
     figures["synonyms_nearest_to_own_type"] = synonyms_nearest_to_own_type(shipped)
-    write_text(out / "config.json", json.dumps(to_dict(BACKBONE), indent=2) + "\n")
     write_text(
         out / "card.json",
         json.dumps(_card(found, figures, recipe, minutes) | {"seeds": _seeds(seeds)}, indent=2) + "\n",
     )
+
+
+def write_weights(clip: Clip, out: Path) -> dict[str, Tensor]:
+    """Writes model.safetensors and config.json, a folder that `--backbone` takes; returns the weights as written, in fp16."""
+    out.mkdir(parents=True, exist_ok=True)
+    state = {name: value.detach().half().contiguous() for name, value in clip.state_dict().items()}
+    with replace_file(out / "model.safetensors") as temporary:
+        save_file(state, temporary)
+    write_text(out / "config.json", json.dumps(to_dict(BACKBONE), indent=2) + "\n")
+    return state
 
 
 def _card(found: Predictions, figures: dict[str, float], recipe: Recipe, minutes: float) -> dict[str, Any]:
