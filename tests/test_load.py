@@ -65,6 +65,12 @@ def test_the_card_gives_thresholds_and_the_backbone_its_preprocessing() -> None:
     assert 0 <= result.image_score <= 1
 
 
+def test_the_card_says_where_a_type_is_unknown_to_a_method_without_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert blemish.load("tiny").min_lead == 0
+    monkeypatch.setitem(CARD, "typing", {"ensemble": {"min_lead": 0.99999}})
+    assert blemish.load("tiny").inspect(IMAGE).top_type == "unknown defect"
+
+
 def test_defects_are_the_types_of_the_results() -> None:
     result = blemish.load("tiny", defects="scratch, oil stain").inspect(IMAGE)
     assert result.types == ("scratch", "oil stain")

@@ -148,7 +148,8 @@ def load_method(
                 f"the method {name!r} needs trained prompts, and none ship for {clip.config.name}: name some with --prompts, "
                 f"import the authors' (blemish models import), or train them (blemish train {name} --backbone …)"
             )
-        return Loaded(built, thresholds=dict(card.get("thresholds", {}).get(name, {})))
+        lead = float(card.get("typing", {}).get(name, {}).get("min_lead", 0.0))
+        return Loaded(built, thresholds=dict(card.get("thresholds", {}).get(name, {})), min_lead=lead)
     try:
         built = build(name, clip, {**found.options, **(options or {})})
     except UsageError as error:

@@ -13,6 +13,7 @@ import probe
 from blemish import cli, store
 from blemish.data import open_data
 from blemish.data.checking import check
+from blemish.data.synthetic import RENDERER_VERSION
 from blemish.data.synthetic.damage import KINDS
 from blemish.images import read, save
 from blemish.training import loop
@@ -79,7 +80,7 @@ def test_the_manifest_says_of_each_picture_where_it_came_from_and_what_changed(g
         assert 0.09 <= record["contrast"] <= 0.22
         assert change.mean(-1)[mask].mean() / 255 == pytest.approx(record["contrast"], rel=0.1, abs=0.003)
         assert record["type"] in record["caption"]
-        assert record["renderer"] == 2
+        assert record["renderer"] == RENDERER_VERSION
     assert sum(bool(record["type"]) for record in records) == 6
 
 
