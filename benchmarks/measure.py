@@ -280,6 +280,10 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, help="folder to keep each row in, and to go on from")
     parser.add_argument("--json", type=Path)
     settings = parser.parse_args()
+    if settings.seeds and (settings.method or settings.alternatives):
+        parser.error("--seeds measures the prompt ensemble alone: leave --method and --alternatives away")
+    if settings.seeds and len({Path(place).name for place in settings.seeds}) < len(settings.seeds):
+        parser.error("--seeds: folders are told apart by their last name; these share one")
     comparisons, missing = available(settings.data_root, without_normal=True)
     for line in missing:
         print("missing:", line)

@@ -163,10 +163,11 @@ def set_default_method(backbone: Path) -> None:
     found, leads = {ENSEMBLE: plain}, {ENSEMBLE: 0.0}
     for name in PLANS:
         if (backbone / name).is_dir():
-            seeds = read_json(backbone / name / CARD)["seeds"].values()
+            seeds = list(read_json(backbone / name / CARD)["seeds"].values())
             found[name] = [figure["mean"] for figure in seeds]
             lead = statistics.fmean(found[name]) - statistics.fmean(plain)
-            leads[name] = lead if lead > statistics.fmean(figure["spread"] or 0.0 for figure in seeds) else -1.0
+            spreads = [figure["spread"] for figure in seeds]  # None where one seed was trained: it shows no lead
+            leads[name] = lead if None not in spreads and lead > statistics.fmean(spreads) else -1.0
     card["default_method"] = max(leads, key=lambda name: leads[name])
     card["default_method_from"] = {name: [round(value, 4) for value in values] for name, values in found.items()}
     write_text(backbone / CARD, json.dumps(card, indent=2) + "\n")

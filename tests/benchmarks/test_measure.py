@@ -12,7 +12,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.measure import Kept, Row, means, measure, over_seeds, side_by_side, table
+from benchmarks.measure import Kept, Row, main, means, measure, over_seeds, side_by_side, table
 from benchmarks.real_sets import Comparison, Finding, Item
 
 from blemish.data.files import MaskFiles
@@ -117,3 +117,12 @@ def test_seeds_stand_with_their_mean_and_standard_deviation() -> None:
     text = over_seeds(seeds)
     assert "| elpv, mean of the 2, image | 0.600 | 0.800 | 0.700 ± 0.141 |" in text
     assert "pixel" not in text
+
+
+@pytest.mark.parametrize("more", [["--method", "dapo"], ["--alternatives"], ["elsewhere/a"]])
+def test_seeds_that_cannot_be_told_apart_or_meant_otherwise_are_refused(
+    more: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["measure", "--seeds", "here/a", *more])
+    with pytest.raises(SystemExit):
+        main()

@@ -1,7 +1,7 @@
 """What each part of the recipe is worth: short trainings that leave one part out, measured on the held-out renders.
 
-`python -m training.embedded.ablation --cache training-cache` trains what is not there yet and prints the table of
-docs/embedded-model.md. All variants have the same steps, pictures and seeds, fewer than the model that ships.
+`python -m training.embedded.ablation --cache training-cache` trains what is not there yet and prints a table. All variants have
+the same steps, pictures and seeds, fewer than the model that ships.
 """
 
 from __future__ import annotations
