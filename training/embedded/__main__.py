@@ -19,6 +19,7 @@ import torch
 from blemish.atomic import write_text
 from blemish.clip.model import Clip
 from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
+from blemish.pipeline import device_of
 from blemish.store.places import read_json
 from training.embedded.checkpoint import minutes_spent
 from training.embedded.config import BACKBONE, Recipe, TextRecipe
@@ -30,6 +31,7 @@ from training.embedded.texts import text_data, train_text
 
 STEPS = ("render", "texts", "local", "joint", "export")
 STAGES = STEPS[2:4]
+AT_HAND = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def main() -> None:
@@ -39,12 +41,13 @@ def main() -> None:
         "--out", type=Path, default=Path("src/blemish/models/embedded"), help="where the model is written"
     )
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default=AT_HAND, help=f"that trains; here by default {AT_HAND}")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the image sides that are trained")
     parser.add_argument("--until", choices=STEPS, default="export")
     arguments = parser.parse_args()
     last = STEPS.index(arguments.until)
     torch.set_num_threads(arguments.threads)
-    cache, first = arguments.cache, Recipe()
+    cache, first, device = arguments.cache, Recipe(), device_of(arguments.device)
 
     train = training_pictures(cache, count=first.train_images, workers=arguments.threads)
     held_out = render_all(
@@ -52,12 +55,12 @@ def main() -> None:
     )
     if last == 0:
         return
-    text = train_text(TextRecipe(), cache).state_dict()
+    text = train_text(TextRecipe(), cache, device=device).state_dict()
     if last == 1:
         return
     found: dict[int, dict[str, float]] = {}
     for seed in arguments.seeds:
-        clip = trained(Recipe(seed=seed), text, train, cache, words_in=cache, until=STEPS[last])
+        clip = trained(Recipe(seed=seed), text, train, cache, words_in=cache, device=device, until=STEPS[last])
         found[seed] = measured(clip, held_out, cache / f"seed-{seed}" / f"{STEPS[min(last, 3)]}.json")
         write_weights(clip, cache / f"seed-{seed}")
         print(f"seed {seed}:", {name: round(value, 4) for name, value in found[seed].items()}, flush=True)
@@ -65,7 +68,7 @@ def main() -> None:
         return
     best = max(found, key=lambda seed: found[seed]["image_auroc"] + found[seed]["pixel_auroc"])
     recipe = Recipe(seed=best)
-    clip = trained(recipe, text, train, cache, words_in=cache)
+    clip = trained(recipe, text, train, cache, words_in=cache, device=device)
     minutes = minutes_spent([cache / "text.pt", *(cache / f"seed-{recipe.seed}" / f"{stage}.pt" for stage in STAGES)])
     export(clip, arguments.out, held_out=held_out, recipe=recipe, minutes=minutes, seeds=found)
     print(f"{BACKBONE.name}, seed {recipe.seed}, written to {arguments.out}")
@@ -78,10 +81,11 @@ def trained(
     folder: Path,
     *,
     words_in: Path,
+    device: torch.device,
     until: str = "export",
 ) -> Clip:
     """The backbone of this recipe after the stage `until`, from where its checkpoints stand in folder/seed-S."""
-    clip = fresh_clip(dict(text), seed=recipe.seed)
+    clip = fresh_clip(dict(text), seed=recipe.seed).to(device)
     words = text_data(TextRecipe(), words_in)
     for stage in STAGES[: STEPS.index(until) - 1]:
         place = folder / f"seed-{recipe.seed}"
@@ -89,10 +93,9 @@ def trained(
     return clip.eval()
 
 
-def measured(clip: Clip | None, held_out: Samples, kept: Path) -> dict[str, float]:
-    """The figures of a backbone on the held-out renders, kept as a file; it need not be there where the file is."""
+def measured(clip: Clip, held_out: Samples, kept: Path) -> dict[str, float]:
+    """The figures of a backbone on the held-out renders, kept as a file."""
     if not kept.exists():
-        assert clip is not None
         figures = summary(predict(clip, held_out), predict(clip, held_out, vocabulary=unpaired_words()))
         write_text(kept, json.dumps(figures, indent=2) + "\n")
     found: dict[str, float] = read_json(kept)

@@ -52,21 +52,21 @@ def export(
     figures["synonyms_nearest_to_own_type"] = synonyms_nearest_to_own_type(shipped)
     write_text(
         out / "card.json",
-        json.dumps(_card(found, figures, recipe, minutes) | {"seeds": _seeds(seeds)}, indent=2) + "\n",
+        json.dumps(_card(clip, found, figures, recipe, minutes) | {"seeds": _seeds(seeds)}, indent=2) + "\n",
     )
 
 
 def write_weights(clip: Clip, out: Path) -> dict[str, Tensor]:
     """Writes model.safetensors and config.json, a folder that `--backbone` takes; returns the weights as written, in fp16."""
     out.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().half().contiguous() for name, value in clip.state_dict().items()}
+    state = {name: value.detach().half().cpu().contiguous() for name, value in clip.state_dict().items()}
     with replace_file(out / "model.safetensors") as temporary:
         save_file(state, temporary)
     write_text(out / "config.json", json.dumps(to_dict(BACKBONE), indent=2) + "\n")
     return state
 
 
-def _card(found: Predictions, figures: dict[str, float], recipe: Recipe, minutes: float) -> dict[str, Any]:
+def _card(clip: Clip, found: Predictions, figures: dict[str, float], recipe: Recipe, minutes: float) -> dict[str, Any]:
     commit, dirty = _git("rev-parse", "HEAD"), bool(_git("status", "--porcelain", "--untracked-files=no"))
     return {
         "name": "embedded",
@@ -84,7 +84,7 @@ def _card(found: Predictions, figures: dict[str, float], recipe: Recipe, minutes
         "text_recipe": asdict(TextRecipe()),
         "commit": commit + (" with uncommitted changes" if dirty else ""),
         "minutes": round(minutes, 1),
-        "processor": f"{os.cpu_count()} cores, no GPU, shared with other work",
+        "processor": f"{os.cpu_count()} cores, shared with other work; {_gpu(clip)}",
         "torch": torch.__version__,
         "held_out": {name: round(value, 4) for name, value in figures.items()},
         "held_out_by_type": _by_type(found),
@@ -135,6 +135,11 @@ def _thresholds(found: Predictions) -> dict[str, float]:
         "review": round(float(np.quantile(scores, 1 - REVIEW_SHARE)), 6),
         "pixel": round(float(np.quantile(peaks, 1 - REGION_SHARE)), 6),
     }
+
+
+def _gpu(clip: Clip) -> str:
+    device = clip.logit_scale.device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "no GPU"
 
 
 def _git(*arguments: str) -> str:

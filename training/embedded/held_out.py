@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from blemish.clip.model import Clip
-from blemish.clip.tokenizer import tokenize
 from blemish.methods.ensemble import EnsembleConfig, PromptEnsemble
 from blemish.metrics import PixelRanking, auroc
 from blemish.vocabulary import DefectType, Vocabulary, general
 from training.embedded.config import BACKBONE
 from training.embedded.samples import SIZE_PX, TYPES, Samples
+from training.embedded.texts import token_ids
 
 NAMES = 10  # that a user gives, say
 STRENGTHS = {  # mean change inside the mask, of the whole range
@@ -74,18 +74,20 @@ def predict(
     rows = np.arange(len(samples)) if rows is None else rows
     method = PromptEnsemble(clip, EnsembleConfig(global_weight=1.0))  # so that its image score is the global one
     method.prepare(vocabulary)
+    device = clip.logit_scale.device
     mean, std = (torch.tensor(value)[:, None, None] for value in (BACKBONE.preprocess.mean, BACKBONE.preprocess.std))
     scores, maps, typed, ranking = [], [], [], PixelRanking()
     for start in range(0, len(rows), batch):
         seen = samples.batch(rows[start : start + batch])
         x = (torch.from_numpy(seen.images).permute(0, 3, 1, 2).float() / 255 - mean) / std
-        result = method.score(method.encode(x))
-        full = F.interpolate(result.anomaly_map[:, None], (SIZE_PX, SIZE_PX), mode="bilinear")[:, 0]
+        result = method.score(method.encode(x.to(device)))
+        anomaly_maps = result.anomaly_map.cpu()
+        full = F.interpolate(anomaly_maps[:, None], (SIZE_PX, SIZE_PX), mode="bilinear")[:, 0]
         for anomaly_map, mask in zip(full.clamp(0, 1).numpy(), seen.masks, strict=True):
             ranking.add(anomaly_map, mask)
-        scores.append(result.image_score.numpy())
-        maps.append(result.anomaly_map.numpy())
-        typed.append(result.type_scores.numpy())
+        scores.append(result.image_score.cpu().numpy())
+        maps.append(anomaly_maps.numpy())
+        typed.append(result.type_scores.cpu().numpy())
     return Predictions(
         np.concatenate(scores),
         np.concatenate(maps),
@@ -96,17 +98,18 @@ def predict(
     )
 
 
-def summary(found: Predictions, other_words: Predictions) -> dict[str, float]:
+def summary(found: Predictions, other_words: Predictions | None = None) -> dict[str, float]:
     """Image and pixel AUROC, type accuracy among defective images, and the same with words never paired with an image."""
-    return {
+    figures = {
         "image_auroc": float(auroc(found.image_scores(), found.defective)),
         "image_auroc_map_only": float(auroc(found.image_scores(EnsembleConfig(global_weight=0)), found.defective)),
         "image_auroc_global_only": float(auroc(found.global_scores, found.defective)),
         "pixel_auroc": found.pixel_auroc,
         "type_accuracy": found.type_accuracy(),
-        "type_accuracy_words_never_paired_with_an_image": other_words.type_accuracy(),
-        "type_accuracy_by_chance": 1 / (len(TYPES) - 1),
     }
+    if other_words is not None:
+        figures["type_accuracy_words_never_paired_with_an_image"] = other_words.type_accuracy()
+    return figures | {"type_accuracy_by_chance": 1 / (len(TYPES) - 1)}
 
 
 def accuracy_among_ten(clip: Clip, samples: Samples, *, seed: int = 0) -> float:
@@ -129,9 +132,9 @@ def accuracy_among_ten(clip: Clip, samples: Samples, *, seed: int = 0) -> float:
 def synonyms_nearest_to_own_type(clip: Clip) -> float:
     """The share of all synonyms, each alone, whose nearest type name is the one that they belong to."""
     types = general().types
-    names = F.normalize(clip.text.encode(torch.from_numpy(tokenize([defect.name for defect in types]))), dim=-1)
+    names = F.normalize(clip.text.encode(token_ids([defect.name for defect in types], clip.text)), dim=-1)
     pairs = [(word, index) for index, defect in enumerate(types) for word in defect.synonyms]
-    words = F.normalize(clip.text.encode(torch.from_numpy(tokenize([word for word, _ in pairs]))), dim=-1)
+    words = F.normalize(clip.text.encode(token_ids([word for word, _ in pairs], clip.text)), dim=-1)
     nearest = (words @ names.T).argmax(1).tolist()
     return float(np.mean([found == own for found, (_, own) in zip(nearest, pairs, strict=True)]))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from blemish.clip.layers import Block
 from blemish.clip.model import Clip
-from blemish.clip.tokenizer import tokenize
 from blemish.clip.trunk import LocalStem
 from blemish.data.synthetic import MATERIALS
 from blemish.vocabulary import general
@@ -30,7 +29,7 @@ from training.embedded.checkpoint import load_checkpoint, save_checkpoint
 from training.embedded.config import BACKBONE, Recipe
 from training.embedded.losses import alignment, captioned, naming, place_targets, whole_image
 from training.embedded.samples import TYPES, Samples
-from training.embedded.texts import Sayings, distillation
+from training.embedded.texts import Sayings, distillation, token_ids
 from training.embedded.trunk_weights import pretrained_trunk
 from training.embedded.views import View, chosen, view
 
@@ -63,7 +62,7 @@ def captions(clip: Clip, types: Tensor, materials: tuple[str, ...], rng: np.rand
         others = [str(name) for name in rng.permutation(MATERIALS) if name != material][:2]
         texts += [_caption(state, material, rng) for state in (index, *states)]
         texts += [_caption(index, other, rng) for other in others]
-    encoded = F.normalize(clip.text.encode(torch.from_numpy(tokenize(texts, truncate=True))), dim=-1)
+    encoded = F.normalize(clip.text.encode(token_ids(texts, clip.text)), dim=-1)
     return encoded.reshape(len(materials), 6, -1)
 
 
@@ -78,12 +77,14 @@ def _caption(index: int, material: str, rng: np.random.Generator) -> str:
 def train_images(
     stage: str, clip: Clip, *, samples: Samples, recipe: Recipe, cache: Path, texts: tuple[Tensor, Tensor]
 ) -> Clip:
-    """Runs one stage ("local" or "joint") from where its checkpoint stands; returns the averaged weights."""
+    """Runs one stage ("local" or "joint") where the backbone is, from where its checkpoint stands; returns the averaged
+    weights."""
     number, steps, rate = {
         "local": (2, recipe.local_steps, recipe.local_rate),
         "joint": (3, recipe.joint_steps, recipe.joint_rate),
     }[stage]
     _thaw(clip, recipe)
+    device = clip.logit_scale.device
     averaged = copy.deepcopy(clip)
     both = nn.ModuleList([clip, averaged])
     text_part = [p for p in clip.text.parameters() if p.requires_grad]
@@ -94,7 +95,8 @@ def train_images(
         weight_decay=0.02,
     )
     first, before = load_checkpoint(cache / f"{stage}.pt", both, optimiser, recipe=recipe)
-    (ids, targets), sayings, started = texts, Sayings(), time.monotonic()
+    ids, targets = (part.to(device) for part in texts)
+    sayings, started = Sayings(), time.monotonic()
     average: dict[str, float] = {}
     for step in range(first, steps):
         rng = np.random.default_rng((recipe.seed, number, step))
@@ -102,11 +104,13 @@ def train_images(
         for group in optimiser.param_groups:
             group["lr"] = rate * factor * group["share"]
         indices = chosen(samples, recipe, rng, progress=step / steps if stage == "local" else 1.0)
-        terms = _losses(stage, clip, view(samples, indices, recipe, rng), sayings=sayings, recipe=recipe, rng=rng)
+        terms = _losses(
+            stage, clip, view(samples, indices, recipe, rng).to(device), sayings=sayings, recipe=recipe, rng=rng
+        )
         rows = rng.integers(len(ids), size=48)
         terms["words"] = distillation(clip.text.encode(ids[rows]), targets[rows])
         optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(sum(terms.values(), torch.zeros(())))
+        torch.autograd.backward(_total(terms))
         torch.nn.utils.clip_grad_norm_(image_part + text_part, 1.0)
         optimiser.step()
         _move_average(averaged, clip, step)
@@ -147,12 +151,12 @@ def _losses(
     named = partial(naming, texts=texts, anomalous=anomalous, types=types, temperature=temperature)
     tower = clip.image
     if stage == "local":
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(seen.images.device.type, torch.bfloat16):
             tokens, _ = tower.embed(seen.images)
             local = tower.project(tokens[:, 1:])
         return aligned(local) | {"naming": recipe.naming * named(local), "apart": recipe.apart * apart}
     level = int(rng.integers(1, BACKBONE.vision.depth))
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(seen.images.device.type, torch.bfloat16):
         features = tower(seen.images, levels=[level], value_value_depth=BACKBONE.value_value_depth)
         assert features.value_value is not None
         local = tower.project(features.value_value[:, 1:])
@@ -161,15 +165,19 @@ def _losses(
         cls = tower.project(features.tokens[:, 0])
     terms = aligned(local) | whole_image(cls, held, types, temperature=temperature)
     terms["apart"] = recipe.apart * apart
-    terms["ordinary"] = ORDINARY * (sum(aligned(ordinary).values(), torch.zeros(())) + recipe.naming * named(ordinary))
+    terms["ordinary"] = ORDINARY * (_total(aligned(ordinary)) + recipe.naming * named(ordinary))
     if recipe.naming:
         terms["naming"] = recipe.naming * named(local)
     if recipe.earlier_levels:
-        terms["earlier"] = recipe.earlier_levels * sum(aligned(earlier).values(), torch.zeros(()))
+        terms["earlier"] = recipe.earlier_levels * _total(aligned(earlier))
     if recipe.captions:
         said = captions(clip, types, seen.materials, rng)
         terms["captions"] = recipe.captions * captioned(cls, said, temperature=temperature)
     return terms
+
+
+def _total(terms: Mapping[str, Tensor]) -> Tensor:
+    return torch.stack([*terms.values()]).sum()
 
 
 @torch.no_grad()

@@ -69,4 +69,4 @@ def captioned(cls: Tensor, captions: Tensor, *, temperature: float) -> Tensor:
     The others are hard: the same material with another defect or none, and another material with the same defect.
     """
     logits = torch.einsum("bd,bcd->bc", F.normalize(cls.float(), dim=-1), captions) / temperature
-    return F.cross_entropy(logits, torch.zeros(len(cls), dtype=torch.long))
+    return F.cross_entropy(logits, torch.zeros(len(cls), dtype=torch.long, device=cls.device))

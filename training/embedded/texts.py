@@ -63,10 +63,15 @@ class Sayings:
             for group, count in zip(self.groups, self.counts, strict=True)
             for index in rng.integers(len(group), size=count)
         ]
-        encoded = F.normalize(tower.encode(torch.from_numpy(tokenize(texts, truncate=True))), dim=-1)
+        encoded = F.normalize(tower.encode(token_ids(texts, tower)), dim=-1)
         directions = F.normalize(torch.stack([part.mean(0) for part in torch.split(encoded, self.counts)]), dim=-1)
-        groups = torch.repeat_interleave(torch.arange(len(self.counts)), torch.tensor(self.counts))
+        groups = torch.repeat_interleave(torch.arange(len(self.counts)), torch.tensor(self.counts)).to(encoded.device)
         return directions, F.cross_entropy(encoded @ directions.T / APART_TEMPERATURE, groups)
+
+
+def token_ids(texts: Strings, tower: TextTower) -> Tensor:
+    """Token ids [n, 77] of these texts, cut where they are too long, where the tower is."""
+    return torch.from_numpy(tokenize(texts, truncate=True)).to(tower.position_embedding.device)
 
 
 class Teacher:
@@ -123,17 +128,17 @@ def corpus(rng: np.random.Generator, *, size: int) -> list[str]:
     return texts
 
 
-def train_text(recipe: TextRecipe, cache: Path) -> TextTower:
+def train_text(recipe: TextRecipe, cache: Path, *, device: torch.device) -> TextTower:
     """The text tower, taught by the sentence model; resumes from `cache` and is kept there."""
     torch.manual_seed(recipe.seed)
-    tower = TextTower(BACKBONE.text, BACKBONE.joint_width)
+    tower = TextTower(BACKBONE.text, BACKBONE.joint_width).to(device)
     texts, targets, token_rows = _teacher_views(recipe, cache)
     tower.token_embedding.weight.data.copy_(token_rows)
     tower.token_embedding.requires_grad_(False)
     trained = [parameter for parameter in tower.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=recipe.rate, weight_decay=0.01)
     first, before = load_checkpoint(cache / "text.pt", tower, optimiser, recipe=recipe)
-    ids = torch.from_numpy(tokenize(texts, truncate=True))
+    ids, targets = token_ids(texts, tower), targets.to(device)
     sayings, started, average = Sayings(), time.monotonic(), 0.0
     for step in range(first, recipe.steps):
         for group in optimiser.param_groups:

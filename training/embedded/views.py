@@ -26,6 +26,10 @@ class View:
     types: Tensor
     materials: tuple[str, ...]
 
+    def to(self, device: torch.device) -> View:
+        """The same there, where the training goes on; cropping and colouring stay on the processor."""
+        return View(self.images.to(device), self.masks.to(device), self.types.to(device), self.materials)
+
 
 def chosen(samples: Samples, recipe: Recipe, rng: np.random.Generator, *, progress: float) -> NDArray[np.int64]:
     """Indices [B] of pictures, by pairs of one scene, whose defects are strong enough for this part (0..1) of the local stage."""
