@@ -29,6 +29,7 @@ from blemish.store.places import WEIGHTS, package_models, read_json
 from blemish.store.prompts import CARD
 from blemish.training.batches import Source
 from blemish.training.examples import examine
+from training import add_device
 from training.typing import find_typing_rule
 
 HELD_OUT = 2000  # pictures that decide
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("training-cache"), help="checkpoints of every epoch")
     parser.add_argument("--out", type=Path, default=package_models() / BACKBONE, help="where the chosen prompts go")
     parser.add_argument("--threads", type=int, default=2)
+    add_device(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.method == ENSEMBLE:
@@ -77,7 +79,18 @@ def main() -> None:
     cards = []
     for seed in range(plan.seeds):
         folder = arguments.cache / arguments.method / f"seed-{seed}"
-        cards.append(train(arguments.method, plan, seed, folder=folder, clip=clip, images=images, held_out=held_out))
+        cards.append(
+            train(
+                arguments.method,
+                plan,
+                seed,
+                folder=folder,
+                clip=clip,
+                images=images,
+                held_out=held_out,
+                device=arguments.device,
+            )
+        )
     chosen = max((card for of_seed in cards for card in of_seed), key=quality)
     ship(
         chosen,
@@ -89,7 +102,7 @@ def main() -> None:
 
 
 def train(
-    method: str, plan: Plan, seed: int, *, folder: Path, clip: Clip, images: DataSet, held_out: DataSet
+    method: str, plan: Plan, seed: int, *, folder: Path, clip: Clip, images: DataSet, held_out: DataSet, device: str
 ) -> list[Path]:
     """The folders of all epochs of one seed."""
     trained = training.train(
@@ -100,6 +113,7 @@ def train(
         options=plan.options,
         recipe=training.Recipe(epochs=plan.epochs, seed=seed, rate=plan.rate),
         held_out=held_out,
+        device=device,
         command=f"python -m training.prompts {method}",
     )
     for place in trained.prompts:

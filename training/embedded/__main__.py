@@ -21,6 +21,7 @@ from blemish.clip.model import Clip
 from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from blemish.pipeline import device_of
 from blemish.store.places import read_json
+from training import add_device
 from training.embedded.checkpoint import minutes_spent
 from training.embedded.config import BACKBONE, Recipe, TextRecipe
 from training.embedded.export import export, write_weights
@@ -31,7 +32,6 @@ from training.embedded.texts import text_data, train_text
 
 STEPS = ("render", "texts", "local", "joint", "export")
 STAGES = STEPS[2:4]
-AT_HAND = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
         "--out", type=Path, default=Path("src/blemish/models/embedded"), help="where the model is written"
     )
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default=AT_HAND, help=f"that trains; here by default {AT_HAND}")
+    add_device(parser)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the image sides that are trained")
     parser.add_argument("--until", choices=STEPS, default="export")
     arguments = parser.parse_args()

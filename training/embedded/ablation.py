@@ -20,7 +20,8 @@ from blemish.atomic import write_text
 from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from blemish.pipeline import device_of
 from blemish.store.places import read_json
-from training.embedded.__main__ import AT_HAND, trained
+from training import add_device
+from training.embedded.__main__ import trained
 from training.embedded.config import Recipe, TextRecipe
 from training.embedded.held_out import predict, summary
 from training.embedded.samples import render_all, training_pictures
@@ -48,7 +49,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default=AT_HAND, help=f"that trains; here by default {AT_HAND}")
+    add_device(parser)
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="VARIANT")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
