@@ -16,7 +16,7 @@ import hashlib
 import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from benchmarks.real_sets import IMAGE_SETS, PIXEL_SETS, SIMULATED, Comparison, 
 from blemish.atomic import write_text
 from blemish.metrics import PixelRanking, Value, auroc, mean
 from blemish.regions import at_original
-from blemish.results import Inspection
+from blemish.results import Inspection, Verdict
 
 EMBEDDED_METHODS = ("ensemble", "faprompt", "dapo")
 NO_NORMAL, NO_MASKS = "no normal images", "no masks"
@@ -157,6 +157,29 @@ def table(rows: Sequence[Row]) -> str:
         lines.append(f"| {_title(row.name)} | {row.normal} / {row.anomalous} | {values} |")
     lines += [f"| {name} | | {_cell(image)} | {_cell(pixel)} |" for name, (image, pixel) in means(rows).items()]
     return "\n".join(lines)
+
+
+def verdicts(rows: Sequence[Row]) -> str:
+    """What a method's own thresholds make of the images, as Markdown, in per cent; empty for a method without thresholds.
+
+    Rows with the same normal images show them once.
+    """
+    lines = [
+        "| images | normal: OK | review | NG | anomalous: OK | review | NG |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    before: dict[str, int] = {}
+    for row in rows:
+        again = row.verdicts_normal == before
+        cells = [*_shares({} if again else row.verdicts_normal), *_shares(row.verdicts_anomalous)]
+        lines.append(f"| {_title(row.name)} | {' | '.join(cells)} |")
+        before = row.verdicts_normal
+    return "\n".join(lines) if any(row.verdicts_anomalous for row in rows) else ""
+
+
+def _shares(counts: Mapping[str, int]) -> list[str]:
+    total = sum(counts.values())
+    return [f"{100 * counts.get(verdict.value, 0) / total:.0f} %" if total else "" for verdict in Verdict]
 
 
 def side_by_side(by_method: dict[str, list[Row]], remarks: dict[str, str]) -> str:
@@ -300,6 +323,8 @@ def main() -> None:
     remarks = {looker.name: looker.remark for looker in asked}
     one = len(asked) == 1
     print(f"\n{table(by_method[asked[0].name]) if one else side_by_side(by_method, remarks)}\n")
+    if shown := verdicts(by_method[asked[0].name]):
+        print(f"Verdicts of {asked[0].name}:\n\n{shown}\n")
     if settings.seeds and not one:
         print(f"{over_seeds(by_method)}\n")
     print(f"{time.monotonic() - started:.0f} s")

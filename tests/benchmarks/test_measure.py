@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.measure import Kept, Row, main, means, measure, over_seeds, side_by_side, table
+from benchmarks.measure import Kept, Row, main, means, measure, over_seeds, side_by_side, table, verdicts
 from benchmarks.real_sets import Comparison, Finding, Item
 
 from blemish.data.files import MaskFiles
@@ -107,6 +108,18 @@ def test_methods_stand_side_by_side_with_what_they_have_seen() -> None:
     assert "| plain | memory (1) |" in text
     assert "| hazelnut colour | 1 / 1 | 1.000 | 1.000 |" in text
     assert text.endswith("(1) memory: not zero-shot.")
+
+
+def test_verdicts_are_shares_and_shared_normal_images_stand_once() -> None:
+    good, bad = {"ok": 3, "ng": 1}, {"review": 1}
+    rows = [
+        replace(row(name, "tile", image=0.5, pixel=0.5), verdicts_normal=good, verdicts_anomalous=bad) for name in "ab"
+    ]
+    assert verdicts(rows).splitlines()[2:] == [
+        "| a | 75 % | 0 % | 25 % | 0 % | 100 % | 0 % |",
+        "| b |  |  |  | 0 % | 100 % | 0 % |",
+    ]
+    assert verdicts([row("a", "tile", image=0.5, pixel=0.5)]) == ""
 
 
 def test_seeds_stand_with_their_mean_and_standard_deviation() -> None:
