@@ -59,11 +59,15 @@ training-cache/photos: $(VENV)/.training  ## photos of materials to train on, fr
 	$(BIN)/python -m training.embedded.photos training-cache/0ad/public.zip --out $@
 	rm -r training-cache/0ad
 
-embedded-model: $(VENV)/.training training-cache/photos  ## train the embedded backbone again (hours on two cores; resumes)
+embedded-model: $(VENV)/.training training-cache/photos  ## train the embedded model again, prompts and all (hours on two cores; resumes)
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m training.embedded
+	for method in faprompt dapo ensemble; do $(BIN)/python -m training.prompts $$method || exit 1; done
 
-measure: $(VENV)/.measure  ## the table of docs/embedded-model.md, on real images (DATA=folder)
-	$(BIN)/python -m benchmarks.measure --data-root $(or $(DATA),../shared/data)
+SEEDS = $(patsubst %/model.safetensors,%,$(wildcard training-cache/seed-*/model.safetensors))
+
+measure: $(VENV)/.measure  ## the tables of docs/embedded-model.md, on real images (DATA=folder; goes on where it was stopped)
+	$(BIN)/python -m benchmarks.measure --data-root $(or $(DATA),../shared/data) --alternatives --rows training-cache/measured
+	$(if $(SEEDS),$(BIN)/python -m benchmarks.measure --data-root $(or $(DATA),../shared/data) --seeds $(SEEDS) --rows training-cache/measured)
 
 evaluate: $(VENV)/.measure  ## docs/benchmarks.md, on what there is below DATA=folder (goes on where it was stopped)
 	$(BIN)/blemish evaluate $(or $(METHODS),ensemble faprompt dapo) --data elpv magnetic-tile hazelnut kvasir crackforest \

@@ -194,7 +194,11 @@ def tables(method: Method, pairs: Sequence[Pair], types: Sequence[str]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.words_matter",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "--method", default=None, help="one, or several with commas between them; else the backbone's own"
     )

@@ -157,6 +157,10 @@ def test_variation_is_added_to_good_and_defective_pictures_alike(good: Path, tmp
         (["--workers", "0"], "--workers takes a number from 1 on"),
         (["--train-share", "1"], "from 0 to below 1"),
         (["--seed", "-1"], "a number from 0 on"),
+        (["--product", "../elsewhere"], "the name of one folder"),
+        (["--product", ".."], "the name of one folder"),
+        (["--product", ""], "the name of one folder"),
+        (["--size", "64"], "--size is for --procedural"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(

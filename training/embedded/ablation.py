@@ -7,23 +7,20 @@ the same steps, pictures and seeds, fewer than the model that ships.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from blemish.atomic import write_text
 from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from blemish.pipeline import device_of
-from blemish.store.places import read_json
 from training import add_device
-from training.embedded.__main__ import trained
+from training.embedded.__main__ import measured, trained
 from training.embedded.config import Recipe, TextRecipe
-from training.embedded.held_out import predict, summary
 from training.embedded.samples import render_all, training_pictures
 from training.embedded.texts import train_text
 
@@ -67,10 +64,8 @@ def main() -> None:
             folder = cache / "ablation" / name.replace(" ", "-")
             recipe = replace(common, seed=seed, **VARIANTS[name])
             kept = folder / f"seed-{seed}" / f"{recipe.local_steps}-{recipe.joint_steps}.json"
-            if not kept.exists():
-                found = predict(trained(recipe, text, train, folder, words_in=cache, device=device), held_out)
-                write_text(kept, json.dumps(summary(found), indent=2) + "\n")
-            runs.setdefault(name, []).append(read_json(kept))
+            clip = partial(trained, recipe, text, train, folder, words_in=cache, device=device)
+            runs.setdefault(name, []).append(measured(clip, held_out, kept, recipe=recipe, unpaired=False))
             print(f"{name}, seed {seed}:", runs[name][-1], flush=True)
         print(table(runs), flush=True)
 

@@ -25,7 +25,7 @@ def save_checkpoint(
 ) -> None:
     state = {"module": module.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "seconds": seconds}
     with replace_file(path) as temporary:
-        torch.save({**state, "recipe": _plain(recipe)}, temporary)
+        torch.save({**state, "recipe": plain(recipe)}, temporary)
 
 
 def load_checkpoint(
@@ -35,7 +35,7 @@ def load_checkpoint(
     if not path.exists():
         return 0, 0.0
     state = torch.load(path, map_location="cpu", weights_only=True)
-    if state["recipe"] != _plain(recipe):
+    if state["recipe"] != plain(recipe):
         raise UsageError(f"{path}: made by another recipe; choose another --cache or remove it")
     module.load_state_dict(state["module"])
     optimiser.load_state_dict(state["optimiser"])
@@ -44,8 +44,9 @@ def load_checkpoint(
 
 def minutes_spent(checkpoints: Iterable[Path]) -> float:
     """How long the steps behind these checkpoints took, resumed runs included."""
-    return sum(float(torch.load(path, weights_only=True)["seconds"]) for path in checkpoints) / 60
+    return sum(float(torch.load(path, map_location="cpu", weights_only=True)["seconds"]) for path in checkpoints) / 60
 
 
-def _plain(recipe: Recipe | TextRecipe) -> dict[str, object]:
+def plain(recipe: Recipe | TextRecipe) -> dict[str, object]:
+    """The recipe as JSON would give it back."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(recipe).items()}

@@ -60,12 +60,19 @@ def synthesize(
         typer.Option("--benign", help="Vary light, noise, blur and compression, of good and defective ones alike."),
     ] = False,
     train_share: Annotated[
-        float, typer.Option(help="Share of the good images that go to train/good; defects go on the others.")
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            help="Share of the good images that go to train/good; defects go on the others. Default: 0.5.",
+            show_default=False,
+        ),
+    ] = None,
     product: Annotated[
         str | None, typer.Option(help="Name of the product. Default: the folder's.", show_default=False)
     ] = None,
-    size: Annotated[int, typer.Option(metavar="PIXELS", help="Side of procedural pictures.")] = 256,
+    size: Annotated[
+        int | None,
+        typer.Option(metavar="PIXELS", help="Side of procedural pictures. Default: 256.", show_default=False),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes, for any number of workers.")] = 0,
     workers: Annotated[
         int | None, typer.Option(help="Processes; each holds one image. Default: one a core.", show_default=False)
@@ -83,6 +90,12 @@ def synthesize(
         raise UsageError("name good images, or ask for --procedural N; one of the two")
     if procedural is not None and (count is not None or per_image is not None):
         raise UsageError("--procedural says how many pictures there are: leave --count and --per-image away")
+    if procedural is not None and (benign or train_share is not None):
+        raise UsageError(
+            "procedural pictures vary by themselves and a fifth goes to train/good: leave --benign and --train-share away"
+        )
+    if procedural is None and size is not None:
+        raise UsageError("--size is for --procedural: your good images keep their own")
     if count is not None and per_image is not None:
         raise UsageError("--count is for all images together, --per-image for each: give one of them")
     if workers is not None and workers < 1:
@@ -96,9 +109,11 @@ def synthesize(
         extent=_range(extent, "--extent"),
         seed=seed,
         benign=benign,
-        train_share=train_share,
-        size_px=size,
+        train_share=0.5 if train_share is None else train_share,
+        size_px=256 if size is None else size,
     )
+    if product is not None:
+        recipes.check_product(product)
     making.check_folder(out)
     cores = workers or os.cpu_count() or 1
     if procedural is not None:

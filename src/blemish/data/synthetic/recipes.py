@@ -15,7 +15,7 @@ from blemish.data.synthetic.placing import CONTRASTS
 from blemish.data.synthetic.survey import Good
 from blemish.errors import UnknownNameError, UsageError
 
-__all__ = ["Item", "Recipe", "Task", "parse_types", "plan", "plan_procedural", "product_name"]
+__all__ = ["Item", "Recipe", "Task", "check_product", "parse_types", "plan", "plan_procedural", "product_name"]
 
 Thing = TypeVar("Thing")
 GENERIC = frozenset({"good", "ok", "normal", "train", "test", "images", "img", "data", "photos", "pictures", ""})
@@ -95,6 +95,12 @@ def product_name(folder: str, above: Sequence[str] = ()) -> str:
     name = next((part for part in (folder, *above) if part.lower() not in GENERIC), "product")
     products = {product.lower() for known in known_sets() for product in known.products}
     return f"{name}-synthetic" if name.lower() in products else name
+
+
+def check_product(name: str) -> None:
+    """UsageError where this is no name of one folder: pictures are written, and replaced, below it."""
+    if name.strip() in ("", ".", "..") or any(character in name for character in "/\\:\0"):
+        raise UsageError(f"a product is the name of one folder, without separators, not {name!r}")
 
 
 def plan(good: Sequence[Good], recipe: Recipe, *, count: int | None, per_image: int | None) -> tuple[Task, ...]:

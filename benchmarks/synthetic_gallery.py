@@ -1,4 +1,4 @@
-"""The contact sheet of docs/synthesize.md: `python -m blemish.data.synthetic.gallery docs/images/synthetic-defects.png`.
+"""The contact sheet of docs/synthesize.md: `python -m benchmarks.synthetic_gallery docs/images/synthetic-defects.png`.
 
 Every type at four contrasts on one good picture each, with the outline of its mask at the strongest, and every material.
 """
@@ -119,6 +119,6 @@ def _cell(pixels: NDArray[np.floating]) -> Image.Image:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m blemish.data.synthetic.gallery", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.synthetic_gallery", description=__doc__)
     parser.add_argument("path", type=Path)
     write_gallery(parser.parse_args().path)
