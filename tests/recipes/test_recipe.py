@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -115,6 +116,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(stage: str, tmp_path: Path, mo
     resumed = trained(tmp_path / "killed")
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
+    logged = [json.loads(line) for line in (tmp_path / "killed" / "log.jsonl").read_text().splitlines()]
+    assert [(line["stage"], line["step"]) for line in logged] == [(stage, 1), (stage, 2), (stage, 3)]
+    assert all(line["binary"] > 0 for line in logged)
 
 
 def test_strong_defects_come_first_and_scenes_in_two_states() -> None:

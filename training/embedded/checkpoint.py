@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -40,6 +41,13 @@ def load_checkpoint(
     module.load_state_dict(state["module"])
     optimiser.load_state_dict(state["optimiser"])
     return int(state["step"]), float(state["seconds"])
+
+
+def log_losses(folder: Path, *, stage: str, step: int, seconds: float, losses: Mapping[str, float]) -> None:
+    """A line of folder/log.jsonl; the losses are running means."""
+    rounded = {name: round(value, 4) for name, value in losses.items()}
+    with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"stage": stage, "step": step, "seconds": round(seconds), **rounded}) + "\n")
 
 
 def minutes_spent(checkpoints: Iterable[Path]) -> float:

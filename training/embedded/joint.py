@@ -25,7 +25,7 @@ from blemish.clip.model import Clip
 from blemish.clip.trunk import LocalStem
 from blemish.data.synthetic import MATERIALS
 from blemish.vocabulary import general
-from training.embedded.checkpoint import load_checkpoint, save_checkpoint
+from training.embedded.checkpoint import load_checkpoint, log_losses, save_checkpoint
 from training.embedded.config import BACKBONE, Recipe
 from training.embedded.losses import alignment, captioned, naming, place_targets, whole_image
 from training.embedded.samples import TYPES, Samples
@@ -121,6 +121,7 @@ def train_images(
             seconds = before + time.monotonic() - started
             print(f"{stage} {step + 1}/{steps} {seconds:.0f} s: {shown}", flush=True)
             save_checkpoint(cache / f"{stage}.pt", both, optimiser, step=step + 1, seconds=seconds, recipe=recipe)
+            log_losses(cache, stage=stage, step=step + 1, seconds=seconds, losses=average)
     return averaged
 
 

@@ -24,7 +24,7 @@ from blemish.clip.tokenizer import Tokenizer, tokenize
 from blemish.data.synthetic import MATERIALS
 from blemish.methods.naming import phrases
 from blemish.vocabulary import DefectType, general
-from training.embedded.checkpoint import load_checkpoint, save_checkpoint
+from training.embedded.checkpoint import load_checkpoint, log_losses, save_checkpoint
 from training.embedded.config import BACKBONE, TextRecipe
 
 Strings = Sequence[str]
@@ -156,6 +156,7 @@ def train_text(recipe: TextRecipe, cache: Path, *, device: torch.device) -> Text
             seconds = before + time.monotonic() - started
             print(f"text {step + 1}/{recipe.steps} loss {average:.4f} {seconds:.0f} s", flush=True)
             save_checkpoint(cache / "text.pt", tower, optimiser, step=step + 1, seconds=seconds, recipe=recipe)
+            log_losses(cache, stage="text", step=step + 1, seconds=seconds, losses={"text": average})
     return tower
 
 
