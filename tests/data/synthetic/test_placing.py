@@ -74,6 +74,24 @@ def test_the_asked_contrast_is_met(defect_type: str, seed: int, draws: int, cont
     assert drawn.contrast == pytest.approx(reached, rel=0.05, abs=0.5 / 255)
 
 
+@pytest.mark.parametrize("defect_type", KINDS)
+def test_nearly_every_picture_can_show_what_is_asked(defect_type: str) -> None:
+    free = [draw(scene(seed), np.random.default_rng(seed), defect_type=defect_type) for seed in range(9)]
+    assert sum(drawn is not None for drawn in free) >= 7
+    if defect_type not in SHOWS_CONTENT:
+        levels = np.linspace(0.015, 0.15, 9)
+        asked = [
+            draw(
+                scene(seed, plain=True),
+                np.random.default_rng(seed),
+                defect_type=defect_type,
+                contrast=(float(level), float(level)),
+            )
+            for seed, level in enumerate(levels)
+        ]
+        assert sum(drawn is not None for drawn in asked) >= 7
+
+
 def test_what_shows_content_keeps_to_the_range() -> None:
     found = 0
     for seed in range(40):
