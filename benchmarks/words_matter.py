@@ -31,6 +31,7 @@ from blemish.data.synthetic import RENDERER_VERSION
 from blemish.data.synthetic.benign import camera
 from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from blemish.data.synthetic.placing import draw
+from blemish.data.synthetic.recipes import parse_types
 from blemish.data.synthetic.scenery import good_subject
 from blemish.images import Picture
 from blemish.loading import load_method
@@ -205,8 +206,9 @@ def main() -> None:
     parser.add_argument("--backbone", default="embedded")
     parser.add_argument("--prompts", default=None)
     parser.add_argument("--images", type=int, default=4, help="pictures of each pair of types")
+    parser.add_argument("--types", help="those of which pairs are drawn, with commas between them; else all")
     settings = parser.parse_args()
-    types = general().names
+    types = parse_types(settings.types)
     pairs = list(rendered_pairs(types, settings.images))
     for name in (settings.method or "").split(","):
         loaded = load_method(settings.backbone, method=name.strip() or None, prompts=settings.prompts)
