@@ -323,7 +323,7 @@ def main() -> None:
     remarks = {looker.name: looker.remark for looker in asked}
     one = len(asked) == 1
     print(f"\n{table(by_method[asked[0].name]) if one else side_by_side(by_method, remarks)}\n")
-    if shown := verdicts(by_method[asked[0].name]):
+    if not settings.seeds and (shown := verdicts(by_method[asked[0].name])):  # a seed's folder has no thresholds
         print(f"Verdicts of {asked[0].name}:\n\n{shown}\n")
     if settings.seeds and not one:
         print(f"{over_seeds(by_method)}\n")
