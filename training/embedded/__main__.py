@@ -1,10 +1,10 @@
 """Makes the embedded backbone: `python -m training.embedded --cache training-cache --out src/blemish/models/embedded`.
 
-Steps: render (about 10 minutes on two cores), texts, local, joint, export. Every seed trains an image side of its own; the one
-with the best mean of image and pixel AUROC on the held-out renders ships, and the card says what all of them reached there. Each
-one's weights lie in the cache, so that `python -m benchmarks.measure --seeds` can measure them on real images. Each step resumes
-where a killed run stood; given the same seed the result is the same up to the floating-point order of the machine. Needs the
-dependency group "training".
+Steps: render (about 10 minutes on two cores), texts, local, joint, export. Every seed trains an image side of its own; they ship
+side by side as one backbone (`blemish.clip.abreast`), and the card says what each of them reaches alone on the held-out renders.
+Each one's weights lie in the cache, so that `python -m benchmarks.measure --seeds` can measure them on real images. Each step
+resumes where a killed run stood; given the same seed the result is the same up to the floating-point order of the machine. Needs
+the dependency group "training".
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from blemish.store.places import read_json
 from training import add_device
 from training.embedded.checkpoint import minutes_spent, plain
 from training.embedded.config import BACKBONE, Recipe, TextRecipe
-from training.embedded.export import export, write_weights
+from training.embedded.export import export, side_by_side, write_weights
 from training.embedded.held_out import predict, summary, unpaired_words
 from training.embedded.joint import fresh_clip, train_images
 from training.embedded.samples import Samples, render_all, training_pictures
@@ -61,20 +61,21 @@ def main() -> None:
     if last == 1:
         return
     found: dict[int, dict[str, float]] = {}
+    clips = []
     for seed in arguments.seeds:
         made = partial(trained, Recipe(seed=seed), text, train, cache, words_in=cache, device=device, until=STEPS[last])
         kept = cache / f"seed-{seed}" / f"{STEPS[min(last, 3)]}.json"
         found[seed] = measured(made, held_out, kept, recipe=Recipe(seed=seed))
-        write_weights(made(), cache / f"seed-{seed}")
+        clips.append(made())
+        write_weights(clips[-1], cache / f"seed-{seed}")
         print(f"seed {seed}:", {name: round(value, 4) for name, value in found[seed].items()}, flush=True)
     if last < 4:
         return
-    best = max(found, key=lambda seed: found[seed]["image_auroc"] + found[seed]["pixel_auroc"])
-    recipe = Recipe(seed=best)
-    clip = trained(recipe, text, train, cache, words_in=cache, device=device)
-    minutes = minutes_spent([cache / "text.pt", *(cache / f"seed-{recipe.seed}" / f"{stage}.pt" for stage in STAGES)])
-    export(clip, arguments.out, held_out=held_out, recipe=recipe, minutes=minutes, seeds=found)
-    print(f"{BACKBONE.name}, seed {recipe.seed}, written to {arguments.out}")
+    clip = side_by_side(clips)
+    stages = [cache / f"seed-{seed}" / f"{stage}.pt" for seed in arguments.seeds for stage in STAGES]
+    minutes = minutes_spent([cache / "text.pt", *stages])
+    export(clip, arguments.out, held_out=held_out, recipe=first, minutes=minutes, seeds=found)
+    print(f"{BACKBONE.name}, seeds {arguments.seeds} side by side, written to {arguments.out}")
 
 
 def trained(

@@ -6,7 +6,7 @@ import json
 import os
 import statistics
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from blemish.clip.config import to_dict
 from blemish.clip.model import Clip
 from blemish.data.synthetic import RENDERER_VERSION
 from blemish.metrics import auroc
-from training.embedded.config import BACKBONE, Recipe, TextRecipe
+from training.embedded.config import Recipe, TextRecipe, abreast
 from training.embedded.held_out import (
     Predictions,
     accuracy_among_ten,
@@ -44,7 +44,7 @@ def export(
     clip: Clip, out: Path, *, held_out: Samples, recipe: Recipe, minutes: float, seeds: Mapping[int, Figures]
 ) -> None:
     """Writes model.safetensors, config.json and card.json; everything in the card is measured on what was written."""
-    shipped = Clip(BACKBONE)
+    shipped = Clip(clip.config)
     shipped.load_state_dict({name: value.float() for name, value in write_weights(clip, out).items()})
     found = predict(shipped, held_out)
     figures = summary(found, predict(shipped, held_out, vocabulary=unpaired_words()))
@@ -56,13 +56,27 @@ def export(
     )
 
 
+def side_by_side(clips: Sequence[Clip]) -> Clip:
+    """One backbone of several: their image towers abreast, and a text tower of their mean weights, which began as one."""
+    whole = Clip(abreast(len(clips)))
+    state = {f"text.{name}": value.clone() for name, value in clips[0].text.state_dict().items()}
+    for name in state:
+        state[name] = torch.stack([clip.state_dict()[name] for clip in clips]).mean(0)
+    for number, clip in enumerate(clips):
+        for name, value in clip.image.state_dict().items():
+            if number == 0 or not name.startswith("stem.trunk."):  # the first one's serves all
+                state[f"image.members.{number}.{name}"] = value
+    whole.load_state_dict(state | {"logit_scale": clips[0].logit_scale})
+    return whole.to(clips[0].logit_scale.device).eval()
+
+
 def write_weights(clip: Clip, out: Path) -> dict[str, Tensor]:
     """Writes model.safetensors and config.json, a folder that `--backbone` takes; returns the weights as written, in fp16."""
     out.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().half().cpu().contiguous() for name, value in clip.state_dict().items()}
     with replace_file(out / "model.safetensors") as temporary:
         save_file(state, temporary)
-    write_text(out / "config.json", json.dumps(to_dict(BACKBONE), indent=2) + "\n")
+    write_text(out / "config.json", json.dumps(to_dict(clip.config), indent=2) + "\n")
     return state
 
 
