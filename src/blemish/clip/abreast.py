@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from blemish.clip.config import VisionConfig
 from blemish.clip.trunk import LocalStem
-from blemish.clip.vision import ImageTower, Interpolation, VisionFeatures, check_asked
+from blemish.clip.vision import ImageTower, Interpolation, Tower, VisionFeatures, check_asked
 
 __all__ = ["TowersAbreast"]
 
 
-class TowersAbreast(nn.Module):
-    """What `ImageTower` is, for `config.members` towers that share one frozen trunk."""
+class TowersAbreast(Tower):
+    """`config.members` image towers that share one frozen trunk."""
 
     def __init__(self, config: VisionConfig, joint_width: int) -> None:
         super().__init__()
@@ -36,28 +36,6 @@ class TowersAbreast(nn.Module):
     def _towers(self) -> list[ImageTower]:
         return list(cast(Iterable[ImageTower], self.members))
 
-    def forward(
-        self,
-        images: Tensor,
-        *,
-        levels: Sequence[int] = (),
-        value_value_depth: int = 0,
-        layer_tokens: Tensor | None = None,
-        carry: float = 0.0,
-        interpolation: Interpolation = "bicubic-antialias",
-        patches: bool = True,
-    ) -> VisionFeatures:
-        """As `ImageTower.forward`."""
-        check_asked(self.config, levels, value_value_depth, layer_tokens)  # before the stem's work
-        return self.continuing(
-            *self.embed(images, interpolation=interpolation),
-            levels=levels,
-            value_value_depth=value_value_depth,
-            layer_tokens=layer_tokens,
-            carry=carry,
-            patches=patches,
-        )
-
     def continuing(
         self,
         x: Tensor,
@@ -69,7 +47,6 @@ class TowersAbreast(nn.Module):
         carry: float = 0.0,
         patches: bool = True,
     ) -> VisionFeatures:
-        """As `ImageTower.continuing`, each member on its own channels of the stream and of the layer tokens."""
         check_asked(self.config, levels, value_value_depth, layer_tokens)
         count = self.config.members
         tokens = [None] * count if layer_tokens is None else layer_tokens.chunk(count, dim=-1)
@@ -99,10 +76,9 @@ class TowersAbreast(nn.Module):
     def embed(
         self, images: Tensor, *, interpolation: Interpolation = "bicubic-antialias"
     ) -> tuple[Tensor, tuple[int, int]]:
-        """As `ImageTower.embed`; the trunk sees the images once."""
         self._towers[0].check_images(images)
         stems = [cast(LocalStem, tower.stem) for tower in self._towers]
-        seen = stems[0].see(images)
+        seen = stems[0].see(images)  # the trunk sees them once
         begun = [
             tower.begin(stem.places(*seen), interpolation=interpolation)
             for tower, stem in zip(self._towers, stems, strict=True)
@@ -110,13 +86,11 @@ class TowersAbreast(nn.Module):
         return torch.cat([stream for stream, _ in begun], dim=-1), begun[0][1]
 
     def project(self, tokens: Tensor, *, norm: bool = True) -> Tensor:
-        """Tokens [..., W] in the joint space [..., D], not normalised: the mean of the members'."""
         parts = tokens.chunk(self.config.members, dim=-1)
         projected = [tower.project(own, norm=norm) for tower, own in zip(self._towers, parts, strict=True)]
         return torch.stack(projected).mean(0)
 
     def linear_projection(self) -> tuple[Tensor, Tensor]:
-        """As `ImageTower.linear_projection`: weight [W, D] and bias [D]."""
         weights, biases = zip(*(tower.linear_projection() for tower in self._towers), strict=True)
         return torch.cat(weights) / self.config.members, torch.stack(biases).mean(0)
 

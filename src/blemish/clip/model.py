@@ -12,7 +12,7 @@ from torch import nn
 from blemish.clip.abreast import TowersAbreast
 from blemish.clip.config import BackboneConfig, at_input
 from blemish.clip.text import TextTower
-from blemish.clip.vision import ImageTower
+from blemish.clip.vision import ImageTower, Tower
 
 __all__ = ["Clip"]
 
@@ -25,7 +25,7 @@ class Clip(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.config = config
-        tower = TowersAbreast if config.vision.members > 1 else ImageTower
+        tower: type[Tower] = TowersAbreast if config.vision.members > 1 else ImageTower
         self.image = tower(config.vision, config.joint_width)
         self.text = TextTower(config.text, config.joint_width)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))

@@ -5,6 +5,7 @@ B batch, N patches, W tower width, D joint width.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, cast
@@ -17,7 +18,7 @@ from blemish.clip.config import VisionConfig
 from blemish.clip.layers import Block, build_blocks, place_tokens
 from blemish.errors import UnknownNameError, UsageError
 
-__all__ = ["ImageTower", "Interpolation", "VisionFeatures", "build_stem", "interpolate_positions"]
+__all__ = ["ImageTower", "Interpolation", "Tower", "VisionFeatures", "build_stem", "interpolate_positions"]
 
 Interpolation = Literal["bicubic-antialias", "bicubic", "bilinear"]
 INTERPOLATIONS: dict[str, tuple[str, bool]] = {  # name: (mode, antialias)
@@ -38,22 +39,10 @@ class VisionFeatures:
     value_value_levels: dict[int, Tensor] = field(default_factory=dict)  # block (1-based) -> [B, 1+N, W]
 
 
-class ImageTower(nn.Module):
-    """A vision transformer whose features are asked for by arguments; everything in it can be differentiated."""
+class Tower(nn.Module, ABC):
+    """What the methods know of an image tower, be it one or several side by side. W is its width."""
 
-    def __init__(self, config: VisionConfig, joint_width: int) -> None:
-        super().__init__()
-        self.config = config
-        width = config.width
-        self.stem = build_stem(config)
-        self.class_embedding = nn.Parameter(width**-0.5 * torch.randn(width))
-        self.position_embedding = nn.Parameter(width**-0.5 * torch.randn(1 + config.position_grid**2, width))
-        self.ln_pre = nn.LayerNorm(width)
-        self.blocks = build_blocks(
-            width, config.depth, config.heads, mlp_ratio=config.mlp_ratio, activation=config.activation
-        )
-        self.ln_post = nn.LayerNorm(width)
-        self.projection = nn.Parameter(width**-0.5 * torch.randn(width, joint_width))
+    config: VisionConfig
 
     def forward(
         self,
@@ -83,6 +72,13 @@ class ImageTower(nn.Module):
             patches=patches,
         )
 
+    @abstractmethod
+    def embed(
+        self, images: Tensor, *, interpolation: Interpolation = "bicubic-antialias"
+    ) -> tuple[Tensor, tuple[int, int]]:
+        """The first residual stream [B, 1+N, W] of images [B, 3, H, W], and the grid (rows, columns) of its patches."""
+
+    @abstractmethod
     def continuing(
         self,
         x: Tensor,
@@ -95,6 +91,44 @@ class ImageTower(nn.Module):
         patches: bool = True,
     ) -> VisionFeatures:
         """What `forward` gives, from what `embed` gave: a residual stream [B, 1+N, W] and its grid."""
+
+    @abstractmethod
+    def project(self, tokens: Tensor, *, norm: bool = True) -> Tensor:
+        """Tokens [..., W] in the joint space [..., D], not normalised; FAPrompt takes CLS without the layer `norm`."""
+
+    @abstractmethod
+    def linear_projection(self) -> tuple[Tensor, Tensor]:
+        """Weight [W, D] and bias [D] of what `project` does up to the layer norm's division."""
+
+
+class ImageTower(Tower):
+    """A vision transformer whose features are asked for by arguments; everything in it can be differentiated."""
+
+    def __init__(self, config: VisionConfig, joint_width: int) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.stem = build_stem(config)
+        self.class_embedding = nn.Parameter(width**-0.5 * torch.randn(width))
+        self.position_embedding = nn.Parameter(width**-0.5 * torch.randn(1 + config.position_grid**2, width))
+        self.ln_pre = nn.LayerNorm(width)
+        self.blocks = build_blocks(
+            width, config.depth, config.heads, mlp_ratio=config.mlp_ratio, activation=config.activation
+        )
+        self.ln_post = nn.LayerNorm(width)
+        self.projection = nn.Parameter(width**-0.5 * torch.randn(width, joint_width))
+
+    def continuing(
+        self,
+        x: Tensor,
+        grid: tuple[int, int],
+        *,
+        levels: Sequence[int] = (),
+        value_value_depth: int = 0,
+        layer_tokens: Tensor | None = None,
+        carry: float = 0.0,
+        patches: bool = True,
+    ) -> VisionFeatures:
         check_asked(self.config, levels, value_value_depth, layer_tokens)
         inserted = 0 if layer_tokens is None else layer_tokens.shape[1]
         first_value_value = self.config.depth - value_value_depth
@@ -131,7 +165,6 @@ class ImageTower(nn.Module):
     def embed(
         self, images: Tensor, *, interpolation: Interpolation = "bicubic-antialias"
     ) -> tuple[Tensor, tuple[int, int]]:
-        """The first residual stream [B, 1+N, W] of images [B, 3, H, W], and the grid (rows, columns) of its patches."""
         self.check_images(images)
         return self.begin(self.stem(images), interpolation=interpolation)
 
@@ -145,7 +178,6 @@ class ImageTower(nn.Module):
         return self.ln_pre(x), grid
 
     def project(self, tokens: Tensor, *, norm: bool = True) -> Tensor:
-        """Tokens [..., W] in the joint space [..., D], not normalised; FAPrompt takes CLS without the layer `norm`."""
         if norm:
             tokens = self.ln_post(tokens)
         return tokens @ self.projection
@@ -162,7 +194,6 @@ class ImageTower(nn.Module):
 
     @torch.no_grad()
     def linear_projection(self) -> tuple[Tensor, Tensor]:
-        """Weight [W, D] and bias [D] of what `project` does up to the layer norm's division."""
         weighted = self.ln_post.weight[:, None] * self.projection
         return weighted - weighted.mean(0), self.ln_post.bias @ self.projection  # the norm subtracts each token's mean
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from blemish.clip.abreast import TowersAbreast
 from blemish.clip.config import VisionConfig
-from blemish.clip.vision import ImageTower
+from blemish.clip.vision import Tower
 
 __all__ = ["like_words", "start_as_projection", "visual_tokens"]
 
@@ -28,7 +27,7 @@ def visual_tokens(vision: VisionConfig, depth: int, count: int) -> nn.Parameter 
 
 
 @torch.no_grad()
-def start_as_projection(adapter: nn.Linear, tower: ImageTower | TowersAbreast) -> None:
+def start_as_projection(adapter: nn.Linear, tower: Tower) -> None:
     """Lets an adapter [Wv -> D] do what `tower.project` does, up to the layer norm's division, which places that are
     normalised afterwards do not feel (its bias counts as for a stream of standard deviation 1)."""
     weight, bias = tower.linear_projection()  # [Wv, D], [D]
