@@ -33,6 +33,7 @@ from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from blemish.data.synthetic.placing import draw
 from blemish.data.synthetic.recipes import parse_types
 from blemish.data.synthetic.scenery import good_subject
+from blemish.errors import UnknownNameError
 from blemish.images import Picture
 from blemish.loading import load_method
 from blemish.methods.base import Features, Method
@@ -208,7 +209,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4, help="pictures of each pair of types")
     parser.add_argument("--types", help="those of which pairs are drawn, with commas between them; else all")
     settings = parser.parse_args()
-    types = parse_types(settings.types)
+    try:
+        types = parse_types(settings.types)
+    except UnknownNameError as error:
+        parser.error(str(error))
+    if len(types) < 2 or settings.images < 1:
+        parser.error("a pair needs two types, and each pair a picture: --types A,B and --images from 1 on")
     pairs = list(rendered_pairs(types, settings.images))
     for name in (settings.method or "").split(","):
         loaded = load_method(settings.backbone, method=name.strip() or None, prompts=settings.prompts)

@@ -88,7 +88,7 @@ def main() -> None:
                 clip=clip,
                 images=images,
                 held_out=held_out,
-                device=arguments.device,
+                device=str(arguments.device),
             )
         )
     chosen = max((card for of_seed in cards for card in of_seed), key=quality)

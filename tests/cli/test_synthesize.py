@@ -132,6 +132,14 @@ def test_another_set_is_replaced_only_when_told_and_nothing_else_ever(
     assert sum(bool(record["type"]) for record in manifest(out)) == 4
     assert len(list((out / "panel/ground_truth").rglob("*.png"))) == 4
     assert (out / "panel/test/good/mine.png").read_bytes() == b"mine"
+    outside = tmp_path / "train" / "good" / "00000.png"  # where a manifest that was tampered with points
+    outside.parent.mkdir(parents=True)
+    outside.write_bytes(b"mine")
+    lines = (out / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
+    lines[0] = json.dumps({**json.loads(lines[0]), "image": "../train/good/00000.png"})
+    (out / "manifest.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    run(good, "--out", out, "--count", 3, "--workers", 1, "-q", "--overwrite")
+    assert outside.read_bytes() == b"mine"
     run("--procedural", 4, "--out", good, code=2)
     assert "is not empty and holds no synthetic set" in capsys.readouterr().err
 

@@ -19,14 +19,14 @@ import torch
 
 from blemish.atomic import write_text
 from blemish.clip.model import Clip
+from blemish.clip.weights import save_backbone
 from blemish.data.synthetic import RENDERER_VERSION
 from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
-from blemish.pipeline import device_of
 from blemish.store.places import read_json
 from training import add_device
 from training.embedded.checkpoint import minutes_spent, plain
 from training.embedded.config import BACKBONE, Recipe, TextRecipe
-from training.embedded.export import export, side_by_side, write_weights
+from training.embedded.export import export, side_by_side
 from training.embedded.held_out import predict, summary, unpaired_words
 from training.embedded.joint import fresh_clip, train_images
 from training.embedded.samples import Samples, render_all, training_pictures
@@ -49,7 +49,7 @@ def main() -> None:
     arguments = parser.parse_args()
     last = STEPS.index(arguments.until)
     torch.set_num_threads(arguments.threads)
-    cache, first, device = arguments.cache, Recipe(), device_of(arguments.device)
+    cache, first, device = arguments.cache, Recipe(), arguments.device
 
     train = training_pictures(cache, count=first.train_images, workers=arguments.threads)
     held_out = render_all(
@@ -67,7 +67,7 @@ def main() -> None:
         kept = cache / f"seed-{seed}" / f"{STEPS[min(last, 3)]}.json"
         found[seed] = measured(made, held_out, kept, recipe=Recipe(seed=seed))
         clips.append(made())
-        write_weights(clips[-1], cache / f"seed-{seed}")
+        save_backbone(clips[-1], cache / f"seed-{seed}", dtype=torch.float16)
         print(f"seed {seed}:", {name: round(value, 4) for name, value in found[seed].items()}, flush=True)
     if last < 4:
         return

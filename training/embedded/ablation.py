@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
-from blemish.pipeline import device_of
 from training import add_device
 from training.embedded.__main__ import measured, trained
 from training.embedded.config import Recipe, TextRecipe
@@ -50,7 +49,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="VARIANT")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    cache, device = arguments.cache, device_of(arguments.device)
+    cache, device = arguments.cache, arguments.device
     common = Recipe(train_images=arguments.images, local_steps=arguments.local_steps, joint_steps=arguments.joint_steps)
     names = [WHOLE, *(name for name in arguments.only if name != WHOLE)]  # the others are compared with it
     train = training_pictures(cache, count=arguments.images, workers=arguments.threads)

@@ -14,12 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
-from torch import Tensor
 
-from blemish.atomic import replace_file, write_text
-from blemish.clip.config import to_dict
+from blemish.atomic import write_text
 from blemish.clip.model import Clip
+from blemish.clip.weights import load_backbone, save_backbone
 from blemish.data.synthetic import RENDERER_VERSION
 from blemish.metrics import auroc
 from training.embedded.config import Recipe, TextRecipe, abreast
@@ -44,8 +42,8 @@ def export(
     clip: Clip, out: Path, *, held_out: Samples, recipe: Recipe, minutes: float, seeds: Mapping[int, Figures]
 ) -> None:
     """Writes model.safetensors, config.json and card.json; everything in the card is measured on what was written."""
-    shipped = Clip(clip.config)
-    shipped.load_state_dict({name: value.float() for name, value in write_weights(clip, out).items()})
+    save_backbone(clip, out, dtype=torch.float16)
+    shipped = load_backbone(out)
     found = predict(shipped, held_out)
     figures = summary(found, predict(shipped, held_out, vocabulary=unpaired_words()))
     figures["type_accuracy_among_ten_names"] = accuracy_among_ten(shipped, held_out)
@@ -68,16 +66,6 @@ def side_by_side(clips: Sequence[Clip]) -> Clip:
                 state[f"image.members.{number}.{name}"] = value
     whole.load_state_dict(state | {"logit_scale": clips[0].logit_scale})
     return whole.to(clips[0].logit_scale.device).eval()
-
-
-def write_weights(clip: Clip, out: Path) -> dict[str, Tensor]:
-    """Writes model.safetensors and config.json, a folder that `--backbone` takes; returns the weights as written, in fp16."""
-    out.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().half().cpu().contiguous() for name, value in clip.state_dict().items()}
-    with replace_file(out / "model.safetensors") as temporary:
-        save_file(state, temporary)
-    write_text(out / "config.json", json.dumps(to_dict(clip.config), indent=2) + "\n")
-    return state
 
 
 def _card(clip: Clip, found: Predictions, figures: dict[str, float], recipe: Recipe, minutes: float) -> dict[str, Any]:

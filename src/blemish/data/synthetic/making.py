@@ -26,7 +26,7 @@ from blemish.data.synthetic.captions import caption
 from blemish.data.synthetic.fields import Random
 from blemish.data.synthetic.photos import is_grey, subject_of
 from blemish.data.synthetic.placing import Drawn, draw
-from blemish.data.synthetic.recipes import Item, Recipe, Task
+from blemish.data.synthetic.recipes import Item, Recipe, Task, check_product, is_folder_name
 from blemish.data.synthetic.render import RENDERER_VERSION
 from blemish.data.synthetic.scenery import good_subject
 from blemish.errors import BlemishError, OutputError, UsageError
@@ -106,6 +106,7 @@ def make(
     identity: everything that decides the bytes, as JSON values; another identity in `out` is a UsageError (see `check_folder`).
     progress(total, done) gives, on entering, what is called after each picture. OutputError where a file cannot be written.
     """
+    check_product(product)
     check_folder(out, identity, overwrite=overwrite)
     make_folder(out)
     if overwrite:
@@ -294,7 +295,7 @@ def _without_first(tasks: Sequence[Task], count: int) -> list[Task]:
 def _clear(out: Path, product: str) -> None:
     """Removes the pictures and masks of an earlier set; whatever else lies there stays."""
     earlier = {product, *(str(record["image"]).split("/")[0] for record in _whole_records(out) if record["image"])}
-    for name in earlier:
+    for name in filter(is_folder_name, earlier):  # a manifest can say anything
         for part in ("train", "test", "ground_truth"):
             for path in (out / name / part).glob("*/*.png"):
                 if path.stem.removesuffix("_mask").isdecimal():

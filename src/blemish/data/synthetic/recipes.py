@@ -15,7 +15,17 @@ from blemish.data.synthetic.placing import CONTRASTS
 from blemish.data.synthetic.survey import Good
 from blemish.errors import UnknownNameError, UsageError
 
-__all__ = ["Item", "Recipe", "Task", "check_product", "parse_types", "plan", "plan_procedural", "product_name"]
+__all__ = [
+    "Item",
+    "Recipe",
+    "Task",
+    "check_product",
+    "is_folder_name",
+    "parse_types",
+    "plan",
+    "plan_procedural",
+    "product_name",
+]
 
 Thing = TypeVar("Thing")
 GENERIC = frozenset({"good", "ok", "normal", "train", "test", "images", "img", "data", "photos", "pictures", ""})
@@ -97,9 +107,13 @@ def product_name(folder: str, above: Sequence[str] = ()) -> str:
     return f"{name}-synthetic" if name.lower() in products else name
 
 
+def is_folder_name(name: str) -> bool:
+    return name.strip() not in ("", ".", "..") and not any(character in name for character in "/\\:\0")
+
+
 def check_product(name: str) -> None:
     """UsageError where this is no name of one folder: pictures are written, and replaced, below it."""
-    if name.strip() in ("", ".", "..") or any(character in name for character in "/\\:\0"):
+    if not is_folder_name(name):
         raise UsageError(f"a product is the name of one folder, without separators, not {name!r}")
 
 
