@@ -78,7 +78,9 @@ def side_by_side(clips: Sequence[Clip]) -> Clip:
 
 
 def _card(clip: Clip, found: Predictions, figures: dict[str, float], recipe: Recipe, minutes: float) -> dict[str, Any]:
-    commit, dirty = _git("rev-parse", "HEAD"), bool(_git("status", "--porcelain", "--untracked-files=no"))
+    written_here = ":(exclude)src/blemish/models"  # the weights above, over those of the commit
+    dirty = bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".", written_here))
+    commit = _git("rev-parse", "HEAD")
     return {
         "name": "embedded",
         "what": "A small CLIP-shaped backbone that runs offline: EfficientNet-Lite0 features, each place compared with its own "
