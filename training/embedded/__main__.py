@@ -74,19 +74,31 @@ def main() -> None:
     if last < 4:
         return
     together: dict[tuple[int, ...], dict[str, float]] = {}
-    for seeds in combinations(arguments.seeds, min(MEMBERS, len(arguments.seeds))):
+    every, count = tuple(arguments.seeds), min(MEMBERS, len(arguments.seeds))
+    for seeds in dict.fromkeys(
+        (*combinations(every, count), every)
+    ):  # all of them only to see what more would be worth
         place = cache / f"seeds-{'-'.join(map(str, seeds))}"
         clip = side_by_side([clips[seed] for seed in seeds])
         save_backbone(clip, place, dtype=torch.float16)
         kept = place / "joint.json"
         together[seeds] = measured(lambda: clip, held_out, kept, recipe=first, seeds=seeds, unpaired=False)  # noqa: B023
         print(f"seeds {seeds}:", {name: round(value, 4) for name, value in together[seeds].items()}, flush=True)
-    best = max(together, key=lambda seeds: together[seeds]["image_auroc"] + together[seeds]["pixel_auroc"])
+    pairs = {seeds: figures for seeds, figures in together.items() if len(seeds) == count}
+    best = max(pairs, key=lambda seeds: pairs[seeds]["image_auroc"] + pairs[seeds]["pixel_auroc"])
     stages = [cache / f"seed-{seed}" / f"{stage}.pt" for seed in best for stage in STAGES]
     minutes = minutes_spent([cache / "text.pt", *stages])
     clip = side_by_side([clips[seed] for seed in best])
     export(
-        clip, arguments.out, held_out=held_out, recipe=first, minutes=minutes, seeds=best, alone=alone, pairs=together
+        clip,
+        arguments.out,
+        held_out=held_out,
+        recipe=first,
+        minutes=minutes,
+        seeds=best,
+        alone=alone,
+        pairs=pairs,
+        every=together[every],
     )
     print(f"{BACKBONE.name}, seeds {best} side by side, written to {arguments.out}")
 

@@ -48,9 +48,10 @@ def export(
     seeds: Seeds,
     alone: Mapping[Seeds, Figures],
     pairs: Mapping[Seeds, Figures],
+    every: Figures,
 ) -> None:
     """Writes model.safetensors, config.json and card.json; everything in the card is measured on what was written, but for
-    what each seed reached `alone`, and each of the `pairs`."""
+    what each seed reached `alone`, each of the `pairs`, and `every` seed together."""
     save_backbone(clip, out, dtype=torch.float16)
     shipped = load_backbone(out)
     found = predict(shipped, held_out)
@@ -59,7 +60,7 @@ def export(
     figures["synonyms_nearest_to_own_type"] = synonyms_nearest_to_own_type(shipped)
     card = _card(clip, found, figures, recipe, minutes)
     card["recipe"]["seed"] = list(seeds)
-    card |= {"seeds": _spread(alone), "pairs": _spread(pairs)}
+    card |= {"seeds": _spread(alone), "pairs": _spread(pairs), "all seeds": _rounded(every)}
     write_text(out / "card.json", json.dumps(card, indent=2) + "\n")
 
 
@@ -100,7 +101,7 @@ def _card(clip: Clip, found: Predictions, figures: dict[str, float], recipe: Rec
         "minutes": round(minutes, 1),
         "processor": f"{os.cpu_count()} cores, shared with other work; {_gpu(clip)}",
         "torch": torch.__version__,
-        "held_out": {name: round(value, 4) for name, value in figures.items()},
+        "held_out": _rounded(figures),
         "held_out_by_type": _by_type(found),
         "held_out_by_strength": {name: round(v, 3) for name, v in found.by_strength(found.image_scores()).items()},
         "thresholds": {"ensemble": _thresholds(found)},
@@ -132,13 +133,17 @@ def _by_type(found: Predictions) -> dict[str, dict[str, float]]:
 
 def _spread(found: Mapping[Seeds, Figures]) -> dict[str, Any]:
     """The figures of each, and their mean and spread (standard deviation)."""
-    every = {_title(seeds): {name: round(value, 4) for name, value in run.items()} for seeds, run in found.items()}
+    each = {_title(seeds): _rounded(run) for seeds, run in found.items()}
     runs = list(found.values())
     mean = {name: round(statistics.fmean(run[name] for run in runs), 4) for name in runs[0]}
     spread = (
         {name: round(statistics.stdev(run[name] for run in runs), 4) for name in runs[0]} if len(runs) > 1 else None
     )
-    return every | {"mean": mean, "spread": spread}
+    return each | {"mean": mean, "spread": spread}
+
+
+def _rounded(figures: Figures) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in figures.items()}
 
 
 def _title(seeds: Seeds) -> str:
