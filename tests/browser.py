@@ -59,8 +59,11 @@ class Page:
         width, height = size
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        self.send("Page.navigate", url=path.resolve().as_uri())
-        self.wait("document.readyState === 'complete'")
+        address = path.resolve().as_uri()
+        self.send("Page.navigate", url=address)
+        self.wait(
+            f"location.href === {json.dumps(address)} && document.readyState === 'complete'"
+        )  # not the page before
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression; an AssertionError where it throws."""

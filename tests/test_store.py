@@ -488,9 +488,9 @@ def test_a_hub_without_the_file_is_one_line(hub: Hub) -> None:
 def test_a_hub_that_is_down_is_one_line() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    with pytest.raises(ModelError, match=r"the hub cannot be reached .*blemish models import PATH") as caught:
-        store.pull("tiny", endpoint=address)
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"  # nobody listens, and nobody else gets the port
+        with pytest.raises(ModelError, match=r"the hub cannot be reached .*blemish models import PATH") as caught:
+            store.pull("tiny", endpoint=address)
     one_line(caught.value)
 
 

@@ -48,7 +48,10 @@ def test_a_folder_is_inspected_and_the_worse_part_scores_higher(parts: Path, tmp
     (parts / "text.png").write_text("no image")
     result = blemish(parts, "--defects", "scratch, hole", "--out", "out", cwd=tmp_path)
     assert result.returncode == 3, result.stderr
-    assert result.stderr.count("\n") == 1
+    said = [
+        line for line in result.stderr.splitlines() if not line.endswith("images/s")
+    ]  # a slow machine says how far it is
+    assert len(said) == 1
     assert "uncalibrated" in result.stdout
     lines = (tmp_path / "out" / "results.jsonl").read_text(encoding="utf-8").splitlines()
     bad, good, unreadable = (json.loads(line) for line in lines)

@@ -127,8 +127,8 @@ def test_pull_from_a_hub_that_is_down(capsys: pytest.CaptureFixture[str], monkey
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    assert "cannot be reached" in failure(capsys, "models", "pull", "ViT-B-32", "--endpoint", address)
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"  # nobody listens, and nobody else gets the port
+        assert "cannot be reached" in failure(capsys, "models", "pull", "ViT-B-32", "--endpoint", address)
 
 
 def test_info_of_a_model_that_is_not_here(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -32,27 +31,21 @@ def test_what_is_there_comes_first_and_what_arrives_after_it(folder: Path) -> No
     assert next(arrivals).path == folder / "sub" / "b.png"
 
 
-def test_a_file_that_still_grows_is_waited_for(folder: Path) -> None:
-    stop = threading.Event()
-    growing = folder / "0.png"
+def test_a_file_that_still_grows_is_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    growing, written_to, sleep = folder / "0.png", [True], time.sleep
     growing.write_bytes(b"x")
 
-    def grow() -> None:
-        while not stop.wait(POLL_S / 4):
+    def grow_and_sleep(seconds: float) -> None:  # between any two looks at the folder
+        if written_to[0]:
             with growing.open("ab") as stream:
                 stream.write(b"x")
+        sleep(seconds)
 
-    thread = threading.Thread(target=grow)
-    thread.start()
-    try:
-        arrivals = watch_images([folder], for_s=30, poll_s=10 * POLL_S)
-        assert next(arrivals).path.name == "a.png"
-        stop.set()
-        thread.join()
-        assert next(arrivals).path.name == "0.png"
-    finally:
-        stop.set()
-        thread.join()
+    monkeypatch.setattr(time, "sleep", grow_and_sleep)
+    arrivals = watch_images([folder], for_s=30, poll_s=POLL_S)
+    assert next(arrivals).path.name == "a.png"
+    written_to[0] = False
+    assert next(arrivals).path.name == "0.png"
 
 
 def test_known_and_empty_files_are_not_given_and_it_ends(folder: Path) -> None:
