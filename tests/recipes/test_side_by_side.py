@@ -36,4 +36,5 @@ def test_images_are_seen_by_all_and_words_are_read_by_their_mean() -> None:
         assert torch.allclose(value, (clips[0].text.state_dict()[name] + clips[1].text.state_dict()[name]) / 2)
     assert whole.text.encode(torch.from_numpy(tokenize(["a scratch"]))).shape == (1, BACKBONE.joint_width)
     assert whole.config.vision.members == 2
+    assert side_by_side(clips[:1]) is clips[0]
     assert sum(".trunk.stem." in name for name in whole.state_dict()) == 2  # weight and bias, once

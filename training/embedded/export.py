@@ -66,6 +66,8 @@ def export(
 
 def side_by_side(clips: Sequence[Clip]) -> Clip:
     """One backbone of several: their image towers abreast, and a text tower of their mean weights, which began as one."""
+    if len(clips) == 1:
+        return clips[0]
     whole = Clip(abreast(len(clips)))
     state = {f"text.{name}": value.clone() for name, value in clips[0].text.state_dict().items()}
     for name in state:
