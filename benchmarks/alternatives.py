@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.real_sets import Comparison, Finding, Item
+from blemish.clip.abreast import TowersAbreast
 from blemish.clip.trunk import LocalStem
 from blemish.errors import ModelError
 from blemish.images import read
@@ -79,7 +80,8 @@ class Trunk:
 
     def __init__(self, backbone: str = "embedded") -> None:
         clip = load_backbone(backbone)
-        stem = clip.image.stem
+        tower = clip.image.members[0] if isinstance(clip.image, TowersAbreast) else clip.image
+        stem = tower.stem
         if not isinstance(stem, LocalStem):
             raise ModelError(f"the backbone {backbone} carries no EfficientNet-Lite0")
         self.network = stem.trunk.eval()

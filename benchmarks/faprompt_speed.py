@@ -18,6 +18,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,7 @@ from blemish.clip.catalog import catalog
 from blemish.clip.layers import Block, set_linear_precision
 from blemish.clip.model import Clip
 from blemish.clip.text import TextTower
+from blemish.clip.vision import ImageTower
 from blemish.loading import load_method
 from blemish.methods.base import Features
 from blemish.methods.faprompt import FAPrompt, FAPromptConfig
@@ -109,7 +111,7 @@ def vit_l(images: int) -> tuple[dict[str, Callable[[], Result]], int]:
     def plainly() -> Result:
         results = []
         for image in batch:
-            cls, tokens = plain(clip.image, image[None])
+            cls, tokens = plain(cast(ImageTower, clip.image), image[None])
             places = F.normalize(tokens[0, 1:], dim=-1)
             side = round(len(places) ** 0.5)
             results.append(plain_head(method, F.normalize(cls[0], dim=-1), places, (side, side), batch.shape[-1]))

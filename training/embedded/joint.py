@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from blemish.clip.layers import Block
 from blemish.clip.model import Clip
 from blemish.clip.trunk import LocalStem
+from blemish.clip.vision import ImageTower
 from blemish.data.synthetic import MATERIALS
 from blemish.vocabulary import general
 from training.embedded.checkpoint import load_checkpoint, log_losses, save_checkpoint
@@ -44,11 +45,12 @@ def fresh_clip(text_state: dict[str, Tensor], *, seed: int) -> Clip:
     torch.manual_seed(seed)
     clip = Clip(BACKBONE)
     clip.text.load_state_dict(text_state)
-    stem = cast(LocalStem, clip.image.stem)
+    tower = cast(ImageTower, clip.image)
+    stem = cast(LocalStem, tower.stem)
     stem.trunk.load_state_dict(pretrained_trunk().state_dict())
-    nn.init.normal_(clip.image.position_embedding, std=0.01)
+    nn.init.normal_(tower.position_embedding, std=0.01)
     nn.init.zeros_(stem.likeness.weight)
-    for block in cast(Iterable[Block], clip.image.blocks):
+    for block in cast(Iterable[Block], tower.blocks):
         nn.init.zeros_(block.attention.out_projection.weight)
         nn.init.zeros_(block.mlp.fc_out.weight)
     return clip

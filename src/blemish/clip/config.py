@@ -6,7 +6,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from blemish.errors import UnknownNameError, UsageError
@@ -38,7 +38,10 @@ MOST_PATCHES = 168  # the work of attention grows with the fourth power of it
 
 @dataclass(frozen=True, kw_only=True)
 class VisionConfig:
-    """Shape of an image tower; `position_grid` is the side of the stored grid of position embeddings."""
+    """Shape of an image tower; `position_grid` is the side of the stored grid of position embeddings.
+
+    With several `members`, as many towers stand side by side (`clip.abreast`): width and heads are those of all together.
+    """
 
     image_size: int
     width: int
@@ -49,12 +52,24 @@ class VisionConfig:
     stem: Stem = "patches"
     mlp_ratio: float = 4.0
     activation: Activation = "quick_gelu"
+    members: int = 1
 
     def __post_init__(self) -> None:
-        _require_positive(self, "image_size", "width", "depth", "heads", "position_grid", "mlp_ratio")
+        _require_positive(self, "image_size", "width", "depth", "heads", "position_grid", "mlp_ratio", "members")
         _require_heads(self.width, self.heads)
+        if self.heads % self.members:
+            raise UsageError(
+                f"VisionConfig: {self.heads} heads cannot be shared out evenly among {self.members} members"
+            )
+        if self.members > 1 and self.stem == "patches":
+            raise UsageError("VisionConfig: several members need a stem whose trunk they can share, not 'patches'")
         if self.stem == "patches" and (self.patch_size is None or self.patch_size < 1):
             raise UsageError(f"VisionConfig: the stem 'patches' needs a positive patch_size, not {self.patch_size!r}")
+
+    @property
+    def member(self) -> VisionConfig:
+        """The shape of one of the members."""
+        return replace(self, width=self.width // self.members, heads=self.heads // self.members, members=1)
 
     @property
     def patch_px(self) -> int:

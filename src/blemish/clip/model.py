@@ -9,9 +9,10 @@ import math
 import torch
 from torch import nn
 
+from blemish.clip.abreast import TowersAbreast
 from blemish.clip.config import BackboneConfig, at_input
 from blemish.clip.text import TextTower
-from blemish.clip.vision import ImageTower
+from blemish.clip.vision import ImageTower, Tower
 
 __all__ = ["Clip"]
 
@@ -24,7 +25,8 @@ class Clip(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.config = config
-        self.image = ImageTower(config.vision, config.joint_width)
+        tower: type[Tower] = TowersAbreast if config.vision.members > 1 else ImageTower
+        self.image = tower(config.vision, config.joint_width)
         self.text = TextTower(config.text, config.joint_width)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 

@@ -16,6 +16,7 @@ Naming = Literal["blemish", "openai", "huggingface"]
 
 LANDMARKS: dict[str, Naming] = {  # one parameter that only this naming has
     "image.class_embedding": "blemish",
+    "image.members.0.class_embedding": "blemish",
     "visual.class_embedding": "openai",
     "vision_model.embeddings.class_embedding": "huggingface",
 }

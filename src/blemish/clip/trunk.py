@@ -9,6 +9,7 @@ ICLR 2024). What comes out has the width of the transformer that follows, one ve
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -138,9 +139,16 @@ class LocalStem(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        with torch.no_grad():
-            maps = self.trunk(images.contiguous(memory_format=torch.channels_last))  # a third faster on processors
-            alike = [likeness(maps[level]) for level in _COMPARED]
+        return self.places(*self.see(images))
+
+    @torch.no_grad()
+    def see(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """What is frozen: the trunk's maps, and how unlike the others each place of two of them is."""
+        maps = self.trunk(images.contiguous(memory_format=torch.channels_last))  # a third faster on processors
+        return maps, [likeness(maps[level]) for level in _COMPARED]
+
+    def places(self, maps: Sequence[Tensor], alike: Sequence[Tensor]) -> Tensor:
+        """The places [B, width, H/8, W/8] from what `see` saw."""
         places = maps[1].shape[-2:]
         levels = zip(maps, self.level_norms, self.level_projections, strict=True)
         x = torch.stack([_projected(_normalise(norm, level), project, places) for level, norm, project in levels]).sum(

@@ -5,6 +5,7 @@ B batch, N patches, W tower width, D joint width.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, cast
@@ -17,7 +18,7 @@ from blemish.clip.config import VisionConfig
 from blemish.clip.layers import Block, build_blocks, place_tokens
 from blemish.errors import UnknownNameError, UsageError
 
-__all__ = ["ImageTower", "Interpolation", "VisionFeatures", "build_stem", "interpolate_positions"]
+__all__ = ["ImageTower", "Interpolation", "Tower", "VisionFeatures", "build_stem", "interpolate_positions"]
 
 Interpolation = Literal["bicubic-antialias", "bicubic", "bilinear"]
 INTERPOLATIONS: dict[str, tuple[str, bool]] = {  # name: (mode, antialias)
@@ -38,22 +39,10 @@ class VisionFeatures:
     value_value_levels: dict[int, Tensor] = field(default_factory=dict)  # block (1-based) -> [B, 1+N, W]
 
 
-class ImageTower(nn.Module):
-    """A vision transformer whose features are asked for by arguments; everything in it can be differentiated."""
+class Tower(nn.Module, ABC):
+    """What the methods know of an image tower, be it one or several side by side. W is its width."""
 
-    def __init__(self, config: VisionConfig, joint_width: int) -> None:
-        super().__init__()
-        self.config = config
-        width = config.width
-        self.stem = build_stem(config)
-        self.class_embedding = nn.Parameter(width**-0.5 * torch.randn(width))
-        self.position_embedding = nn.Parameter(width**-0.5 * torch.randn(1 + config.position_grid**2, width))
-        self.ln_pre = nn.LayerNorm(width)
-        self.blocks = build_blocks(
-            width, config.depth, config.heads, mlp_ratio=config.mlp_ratio, activation=config.activation
-        )
-        self.ln_post = nn.LayerNorm(width)
-        self.projection = nn.Parameter(width**-0.5 * torch.randn(width, joint_width))
+    config: VisionConfig
 
     def forward(
         self,
@@ -73,7 +62,7 @@ class ImageTower(nn.Module):
         are inserted, block i < d sees carry * previous + (1 - carry) * its own, later blocks take them as they are
         (DAPO has carry 0.01). Without `patches`, the last block computes of the ordinary path only CLS.
         """
-        self._check(levels, value_value_depth, layer_tokens)  # before the stem's work
+        check_asked(self.config, levels, value_value_depth, layer_tokens)  # before the stem's work
         return self.continuing(
             *self.embed(images, interpolation=interpolation),
             levels=levels,
@@ -83,6 +72,13 @@ class ImageTower(nn.Module):
             patches=patches,
         )
 
+    @abstractmethod
+    def embed(
+        self, images: Tensor, *, interpolation: Interpolation = "bicubic-antialias"
+    ) -> tuple[Tensor, tuple[int, int]]:
+        """The first residual stream [B, 1+N, W] of images [B, 3, H, W], and the grid (rows, columns) of its patches."""
+
+    @abstractmethod
     def continuing(
         self,
         x: Tensor,
@@ -95,7 +91,45 @@ class ImageTower(nn.Module):
         patches: bool = True,
     ) -> VisionFeatures:
         """What `forward` gives, from what `embed` gave: a residual stream [B, 1+N, W] and its grid."""
-        self._check(levels, value_value_depth, layer_tokens)
+
+    @abstractmethod
+    def project(self, tokens: Tensor, *, norm: bool = True) -> Tensor:
+        """Tokens [..., W] in the joint space [..., D], not normalised; FAPrompt takes CLS without the layer `norm`."""
+
+    @abstractmethod
+    def linear_projection(self) -> tuple[Tensor, Tensor]:
+        """Weight [W, D] and bias [D] of what `project` does up to the layer norm's division."""
+
+
+class ImageTower(Tower):
+    """A vision transformer whose features are asked for by arguments; everything in it can be differentiated."""
+
+    def __init__(self, config: VisionConfig, joint_width: int) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.stem = build_stem(config)
+        self.class_embedding = nn.Parameter(width**-0.5 * torch.randn(width))
+        self.position_embedding = nn.Parameter(width**-0.5 * torch.randn(1 + config.position_grid**2, width))
+        self.ln_pre = nn.LayerNorm(width)
+        self.blocks = build_blocks(
+            width, config.depth, config.heads, mlp_ratio=config.mlp_ratio, activation=config.activation
+        )
+        self.ln_post = nn.LayerNorm(width)
+        self.projection = nn.Parameter(width**-0.5 * torch.randn(width, joint_width))
+
+    def continuing(
+        self,
+        x: Tensor,
+        grid: tuple[int, int],
+        *,
+        levels: Sequence[int] = (),
+        value_value_depth: int = 0,
+        layer_tokens: Tensor | None = None,
+        carry: float = 0.0,
+        patches: bool = True,
+    ) -> VisionFeatures:
+        check_asked(self.config, levels, value_value_depth, layer_tokens)
         inserted = 0 if layer_tokens is None else layer_tokens.shape[1]
         first_value_value = self.config.depth - value_value_depth
         v: Tensor | None = None
@@ -131,9 +165,11 @@ class ImageTower(nn.Module):
     def embed(
         self, images: Tensor, *, interpolation: Interpolation = "bicubic-antialias"
     ) -> tuple[Tensor, tuple[int, int]]:
-        """The first residual stream [B, 1+N, W] of images [B, 3, H, W], and the grid (rows, columns) of its patches."""
-        self._check_images(images)
-        x = self.stem(images)  # [B, 3, H, W] -> [B, W, h, w]
+        self.check_images(images)
+        return self.begin(self.stem(images), interpolation=interpolation)
+
+    def begin(self, x: Tensor, *, interpolation: Interpolation) -> tuple[Tensor, tuple[int, int]]:
+        """As `embed`, from what the stem made of the images, [B, W, h, w]."""
         grid = (x.shape[2], x.shape[3])
         x = x.flatten(2).transpose(1, 2)  # [B, W, h, w] -> [B, N, W]
         cls = self.class_embedding.to(x.dtype).expand(len(x), 1, -1)
@@ -142,12 +178,12 @@ class ImageTower(nn.Module):
         return self.ln_pre(x), grid
 
     def project(self, tokens: Tensor, *, norm: bool = True) -> Tensor:
-        """Tokens [..., W] in the joint space [..., D], not normalised; FAPrompt takes CLS without the layer `norm`."""
         if norm:
             tokens = self.ln_post(tokens)
         return tokens @ self.projection
 
-    def _check_images(self, images: Tensor) -> None:
+    def check_images(self, images: Tensor) -> None:
+        """UsageError where the tower does not take images of this shape."""
         patch = self.config.patch_size
         if images.ndim != 4 or images.shape[1] != 3:
             raise UsageError(f"the image tower takes images of shape [B, 3, H, W], not {list(images.shape)}")
@@ -156,16 +192,25 @@ class ImageTower(nn.Module):
                 f"image size {images.shape[3]}x{images.shape[2]} is not a multiple of the patch size {patch}"
             )
 
-    def _check(self, levels: Sequence[int], value_value_depth: int, layer_tokens: Tensor | None) -> None:
-        depth, width = self.config.depth, self.config.width
-        if any(not 1 <= level <= depth for level in levels):
-            raise UsageError(f"levels {list(levels)} are outside 1..{depth}")
-        if not 0 <= value_value_depth <= depth:
-            raise UsageError(f"value_value_depth {value_value_depth} is outside 0..{depth}")
-        if layer_tokens is not None and (
-            layer_tokens.ndim != 3 or not 1 <= len(layer_tokens) <= depth or layer_tokens.shape[2] != width
-        ):
-            raise UsageError(f"layer_tokens must be of shape [1..{depth}, n, {width}], not {list(layer_tokens.shape)}")
+    @torch.no_grad()
+    def linear_projection(self) -> tuple[Tensor, Tensor]:
+        weighted = self.ln_post.weight[:, None] * self.projection
+        return weighted - weighted.mean(0), self.ln_post.bias @ self.projection  # the norm subtracts each token's mean
+
+
+def check_asked(
+    config: VisionConfig, levels: Sequence[int], value_value_depth: int, layer_tokens: Tensor | None
+) -> None:
+    """UsageError where a tower of this shape has no such levels, value-value path or places for tokens."""
+    depth, width = config.depth, config.width
+    if any(not 1 <= level <= depth for level in levels):
+        raise UsageError(f"levels {list(levels)} are outside 1..{depth}")
+    if not 0 <= value_value_depth <= depth:
+        raise UsageError(f"value_value_depth {value_value_depth} is outside 0..{depth}")
+    if layer_tokens is not None and (
+        layer_tokens.ndim != 3 or not 1 <= len(layer_tokens) <= depth or layer_tokens.shape[2] != width
+    ):
+        raise UsageError(f"layer_tokens must be of shape [1..{depth}, n, {width}], not {list(layer_tokens.shape)}")
 
 
 def build_stem(config: VisionConfig) -> nn.Module:

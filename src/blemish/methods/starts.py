@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from blemish.clip.config import VisionConfig
-from blemish.clip.vision import ImageTower
+from blemish.clip.vision import Tower
 
 __all__ = ["like_words", "start_as_projection", "visual_tokens"]
 
@@ -27,10 +27,9 @@ def visual_tokens(vision: VisionConfig, depth: int, count: int) -> nn.Parameter 
 
 
 @torch.no_grad()
-def start_as_projection(adapter: nn.Linear, tower: ImageTower) -> None:
+def start_as_projection(adapter: nn.Linear, tower: Tower) -> None:
     """Lets an adapter [Wv -> D] do what `tower.project` does, up to the layer norm's division, which places that are
     normalised afterwards do not feel (its bias counts as for a stream of standard deviation 1)."""
-    norm, projection = tower.ln_post, tower.projection  # [Wv, D]
-    weighted = norm.weight[:, None] * projection
-    adapter.weight.copy_((weighted - weighted.mean(0)).T)  # the norm subtracts each token's mean
-    adapter.bias.copy_(norm.bias @ projection)
+    weight, bias = tower.linear_projection()  # [Wv, D], [D]
+    adapter.weight.copy_(weight.T)
+    adapter.bias.copy_(bias)
