@@ -35,7 +35,7 @@ from training.embedded.texts import text_data, train_text
 
 STEPS = ("render", "texts", "local", "joint", "export")
 STAGES = STEPS[2:4]
-MEMBERS = 2  # that ship: three are better by less than 0.001 on the held-out renders, and cost a third more time
+MEMBERS = 2  # that ship: three are better by less than 0.001 on the held-out renders, for a third more time
 
 
 def main() -> None:
