@@ -75,9 +75,8 @@ def main() -> None:
         return
     together: dict[tuple[int, ...], dict[str, float]] = {}
     every, count = tuple(arguments.seeds), min(MEMBERS, len(arguments.seeds))
-    for seeds in dict.fromkeys(
-        (*combinations(every, count), every)
-    ):  # all of them only to see what more would be worth
+    groups = [*combinations(every, count), every]  # all of them only to see what more would be worth
+    for seeds in dict.fromkeys(groups):
         place = cache / f"seeds-{'-'.join(map(str, seeds))}"
         clip = side_by_side([clips[seed] for seed in seeds])
         save_backbone(clip, place, dtype=torch.float16)

@@ -69,9 +69,8 @@ def side_by_side(clips: Sequence[Clip]) -> Clip:
     if len(clips) == 1:
         return clips[0]
     whole = Clip(abreast(len(clips)))
-    state = {f"text.{name}": value.clone() for name, value in clips[0].text.state_dict().items()}
-    for name in state:
-        state[name] = torch.stack([clip.state_dict()[name] for clip in clips]).mean(0)
+    texts = [clip.text.state_dict() for clip in clips]
+    state = {f"text.{name}": torch.stack([text[name] for text in texts]).mean(0) for name in texts[0]}
     for number, clip in enumerate(clips):
         for name, value in clip.image.state_dict().items():
             if number == 0 or not name.startswith("stem.trunk."):  # the first one's serves all
@@ -87,8 +86,8 @@ def _card(clip: Clip, found: Predictions, figures: dict[str, float], recipe: Rec
     return {
         "name": "embedded",
         "what": "A small CLIP-shaped backbone that runs offline: EfficientNet-Lite0 features, each place compared with its own "
-        "image and with the places most like it, four transformer blocks (two such image sides, trained apart, whose mean "
-        "answers), and a text tower taught by a sentence model.",
+        "image and with the places most like it, four transformer blocks (image sides trained apart, whose mean answers: "
+        f"{clip.config.vision.members}), and a text tower taught by a sentence model.",
         "trained_on": f"{recipe.train_images} images of {SIZE_PX} px by renderer {RENDERER_VERSION}, each scene in two states, "
         f"{len(TYPES) - 1} defect types; no picture of a real product, no real anomaly. A tenth of the scenes are drawn like "
         "electroluminescence pictures of solar cells",

@@ -1,6 +1,6 @@
 """Several image towers side by side, trained apart: they look at the same image and answer together.
 
-Towers that agree on what they were trained with differ on what they never saw, and their mean errs less than any of them
+Towers that agree on what they were trained with differ on what they never saw, and their mean errs less than they do on average
 (Lakshminarayanan et al., Deep Ensembles, NeurIPS 2017). Here they share a text tower and its joint space, where the mean is.
 
 To whoever calls, it is one tower: its tokens hold the members' side by side, a channel of one never meeting one of another.
