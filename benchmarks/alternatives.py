@@ -27,8 +27,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.real_sets import Comparison, Finding, Item
-from blemish.clip.abreast import TowersAbreast
-from blemish.clip.trunk import LocalStem
 from blemish.errors import ModelError
 from blemish.images import read
 from blemish.preprocess import to_tensor
@@ -80,11 +78,9 @@ class Trunk:
 
     def __init__(self, backbone: str = "embedded") -> None:
         clip = load_backbone(backbone)
-        tower = clip.image.members[0] if isinstance(clip.image, TowersAbreast) else clip.image
-        stem = tower.stem
-        if not isinstance(stem, LocalStem):
+        if clip.image.trunk is None:
             raise ModelError(f"the backbone {backbone} carries no EfficientNet-Lite0")
-        self.network = stem.trunk.eval()
+        self.network = clip.image.trunk.eval()
         self.preprocess = clip.config.preprocess
         self._kept = lru_cache(maxsize=KEPT_IMAGES)(self._levels)
 

@@ -1,9 +1,10 @@
 """What the embedded model reaches on real images, as the tables in docs/embedded-model.md: `make measure DATA=folder`.
 
 `python -m benchmarks.measure --data-root ../shared/data` prints a Markdown table for the backbone's default method; `--method`
-takes another one, or several with commas between them; `--alternatives` measures two simple alternatives beside all methods
-(`benchmarks/alternatives.py`), by the same code; `--seeds` measures backbones of several training seeds. `--json FILE` keeps the
-numbers; with `--rows FOLDER` each row is kept as soon as it is measured, and the same command goes on where it was stopped.
+takes another one, or several with commas between them; `--peers` measures each of them among its product's images, too;
+`--alternatives` measures two simple alternatives beside all methods (`benchmarks/alternatives.py`), by the same code; `--seeds`
+measures backbones of several training seeds. `--json FILE` keeps the numbers; with `--rows FOLDER` each row is kept as soon as it
+is measured, and the same command goes on where it was stopped.
 
 Image AUROC has a bootstrap interval over images, pixel AUROC is over all pixels of all images at original size. A mean over the
 sets counts each set once, and the simulated images in none.
@@ -16,7 +17,7 @@ import hashlib
 import json
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ import blemish
 from benchmarks.alternatives import Looker, alternatives
 from benchmarks.real_sets import IMAGE_SETS, PIXEL_SETS, SIMULATED, Comparison, Finding, available
 from blemish.atomic import write_text
+from blemish.methods.mutual import CONVOLUTIONAL, MutualConfig
 from blemish.metrics import PixelRanking, Value, auroc, mean
+from blemish.peers import MOST_PEERS
 from blemish.regions import at_original
 from blemish.results import Inspection, Verdict
 
@@ -58,6 +61,7 @@ class Embedded:
     score_range = (0.0, 1.0)
 
     def __init__(self, backbone: str, method: str | None, name: str = "") -> None:
+        self.backbone, self.method = backbone, method
         self.inspector = blemish.load(backbone, method=method)
         self.name = name or self.inspector.method.name
         self.known: dict[Path, Finding] = {}
@@ -72,9 +76,35 @@ class Embedded:
         paths = [item.path for item in comparison.items]
         self.known = {path: self.known[path] for path in paths if path in self.known}
         new = [path for path in paths if path not in self.known]
-        for path, inspection in zip(new, self.inspector.inspect(iter(new)), strict=True):
+        for path, inspection in zip(new, self.inspections(new), strict=True):
             self.known[path] = _finding(inspection)
         return [self.known[path] for path in paths]
+
+    def inspections(self, paths: Sequence[Path]) -> Iterator[Inspection]:
+        return self.inspector.inspect(iter(paths))
+
+
+class AmongPeers(Embedded):
+    """The same with --peers: each image compared with a lot drawn from all images of its product, good and bad, unlabelled."""
+
+    remark = f"zero-shot; each image also compared with {MOST_PEERS} of its product, good and bad, that nobody labelled"
+
+    def __init__(self, backbone: str, method: str | None) -> None:
+        super().__init__(backbone, method)
+        self.name += " with peers"
+        self.peers: tuple[Path, ...] = ()
+
+    def identity(self) -> str:
+        return f"{super().identity()} {MOST_PEERS} {MutualConfig()} {CONVOLUTIONAL}"
+
+    def look(self, comparison: Comparison) -> Sequence[Finding]:
+        if comparison.peers != self.peers:
+            self.peers, self.known = comparison.peers, {}
+            self.among = blemish.load(self.backbone, method=self.method, peers=self.peers)
+        return super().look(comparison)
+
+    def inspections(self, paths: Sequence[Path]) -> Iterator[Inspection]:
+        return self.among.inspect(iter(paths))
 
 
 def _finding(inspection: Inspection) -> Finding:
@@ -278,6 +308,8 @@ def lookers(settings: argparse.Namespace) -> list[Looker]:
     every = ",".join(EMBEDDED_METHODS) if settings.alternatives else None
     names = (settings.method or every or "").split(",")
     found: list[Looker] = [Embedded(settings.backbone, name.strip() or None) for name in names]
+    if settings.peers:
+        found += [AmongPeers(settings.backbone, name.strip() or None) for name in names]
     return found + (alternatives() if settings.alternatives else [])
 
 
@@ -293,6 +325,7 @@ def main() -> None:
     parser.add_argument(
         "--alternatives", action="store_true", help="measure two simple alternatives beside the methods"
     )
+    parser.add_argument("--peers", action="store_true", help="measure each method with --peers, too (docs/peers.md)")
     parser.add_argument(
         "--seeds",
         nargs="+",
@@ -303,8 +336,8 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, help="folder to keep each row in, and to go on from")
     parser.add_argument("--json", type=Path)
     settings = parser.parse_args()
-    if settings.seeds and (settings.method or settings.alternatives):
-        parser.error("--seeds measures the prompt ensemble alone: leave --method and --alternatives away")
+    if settings.seeds and (settings.method or settings.alternatives or settings.peers):
+        parser.error("--seeds measures the prompt ensemble alone: leave --method, --peers and --alternatives away")
     if settings.seeds and len({Path(place).name for place in settings.seeds}) < len(settings.seeds):
         parser.error("--seeds: folders are told apart by their last name; these share one")
     comparisons, missing = available(settings.data_root, without_normal=True)

@@ -51,12 +51,14 @@ class Item:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One row of the table: normal images against anomalous ones. `set_name` is what a mean over the sets counts it to."""
+    """One row of the table: normal images against anomalous ones. `set_name` is what a mean over the sets counts it to; `peers`
+    are all images of the product, those of other rows, too."""
 
     name: str
     items: tuple[Item, ...]
     has_masks: bool
     set_name: str = ""
+    peers: tuple[Path, ...] = ()
 
     @property
     def good(self) -> tuple[Item, ...]:
@@ -78,14 +80,16 @@ def _comparison(name: str, set_name: str, dataset: DataSet, keep: Callable[[Samp
     """The samples to keep, whatever their split."""
     samples = [sample for sample in dataset.samples if isinstance(sample, FileSample) and keep(sample)]
     items = [Item(sample.path, sample.anomalous, sample.truth) for sample in samples]
-    return Comparison(name, tuple(items), has_masks="pixel" in dataset.level, set_name=set_name)
+    paths = tuple(item.path for item in items)
+    return Comparison(name, tuple(items), has_masks="pixel" in dataset.level, set_name=set_name, peers=paths)
 
 
 def _each_folder(name: str, dataset: DataSet) -> list[Comparison]:
     """All normal images against those of one folder, for each folder of anomalous ones."""
     dataset = replace(dataset, samples=tuple(sorted(dataset.samples, key=lambda sample: sample.anomalous)))
     folders = dict.fromkeys(sample.folder for sample in dataset.samples if sample.anomalous)
-    return [
+    whole = _comparison(name, name, dataset, lambda _: True)
+    rows = [
         _comparison(
             f"{name} {folder.removeprefix('MT_')}",
             name,
@@ -94,6 +98,7 @@ def _each_folder(name: str, dataset: DataSet) -> list[Comparison]:
         )
         for folder in folders
     ]
+    return [replace(row, peers=whole.peers) for row in rows]
 
 
 def elpv(root: Path) -> list[Comparison]:

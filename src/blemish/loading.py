@@ -14,9 +14,12 @@ from blemish.images import DEFAULT_MEGAPIXELS, RangeGiven, ValueRanges
 from blemish.interest import Interest
 from blemish.methods import METHODS, build
 from blemish.methods.base import Method
+from blemish.methods.mutual import MutualScoring
+from blemish.peers import Peers, find_peers, take_peers
 from blemish.pipeline import Inspector, device_of
 from blemish.results import Origin, Thresholds
 from blemish.store.prompts import Prompts, find_prompts, read_prompts, shipped_prompts
+from blemish.tiling import check_tiles
 from blemish.vocabulary import Vocabulary, load_vocabulary, parse_defects
 
 __all__ = ["Loaded", "choose_thresholds", "load", "load_method"]
@@ -27,12 +30,13 @@ SHIPPED = "shipped"
 @dataclass(frozen=True)
 class Loaded:
     """A method with everything it was trained to be, not yet prepared. `prompts` names its trained prompts, "" where it has none;
-    `thresholds` are the card's for it, and `min_lead` is the line below which a type is unknown (0: none); `notes` are lines
-    worth telling the user."""
+    `thresholds` are the card's for it, `with_peers` those where images are compared with others, and `min_lead` is the line
+    below which a type is unknown (0: none); `notes` are lines worth telling the user."""
 
     method: Method
     prompts: str = ""
     thresholds: dict[str, float] = field(default_factory=dict)
+    with_peers: dict[str, float] = field(default_factory=dict)
     min_lead: float = 0.0
     notes: tuple[str, ...] = ()
 
@@ -60,6 +64,7 @@ def load(
     batch_size: int = 8,
     value_range: RangeGiven | None = None,
     max_megapixels: float = DEFAULT_MEGAPIXELS,
+    peers: Peers | None = None,
 ) -> Inspector:
     """An inspector with a backbone (a name that `blemish models list` shows, or a path) and a method, ready to use.
 
@@ -75,6 +80,9 @@ def load(
     `roi` and `ignore` are masks of the pixels that count and of those that do not: a file for all images, or a folder with
     one an image, of its name. `tiles`, `min_area_px` and `mm_per_px` are those of `Inspector`. `input_px` is that of
     `load_method`: more shows smaller defects, at a cost that grows with its square and more.
+
+    `peers` are images of the same product, unlabelled and most of them good: a file, a folder, a pattern, or the images
+    themselves. Every image is compared with them, too (docs/peers.md); not together with `tiles`.
     """
     types = _vocabulary(defects, vocabulary, product)
     calibrated = None if calibration is None else read_calibration(calibration)
@@ -84,17 +92,28 @@ def load(
     loaded = load_method(backbone, method=method, prompts=prompts, options=options, force=force, input_px=input_px)
     if input_px is None and calibrated is not None:
         _take_input(loaded.method, calibrated)
+    tiles = check_tiles(tiles if tiles is not None else "off" if calibrated is None else calibrated.setup.tiles)
+    method_used: Method = loaded.method
+    if peers is not None:
+        if tiles != "off":
+            raise UsageError("peers are compared with whole images: leave --tiles out")
+        chosen, method_used = find_peers(peers), MutualScoring(loaded.method)
     thresholds = choose_thresholds(
-        loaded.thresholds,
+        loaded.thresholds if peers is None else loaded.with_peers or loaded.thresholds,
         threshold=threshold,
         pixel_threshold=pixel_threshold,
         calibration=None if calibrated is None else calibrated.lines,
         only_map=interest is not None,
     )
-    loaded.method.prepare(types)
-    config = loaded.method.backbone.config
+    method_used.prepare(types)
+    if isinstance(method_used, MutualScoring):
+        method_used.to(device)
+        value_range = take_peers(
+            method_used, chosen, value_range=value_range, max_megapixels=max_megapixels, batch_size=batch_size
+        )
+    config = method_used.backbone.config
     return Inspector(
-        loaded.method,
+        method_used,
         preprocess=config.preprocess,
         thresholds=thresholds,
         backbone=config.name,
@@ -104,7 +123,7 @@ def load(
         batch_size=batch_size,
         min_area_px=min_area_px,
         mm_per_px=mm_per_px,
-        tiles=tiles if tiles is not None else "off" if calibrated is None else calibrated.setup.tiles,
+        tiles=tiles,
         interest=interest,
         calibration=calibrated,
         value_range=value_range,
@@ -149,7 +168,8 @@ def load_method(
                 f"import the authors' (blemish models import), or train them (blemish train {name} --backbone …)"
             )
         lead = float(card.get("typing", {}).get(name, {}).get("min_lead", 0.0))
-        return Loaded(built, thresholds=dict(card.get("thresholds", {}).get(name, {})), min_lead=lead)
+        lines = dict(card.get("thresholds", {}).get(name, {}))
+        return Loaded(built, thresholds=lines, with_peers=_lines_with_peers(card, name), min_lead=lead)
     try:
         built = build(name, clip, {**found.options, **(options or {})})
     except UsageError as error:
@@ -163,7 +183,8 @@ def load_method(
         raise ModelError(f"{found.place}: {error}") from error
     typing = found.card.get("typing") or {}
     thresholds, lead = dict(found.card.get("thresholds") or {}), float(typing.get("min_lead", 0.0))
-    return Loaded(built, str(prompts), thresholds, lead, tuple(notes))
+    with_peers = _lines_with_peers(card, name) if prompts == SHIPPED else {}
+    return Loaded(built, str(prompts), thresholds, with_peers, lead, tuple(notes))
 
 
 def choose_thresholds(
@@ -200,6 +221,11 @@ def choose_thresholds(
         calibration=origin,
         pixel_calibration=pixel_origin,
     )
+
+
+def _lines_with_peers(card: Mapping[str, Any], method: str) -> dict[str, float]:
+    """The thresholds of a backbone's card for a method with peers; empty where it has none."""
+    return dict(card.get("peers", {}).get(method, {}).get("thresholds", {}))
 
 
 def _vocabulary(defects: str | Sequence[str] | None, file: str | Path | None, product: str | None) -> Vocabulary | None:

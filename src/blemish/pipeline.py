@@ -133,6 +133,7 @@ class Inspector:
             roi="" if masks.roi is None else masks.roi.identity,
             ignore="" if masks.ignore is None else masks.ignore.identity,
             value_range=ValueRanges(self.value_range).fixed,
+            peers=method.peers,
         )
 
     @overload

@@ -11,15 +11,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from blemish.atomic import write_text
 from blemish.clip.model import Clip
 from blemish.clip.weights import load_backbone, save_backbone
 from blemish.data.synthetic import RENDERER_VERSION
 from blemish.metrics import auroc
+from blemish.training.held_out import REGION_SHARE, REJECT_SHARE, REVIEW_SHARE, card_thresholds
 from training.embedded.config import Recipe, TextRecipe, abreast
 from training.embedded.held_out import (
     Predictions,
@@ -30,9 +29,6 @@ from training.embedded.held_out import (
     unpaired_words,
 )
 from training.embedded.samples import SIZE_PX, TYPES, Samples
-
-REVIEW_SHARE, REJECT_SHARE = 0.15, 0.05  # of good held-out images, at the review and at the NG threshold
-REGION_SHARE = 0.10  # of good held-out images whose map reaches the pixel threshold anywhere
 
 Figures = Mapping[str, float]
 Seeds = tuple[int, ...]  # that stand side by side
@@ -82,7 +78,7 @@ def side_by_side(clips: Sequence[Clip]) -> Clip:
 def _card(clip: Clip, found: Predictions, figures: dict[str, float], recipe: Recipe, minutes: float) -> dict[str, Any]:
     written_here = ":(exclude)src/blemish/models"  # the weights above, over those of the commit
     dirty = bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".", written_here))
-    commit = _git("rev-parse", "HEAD")
+    commit, good = _git("rev-parse", "HEAD"), ~found.defective
     return {
         "name": "embedded",
         "what": "A small CLIP-shaped backbone that runs offline: EfficientNet-Lite0 features, each place compared with its own "
@@ -105,7 +101,7 @@ def _card(clip: Clip, found: Predictions, figures: dict[str, float], recipe: Rec
         "held_out": _rounded(figures),
         "held_out_by_type": _by_type(found),
         "held_out_by_strength": {name: round(v, 3) for name, v in found.by_strength(found.image_scores()).items()},
-        "thresholds": {"ensemble": _thresholds(found)},
+        "thresholds": {"ensemble": card_thresholds(found.image_scores()[good], found.maps[good].max((1, 2)))},
         "default_method": "ensemble",  # until training.prompts finds a better one
         "thresholds_from": f"held-out rendered images: the image thresholds call {REJECT_SHARE:.0%} (NG) and "
         f"{REVIEW_SHARE:.0%} (review) of the good ones anomalous; the maps of {REGION_SHARE:.0%} of them reach the pixel "
@@ -149,16 +145,6 @@ def _rounded(figures: Figures) -> dict[str, float]:
 
 def _title(seeds: Seeds) -> str:
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-
-
-def _thresholds(found: Predictions) -> dict[str, float]:
-    scores = found.image_scores()[~found.defective]
-    peaks: NDArray[np.float32] = found.maps[~found.defective].max((1, 2))
-    return {
-        "image": round(float(np.quantile(scores, 1 - REJECT_SHARE)), 6),
-        "review": round(float(np.quantile(scores, 1 - REVIEW_SHARE)), 6),
-        "pixel": round(float(np.quantile(peaks, 1 - REGION_SHARE)), 6),
-    }
 
 
 def _gpu(clip: Clip) -> str:

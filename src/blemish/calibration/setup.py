@@ -20,7 +20,7 @@ class Setup:
 
     vocabulary: 16 hex digits of the defect names, "" where they move no score. input_px, mean, std: the preprocessing.
     tiles: "off", "auto" or a side in pixels. roi, ignore: which mask, "per image", or "" for none. value_range: black and white
-    of images with more than 8 bits, None where each run finds its own.
+    of images with more than 8 bits, None where each run finds its own. peers: which images all are compared with, "" for none.
     """
 
     model: ModelInfo
@@ -32,10 +32,13 @@ class Setup:
     roi: str = ""
     ignore: str = ""
     value_range: tuple[float, float] | None = None
+    peers: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         plain = json.loads(json.dumps(asdict(self)))
+        if not self.peers:  # the identity of a calibration without them is that of versions that knew none
+            del plain["peers"]
         return {**plain, "model": self.model.to_dict()}
 
     @classmethod
@@ -57,7 +60,7 @@ class Setup:
         for name, what in (("input_px", "an input of {} px"), ("mean", "the mean {}"), ("std", "the deviation {}")):
             if getattr(self, name) != getattr(other, name):
                 found.append(f"{what.format(getattr(self, name))}, not {getattr(other, name)}")
-        for name in ("tiles", "roi", "ignore", "value_range"):
+        for name in ("tiles", "roi", "ignore", "value_range", "peers"):
             here, there = getattr(self, name), getattr(other, name)
             if here != there:
                 option = "--range" if name == "value_range" else f"--{name}"

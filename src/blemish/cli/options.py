@@ -24,6 +24,7 @@ __all__ = [
     "Method",
     "MinArea",
     "MmPerPx",
+    "Peers",
     "Product",
     "Prompts",
     "Quiet",
@@ -76,6 +77,13 @@ InputPx = Annotated[
     int | None,
     typer.Option(
         "--input-px", metavar="PIXELS", help="Side that images are resized to, as 448. Default: the backbone's own."
+    ),
+]
+Peers = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="Compare with these images of the same product, unlabelled, most of them good: a folder or a pattern.",
     ),
 ]
 Roi = Annotated[

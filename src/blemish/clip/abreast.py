@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from blemish.clip.config import VisionConfig
-from blemish.clip.trunk import LocalStem
+from blemish.clip.trunk import EfficientNetLite0, LocalStem
 from blemish.clip.vision import ImageTower, Interpolation, Tower, VisionFeatures, check_asked
 
 __all__ = ["TowersAbreast"]
@@ -89,6 +89,10 @@ class TowersAbreast(Tower):
         parts = tokens.chunk(self.config.members, dim=-1)
         projected = [tower.project(own, norm=norm) for tower, own in zip(self._towers, parts, strict=True)]
         return torch.stack(projected).mean(0)
+
+    @property
+    def trunk(self) -> EfficientNetLite0 | None:
+        return self._towers[0].trunk
 
     def linear_projection(self) -> tuple[Tensor, Tensor]:
         weights, biases = zip(*(tower.linear_projection() for tower in self._towers), strict=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from blemish.clip.config import VisionConfig
 from blemish.clip.layers import Block, build_blocks, place_tokens
 from blemish.errors import UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from blemish.clip.trunk import EfficientNetLite0
 
 __all__ = ["ImageTower", "Interpolation", "Tower", "VisionFeatures", "build_stem", "interpolate_positions"]
 
@@ -100,6 +103,11 @@ class Tower(nn.Module, ABC):
     def linear_projection(self) -> tuple[Tensor, Tensor]:
         """Weight [W, D] and bias [D] of what `project` does up to the layer norm's division."""
 
+    @property
+    @abstractmethod
+    def trunk(self) -> EfficientNetLite0 | None:
+        """The convolutional network that the patches come from; None where they are cut from the image itself."""
+
 
 class ImageTower(Tower):
     """A vision transformer whose features are asked for by arguments; everything in it can be differentiated."""
@@ -181,6 +189,10 @@ class ImageTower(Tower):
         if norm:
             tokens = self.ln_post(tokens)
         return tokens @ self.projection
+
+    @property
+    def trunk(self) -> EfficientNetLite0 | None:
+        return getattr(self.stem, "trunk", None)
 
     def check_images(self, images: Tensor) -> None:
         """UsageError where the tower does not take images of this shape."""

@@ -80,6 +80,7 @@ class Method(nn.Module, ABC):
         frozenset()
     )  # those that may differ from what the prompts were trained with
     scores_depend_on_vocabulary: bool = True  # false: names move no score, and a threshold holds for all of them
+    peers: str = ""  # the images that all others are compared with, "" for none (see `mutual`)
     recipe: ClassVar[Mapping[str, Any]] = {}  # what its authors train with where it differs from `training.Recipe`
 
     def __init__(self, backbone: Clip, config: Any) -> None:

@@ -18,7 +18,7 @@ from blemish.methods.base import Method
 from blemish.metrics import PixelRanking, auroc
 from blemish.training.batches import Source, in_chunks
 
-__all__ = ["HeldOut", "measure"]
+__all__ = ["REGION_SHARE", "REJECT_SHARE", "REVIEW_SHARE", "HeldOut", "card_thresholds", "measure"]
 
 REJECT_SHARE, REVIEW_SHARE = 0.05, 0.15  # of normal images, at the image and at the review threshold
 REGION_SHARE = 0.10  # of normal images whose map reaches the pixel threshold anywhere
@@ -57,12 +57,17 @@ def measure(method: Method, source: Source, *, device: torch.device, batch_size:
     normal = ~examples.anomalous
     return HeldOut(
         metrics={name: round(value, 6) for name, value in metrics.items()},
-        thresholds={
-            "image": round(float(np.quantile(scores[normal], 1 - REJECT_SHARE)), 6),
-            "review": round(float(np.quantile(scores[normal], 1 - REVIEW_SHARE)), 6),
-            "pixel": round(float(np.quantile(peaks[normal], 1 - REGION_SHARE)), 6),
-        },
+        thresholds=card_thresholds(scores[normal], peaks[normal]),
     )
+
+
+def card_thresholds(scores: NDArray[np.floating], peaks: NDArray[np.floating]) -> dict[str, float]:
+    """A card's thresholds, from the image scores [N] and the map's peaks [N] of good images."""
+    return {
+        "image": round(float(np.quantile(scores, 1 - REJECT_SHARE)), 6),
+        "review": round(float(np.quantile(scores, 1 - REVIEW_SHARE)), 6),
+        "pixel": round(float(np.quantile(peaks, 1 - REGION_SHARE)), 6),
+    }
 
 
 def _enlarged(maps: Tensor, size: int) -> NDArray[np.float32]:

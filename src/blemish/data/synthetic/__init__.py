@@ -4,6 +4,7 @@ from blemish.data.synthetic.dataset import RenderedSample, rendered
 from blemish.data.synthetic.kept import drawn
 from blemish.data.synthetic.render import NORMAL, RENDERER_VERSION, SyntheticSample, defect_types, render
 from blemish.data.synthetic.scenery import MATERIALS
+from blemish.data.synthetic.series import render_series
 
 __all__ = [
     "MATERIALS",
@@ -14,5 +15,6 @@ __all__ = [
     "defect_types",
     "drawn",
     "render",
+    "render_series",
     "rendered",
 ]

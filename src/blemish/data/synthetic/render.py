@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from blemish.data.synthetic.benign import camera
 from blemish.data.synthetic.captions import caption
 from blemish.data.synthetic.damage import KINDS
-from blemish.data.synthetic.placing import draw
+from blemish.data.synthetic.fields import Random
+from blemish.data.synthetic.placing import Drawn, draw
 from blemish.data.synthetic.scenery import good_subject
 from blemish.data.synthetic.spots import luminance
 from blemish.data.synthetic.subjects import Subject
 from blemish.errors import UnknownNameError
 
-__all__ = ["NORMAL", "RENDERER_VERSION", "SyntheticSample", "defect_types", "render"]
+__all__ = ["NORMAL", "RENDERER_VERSION", "SyntheticSample", "defect_types", "render", "visible_defect"]
 
 NORMAL = "normal"
 RENDERER_VERSION = 3  # goes up when a seed renders differently: digests, manifests and cards carry it
@@ -67,13 +68,7 @@ def render(
     drawn = None
     if defect_type != NORMAL:
         others = [kind for kind in rng.permutation(kinds) if kind != defect_type]
-        faint = rng.random() < _FAINT_SHARE
-        for kind in [defect_type, *others]:
-            plain = _plain(subject, kind)
-            contrast = (_FAINT * plain, plain) if faint else (plain, _STRONGEST)
-            drawn = draw(subject, rng, defect_type=str(kind), contrast=contrast)
-            if drawn is not None:
-                break
+        drawn = visible_defect(subject, rng, [defect_type, *others])
     pixels = subject.pixels if drawn is None else drawn.pixels
     mask = np.zeros((size_px, size_px), bool) if drawn is None else drawn.mask
     return SyntheticSample(
@@ -84,6 +79,18 @@ def render(
         caption(subject.material, drawn),
         0.0 if drawn is None else drawn.contrast,
     )
+
+
+def visible_defect(subject: Subject, rng: Random, types: Iterable[str]) -> Drawn | None:
+    """A defect of the first of these types that the subject can show: mostly one to be seen well, else a faint one."""
+    faint = rng.random() < _FAINT_SHARE
+    for kind in types:
+        plain = _plain(subject, kind)
+        contrast = (_FAINT * plain, plain) if faint else (plain, _STRONGEST)
+        drawn = draw(subject, rng, defect_type=str(kind), contrast=contrast)
+        if drawn is not None:
+            return drawn
+    return None
 
 
 def _plain(subject: Subject, kind: str) -> float:

@@ -1,0 +1,148 @@
+"""Mutual scoring on a tiny random backbone, which cuts patches, and on the embedded one, which has a trunk."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import tiny_backbone
+from torch import Tensor
+
+from blemish import store
+from blemish.errors import UsageError
+from blemish.methods.base import Method, Scores
+from blemish.methods.ensemble import PromptEnsemble
+from blemish.methods.mutual import LEAST_PEERS, Crowd, Glance, MutualConfig, MutualScoring, nearest_mean
+from blemish.vocabulary import parse_defects
+
+
+@pytest.fixture(scope="module", params=["patches", "trunk"])
+def inner(request: pytest.FixtureRequest) -> PromptEnsemble:
+    backbone = tiny_backbone() if request.param == "patches" else store.load_backbone("embedded").at_input(64)
+    method = PromptEnsemble(backbone)
+    method.prepare(parse_defects("scratch, hole"))
+    return method
+
+
+def alike(count: int, *, seed: int = 0) -> Tensor:
+    """Images [B, 3, 64, 64] of one product: the same pattern under a little noise."""
+    generator = torch.Generator().manual_seed(3)
+    pattern = torch.randn(3, 64, 64, generator=generator)
+    return pattern + 0.05 * torch.randn(count, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
+
+
+def odd_one(seed: int = 9) -> Tensor:
+    """One more of them, with something else in its upper left quarter."""
+    image = alike(1, seed=seed)
+    image[..., :24, :24] = torch.randn(3, 24, 24, generator=torch.Generator().manual_seed(8))
+    return image
+
+
+def mutual(inner: PromptEnsemble, peers: Tensor, **options: float) -> MutualScoring:
+    method = MutualScoring(inner, MutualConfig(**options))
+    method.take_peers([peers])
+    return method
+
+
+def scored(method: Method, images: Tensor) -> Scores:
+    with torch.inference_mode():
+        return method.score(method.encode(images))
+
+
+def test_scores_have_the_shapes_and_ranges_of_the_other_method(inner: PromptEnsemble) -> None:
+    method = mutual(inner, alike(8))
+    found, alone = scored(method, alike(3, seed=1)), scored(inner, alike(3, seed=1))
+    assert found.types == alone.types
+    for name in ("image_score", "anomaly_map", "type_scores", "type_maps"):
+        one = getattr(found, name)
+        assert one.shape == getattr(alone, name).shape
+        assert one.min() >= 0
+        assert one.max() <= 1
+    assert torch.allclose(found.type_maps.sum(1), found.anomaly_map, atol=1e-5)
+    assert torch.allclose(found.type_scores.sum(1), found.image_score, atol=1e-5)
+
+
+@pytest.mark.parametrize(("twins", "share"), [(0, 0.1), (1, 0.3)])
+def test_what_the_peers_lack_stands_out_where_it_is(inner: PromptEnsemble, twins: int, share: float) -> None:
+    """One peer with the same defect hides it only where that peer counts alone."""
+    peers = torch.cat([alike(8), *[odd_one(seed=7)] * twins])
+    method = mutual(inner, peers, share=share)
+    found, alone = scored(method, odd_one()), scored(inner, odd_one())
+    rise = (found.anomaly_map.logit() - alone.anomaly_map.logit())[0]  # [8, 8]
+    row, column = divmod(int(rise.argmax()), rise.shape[1])
+    assert max(row, column) < 4
+    assert rise[:3, :3].mean() > 2
+    assert rise[:3, :3].mean() > rise[5:, 5:].mean()
+    assert found.image_score > alone.image_score
+    assert found.image_score > scored(method, alike(1, seed=5)).image_score
+
+
+def test_an_image_is_not_compared_with_itself(inner: PromptEnsemble) -> None:
+    torch.manual_seed(1)
+    level = torch.randn(7, 12, 6, 6)
+    for glance in (Glance(0, 1, standardised=False), Glance(0, 3, standardised=True)):
+        crowd = Crowd(level, glance, 0.3)
+        assert [len(apart) for apart in crowd.apart(level[:2])] == [6, 6]
+        assert [len(apart) for apart in crowd.apart(torch.randn(1, 12, 6, 6))] == [7]
+    peers = alike(8)
+    assert scored(mutual(inner, torch.cat([peers, odd_one()])), odd_one()).image_score > 0.9
+
+
+def test_the_distance_is_that_to_the_most_alike_place() -> None:
+    torch.manual_seed(2)
+    level, other = torch.randn(6, 5, 4, 4), torch.randn(1, 5, 4, 4)
+    crowd = Crowd(level, Glance(0, 1, standardised=False), 0.5)
+    (apart,) = crowd.apart(other)
+    places = other.flatten(2).transpose(1, 2)
+    expected = torch.cdist(places, level.flatten(2).transpose(1, 2)).amin(2)
+    assert torch.allclose(apart, expected, atol=1e-5)
+    assert torch.allclose(nearest_mean(apart, 0.5), expected.sort(0).values[:3].mean(0), atol=1e-5)
+
+
+def test_without_weight_the_other_method_speaks_alone(inner: PromptEnsemble) -> None:
+    method = mutual(inner, alike(6), weight=0.0)
+    found, alone = scored(method, odd_one()), scored(inner, odd_one())
+    assert torch.allclose(found.image_score, alone.image_score, atol=1e-5)
+    assert torch.allclose(found.anomaly_map, alone.anomaly_map, atol=1e-5)
+
+
+def test_the_order_of_the_peers_moves_no_score(inner: PromptEnsemble) -> None:
+    forward, backward = mutual(inner, alike(9)), mutual(inner, alike(9).flip(0))
+    assert torch.allclose(scored(forward, odd_one()).anomaly_map, scored(backward, odd_one()).anomaly_map, atol=1e-4)
+
+
+def test_peers_that_are_all_the_same_image_give_numbers(inner: PromptEnsemble) -> None:
+    same = alike(1).repeat(6, 1, 1, 1)
+    method = mutual(inner, same)
+    for image in (same[:1], odd_one(), torch.zeros(1, 3, 64, 64)):
+        found = scored(method, image)
+        assert torch.isfinite(found.anomaly_map).all()
+        assert torch.isfinite(found.image_score).all()
+
+
+def test_an_image_is_judged_the_same_in_any_batch(inner: PromptEnsemble) -> None:
+    method = mutual(inner, alike(8))
+    images = torch.cat([alike(2, seed=4), odd_one()])
+    together, single = scored(method, images), scored(method, images[2:])
+    assert torch.allclose(together.anomaly_map[2:], single.anomaly_map, atol=1e-4)
+
+
+def test_the_peers_are_named_apart_from_the_model(inner: PromptEnsemble) -> None:
+    first, second = mutual(inner, alike(6)), mutual(inner, alike(6, seed=2))
+    assert first.name == "ensemble+mutual"
+    assert first.fingerprint() == second.fingerprint() != inner.fingerprint()
+    assert first.peers != second.peers
+    assert first.peers.startswith("6 images (")
+    assert mutual(inner, alike(6), share=0.5).fingerprint() != first.fingerprint()
+
+
+def test_too_few_peers_and_none_are_refused(inner: PromptEnsemble) -> None:
+    with pytest.raises(UsageError, match=f"at least {LEAST_PEERS}.*not with 4"):
+        mutual(inner, alike(4))
+    with pytest.raises(UsageError, match="take_peers comes first"):
+        MutualScoring(inner).encode(alike(1))
+
+
+@pytest.mark.parametrize("options", [{"share": 0}, {"share": 1.1}, {"weight": -1}, {"scale": 0}, {"top_share": 0}])
+def test_senseless_options_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="shares lie above 0"):
+        MutualConfig(**options)
