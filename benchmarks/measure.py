@@ -28,6 +28,7 @@ import blemish
 from benchmarks.alternatives import Looker, alternatives
 from benchmarks.real_sets import IMAGE_SETS, PIXEL_SETS, SIMULATED, Comparison, Finding, available
 from blemish.atomic import write_text
+from blemish.loading import load_method
 from blemish.methods.mutual import CONVOLUTIONAL, MutualConfig
 from blemish.metrics import PixelRanking, Value, auroc, mean
 from blemish.peers import MOST_PEERS
@@ -95,7 +96,8 @@ class AmongPeers(Embedded):
         self.peers: tuple[Path, ...] = ()
 
     def identity(self) -> str:
-        return f"{super().identity()} {MOST_PEERS} {MutualConfig()} {CONVOLUTIONAL}"
+        lines = load_method(self.backbone, method=self.method).with_peers
+        return f"{super().identity()} {lines} {MOST_PEERS} {MutualConfig()} {CONVOLUTIONAL}"
 
     def look(self, comparison: Comparison) -> Sequence[Finding]:
         if comparison.peers != self.peers:

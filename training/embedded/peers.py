@@ -155,6 +155,7 @@ def _look(method: Method, pieces: Sequence[SyntheticSample]) -> Series:
     return Series(np.stack([piece.mask for piece in pieces]), words, unlike)
 
 
+@torch.inference_mode()
 def _scored(method: Method, batches: Sequence[Tensor]) -> Scores:
     found = [method.score(method.encode(batch)) for batch in batches]
     image, maps, types, type_maps = (
@@ -190,7 +191,6 @@ def _aurocs(image: NDArray[np.floating], maps: Maps, masks: NDArray[np.bool_]) -
     return float(auroc(image, masks.any((1, 2)))), float(ranking.auroc())
 
 
-@torch.inference_mode()
 def _write_card(names: Sequence[str], series: Sequence[Sequence[SyntheticSample]], card_file: Path) -> None:
     card = read_json(card_file)
     peers = card.setdefault("peers", {})
@@ -204,7 +204,8 @@ def _write_card(names: Sequence[str], series: Sequence[Sequence[SyntheticSample]
         for pieces in series:
             batches, masks = _tensors(method, pieces), np.stack([piece.mask for piece in pieces])
             mutual.take_peers(batches)
-            for who, found in (("alone", _scored(method, batches)), ("with peers", _scored(mutual, batches))):
+            for who, asked in (("alone", method), ("with peers", mutual)):
+                found = _scored(asked, batches)
                 figures[who].append(_aurocs(found.image_score.numpy(), found.anomaly_map.numpy(), masks))
             good = ~masks.any((1, 2))
             scores.append(found.image_score.numpy()[good])
@@ -216,7 +217,7 @@ def _write_card(names: Sequence[str], series: Sequence[Sequence[SyntheticSample]
             },
         }
         print(name, json.dumps(peers[name]), flush=True)
-    write_text(card_file, json.dumps(card, indent=2) + "\n")
+        write_text(card_file, json.dumps(card, indent=2) + "\n")
 
 
 def _means(figures: Sequence[tuple[float, float]]) -> list[float]:

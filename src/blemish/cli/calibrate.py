@@ -130,6 +130,7 @@ def calibrate(
     both = {path.resolve() for path in good_paths} & {path.resolve() for path in bad_paths}
     if both:
         raise UsageError(f"{min(both)}: is among the good and among the bad images")
+    _check_apart(good_paths, peers)
     inspector = load()
     scored, setup, unreadable = score_images(inspector, [*good_paths, *bad_paths], quiet=quiet)
     good, bad_ones = (
@@ -224,6 +225,21 @@ def _rule(
         cost_miss=cost_miss,
         cost_false_reject=cost_false_reject,
     )
+
+
+def _check_apart(good: Sequence[Path], peers: str | None) -> None:
+    """UsageError where a good image is one of those that all are compared with: what is promised is for images that are not."""
+    if peers is None:
+        return
+    from blemish.peers import find_peers
+
+    drawn = {Path(str(image)).resolve() for image in find_peers(peers)}
+    shared = [path for path in good if path.resolve() in drawn]
+    if shared:
+        raise UsageError(
+            f"{len(shared)} of the good images, {shared[0]} the first, are among the peers; what is promised holds for images "
+            "that are not: give --peers other images of the product"
+        )
 
 
 def _images(named: Sequence[str]) -> list[Path]:

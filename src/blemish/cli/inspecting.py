@@ -184,6 +184,8 @@ def print_summary(run: Run, results: ResultsFolder | None) -> None:
         listed = ", ".join(f"{name} {count}" for name, count in run.top_types.most_common(5))
         console.print(f"top types of what is not OK: {listed}", markup=False)
     console.print(_threshold_line(run), markup=False)
+    if run.inspector.method.peers:
+        console.print(f"each compared with {run.inspector.method.peers}", markup=False)
     for low, high in sorted(run.value_ranges):
         console.print(f"images with more than 8 bits were read as {low:g}:{high:g}", markup=False)
     if results is not None and results.kept:

@@ -176,6 +176,7 @@ def _facts(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
         "calibration": _plain(calibration)
         if calibration
         else "none: the thresholds are not from good images of these parts",
+        "compared with": run.get("setup", {}).get("peers", ""),
         "command": shlex.join(map(str, run["command"])),
         "begun": f"{run['started']}, {run['duration_s']:g} s, {run['status']}",
         "decided again": f"{len(run['rethresholded'])} times" if run.get("rethresholded") else "",
