@@ -62,11 +62,12 @@ training-cache/photos: $(VENV)/.training  ## photos of materials to train on, fr
 embedded-model: $(VENV)/.training training-cache/photos  ## train the embedded model again, prompts and all (hours on two cores; resumes)
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m training.embedded
 	for method in faprompt dapo ensemble; do $(BIN)/python -m training.prompts $$method || exit 1; done
+	$(BIN)/python -m training.embedded.peers --card ensemble faprompt dapo
 
 SEEDS = $(patsubst %/model.safetensors,%,$(wildcard training-cache/seed-*/model.safetensors))
 
 measure: $(VENV)/.measure  ## the tables of docs/embedded-model.md, on real images (DATA=folder; goes on where it was stopped)
-	$(BIN)/python -m benchmarks.measure --data-root $(or $(DATA),../shared/data) --alternatives --rows training-cache/measured
+	$(BIN)/python -m benchmarks.measure --data-root $(or $(DATA),../shared/data) --alternatives --peers --rows training-cache/measured
 	$(if $(SEEDS),$(BIN)/python -m benchmarks.measure --data-root $(or $(DATA),../shared/data) --seeds $(SEEDS) --rows training-cache/measured)
 
 evaluate: $(VENV)/.measure  ## docs/benchmarks.md, on what there is below DATA=folder (goes on where it was stopped)

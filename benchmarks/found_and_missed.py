@@ -81,21 +81,21 @@ def write_sheet(path: Path, *, columns: int = 8, most: int = 400) -> Path:
         pen.text((2, top + 2), name.capitalize(), fill=INK, font=font)
         for column, one in enumerate(row):
             x, y = column * (CELL_PX + GAP_PX), top + 20
-            sheet.paste(_outlined(one.sample), (x, y))
-            sheet.paste(_heat(one.inspection), (x, y + CELL_PX + 2))
+            sheet.paste(outlined(one.sample), (x, y))
+            sheet.paste(heat_map(one.inspection), (x, y + CELL_PX + 2))
             said = one.inspection.top_type or "no type"
             pen.text((x, y + 2 * CELL_PX + 3), one.sample.defect_type, fill=INK, font=font)
             pen.text((x, y + 2 * CELL_PX + 15), f"{one.inspection.image_score:.2f} {said}", fill=INK, font=font)
     return save(sheet.quantize(192, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE), path)
 
 
-def _outlined(sample: SyntheticSample) -> Image.Image:
+def outlined(sample: SyntheticSample) -> Image.Image:
     pixels, grown = sample.image.copy(), ndimage.binary_dilation(sample.mask, iterations=3)
     pixels[grown & ~ndimage.binary_dilation(sample.mask, iterations=1)] = OUTLINE
     return Image.fromarray(pixels).resize((CELL_PX, CELL_PX), Image.Resampling.LANCZOS)
 
 
-def _heat(inspection: Inspection) -> Image.Image:
+def heat_map(inspection: Inspection) -> Image.Image:
     grey = Image.fromarray((np.clip(inspection.anomaly_map, 0, 1) * 255).astype(np.uint8))
     return grey.resize((CELL_PX, CELL_PX), Image.Resampling.BILINEAR).convert("RGB")
 
