@@ -90,8 +90,8 @@ class AmongPeers(Embedded):
 
     remark = f"zero-shot; each image also compared with {MOST_PEERS} of its product, good and bad, that nobody labelled"
 
-    def __init__(self, backbone: str, method: str | None) -> None:
-        super().__init__(backbone, method)
+    def __init__(self, backbone: str, method: str | None, name: str = "") -> None:
+        super().__init__(backbone, method, name)
         self.name += " with peers"
         self.peers: tuple[Path, ...] = ()
 
@@ -306,7 +306,8 @@ def _restored(fields: dict[str, Any]) -> Row:
 def lookers(settings: argparse.Namespace) -> list[Looker]:
     """The methods that were asked for: by default the backbone's own one, beside the alternatives all that ship."""
     if settings.seeds:
-        return [Embedded(place, "ensemble", name=f"ensemble of {Path(place).name}") for place in settings.seeds]
+        kind = AmongPeers if settings.peers else Embedded
+        return [kind(place, "ensemble", name=f"ensemble of {Path(place).name}") for place in settings.seeds]
     every = ",".join(EMBEDDED_METHODS) if settings.alternatives else None
     names = (settings.method or every or "").split(",")
     found: list[Looker] = [Embedded(settings.backbone, name.strip() or None) for name in names]
@@ -332,14 +333,15 @@ def main() -> None:
         "--seeds",
         nargs="+",
         metavar="FOLDER",
-        help="backbones of training seeds (training-cache/seed-0 and so on): the ensemble of each on real images, their spread",
+        help="backbones of training seeds (training-cache/seed-0 and so on): the ensemble of each on real images (with --peers, "
+        "among them), their spread",
     )
     parser.add_argument("--only", default="", help="rows whose name contains this")
     parser.add_argument("--rows", type=Path, help="folder to keep each row in, and to go on from")
     parser.add_argument("--json", type=Path)
     settings = parser.parse_args()
-    if settings.seeds and (settings.method or settings.alternatives or settings.peers):
-        parser.error("--seeds measures the prompt ensemble alone: leave --method, --peers and --alternatives away")
+    if settings.seeds and (settings.method or settings.alternatives):
+        parser.error("--seeds measures the prompt ensemble alone: leave --method and --alternatives away")
     if settings.seeds and len({Path(place).name for place in settings.seeds}) < len(settings.seeds):
         parser.error("--seeds: folders are told apart by their last name; these share one")
     comparisons, missing = available(settings.data_root, without_normal=True)
