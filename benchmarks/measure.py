@@ -102,7 +102,7 @@ class AmongPeers(Embedded):
     def look(self, comparison: Comparison) -> Sequence[Finding]:
         if comparison.peers != self.peers:
             self.peers, self.known = comparison.peers, {}
-            self.among = blemish.load(self.backbone, method=self.method, peers=self.peers)
+            self.among = blemish.load(self.backbone, method=self.method, peers=list(self.peers))
         return super().look(comparison)
 
     def inspections(self, paths: Sequence[Path]) -> Iterator[Inspection]:

@@ -15,7 +15,7 @@ import blemish
 SOURCE = Path(blemish.__file__).parent
 FLOORS = (
     {"cli", "serve", "demo", "__main__"},
-    {"loading", "pipeline", "intake", "rethreshold", "training", "evaluation"},
+    {"loading", "pipeline", "intake", "peers", "rethreshold", "training", "evaluation"},
     {
         *("methods", "data", "metrics", "calibration", "report", "export", "vocabulary", "localise", "preprocess"),
         *("store", "tiling", "interest"),

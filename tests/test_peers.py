@@ -42,7 +42,7 @@ def test_few_peers_are_all_taken_and_many_drawn_by_the_same_lot() -> None:
     assert len(drawn) == MOST_PEERS
     assert all(one is other for one, other in zip(drawn, find_peers(many), strict=True))
     assert len({id(one) for one in drawn}) == MOST_PEERS
-    assert any(one is many[-1] for one in find_peers(many[:-1])) is False
+    assert any(one is many[-1 - number] for number in range(MOST_PEERS) for one in drawn)  # not simply the first ones
 
 
 def test_a_folder_means_the_images_in_it(series: Path) -> None:
@@ -78,8 +78,11 @@ def test_what_cannot_be_compared_is_refused(series: Path, tmp_path: Path) -> Non
         blemish.load(peers=images(4))
     with pytest.raises(UsageError, match="no such file or folder"):
         blemish.load(peers=tmp_path / "nowhere")
-    with pytest.raises(UsageError, match="compared with whole images: leave --tiles out"):
+    with pytest.raises(UsageError, match="compared with whole images, not with tiles"):
         blemish.load(peers=series, tiles="auto")
+    for one in (np.zeros((64, 64, 3), np.uint8), b"bytes", np.zeros((9, 8, 8, 3), np.uint8)):
+        with pytest.raises(UsageError, match="a folder, a pattern or a list of images, not"):
+            blemish.load(peers=one)  # type: ignore[arg-type]
     for number in range(6):
         (tmp_path / f"{number}.png").write_bytes(b"no image")
     with pytest.raises(UsageError, match=r"at least 5 of their like, not with 0 \(.*0.png"):
@@ -99,6 +102,9 @@ def test_deep_images_are_read_on_the_value_range_of_their_peers() -> None:
     assert inspector.value_range == (0, 4095)
     assert inspector.inspect(np.full((32, 32), 100, np.uint16)).value_range == (0, 4095)
     assert blemish.load(peers=peers, value_range=(0, 8000)).value_range == (0, 8000)
+    low, high = blemish.load(peers=peers, value_range=("1%", "99%")).value_range or (0, 0)
+    assert 0 <= low < 100
+    assert 3800 < high < 4000
 
 
 def test_a_calibration_holds_for_the_same_peers_only(
@@ -131,3 +137,7 @@ def test_a_run_is_resumed_with_the_same_peers_only(
     assert cli.main([*call, "--peers", str(series), "--resume"]) == 0
     assert cli.main([*call, "--resume"]) == 2
     assert "peers 12 images" in capsys.readouterr().err
+
+
+def test_without_peers_a_setup_is_that_of_versions_that_knew_none() -> None:
+    assert "peers" not in blemish.load().setup.to_dict()

@@ -14,8 +14,7 @@ from blemish.images import DEFAULT_MEGAPIXELS, RangeGiven, ValueRanges
 from blemish.interest import Interest
 from blemish.methods import METHODS, build
 from blemish.methods.base import Method
-from blemish.methods.mutual import MutualScoring
-from blemish.peers import Peers, find_peers, take_peers
+from blemish.peers import Peers, among
 from blemish.pipeline import Inspector, device_of
 from blemish.results import Origin, Thresholds
 from blemish.store.prompts import Prompts, find_prompts, read_prompts, shipped_prompts
@@ -93,27 +92,29 @@ def load(
     if input_px is None and calibrated is not None:
         _take_input(loaded.method, calibrated)
     tiles = check_tiles(tiles if tiles is not None else "off" if calibrated is None else calibrated.setup.tiles)
-    method_used: Method = loaded.method
+    used, card = loaded.method, loaded.thresholds
     if peers is not None:
         if tiles != "off":
-            raise UsageError("peers are compared with whole images: leave --tiles out")
-        chosen, method_used = find_peers(peers), MutualScoring(loaded.method)
+            raise UsageError("peers are compared with whole images, not with tiles: leave one of them out")
+        used, value_range = among(
+            loaded.method.to(device),
+            peers,
+            value_range=value_range,
+            max_megapixels=max_megapixels,
+            batch_size=batch_size,
+        )
+        card = loaded.with_peers or card
     thresholds = choose_thresholds(
-        loaded.thresholds if peers is None else loaded.with_peers or loaded.thresholds,
+        card,
         threshold=threshold,
         pixel_threshold=pixel_threshold,
         calibration=None if calibrated is None else calibrated.lines,
         only_map=interest is not None,
     )
-    method_used.prepare(types)
-    if isinstance(method_used, MutualScoring):
-        method_used.to(device)
-        value_range = take_peers(
-            method_used, chosen, value_range=value_range, max_megapixels=max_megapixels, batch_size=batch_size
-        )
-    config = method_used.backbone.config
+    used.prepare(types)
+    config = used.backbone.config
     return Inspector(
-        method_used,
+        used,
         preprocess=config.preprocess,
         thresholds=thresholds,
         backbone=config.name,

@@ -6,7 +6,7 @@ What is done with them is `methods.mutual`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeAlias
@@ -18,13 +18,13 @@ from torch import Tensor
 from blemish.errors import ImageError, UsageError
 from blemish.images import ImageInput, RangeGiven, ValueRanges, find_images
 from blemish.intake import Intake
+from blemish.methods.base import Method
 from blemish.methods.mutual import LEAST_PEERS, MutualScoring
 
-__all__ = ["MOST_PEERS", "Peers", "find_peers", "take_peers"]
+__all__ = ["MOST_PEERS", "Peers", "among", "find_peers"]
 
-Peers: TypeAlias = (
-    str | Path | Sequence[ImageInput]
-)  # a file, a folder (recursive), a pattern; or the images themselves
+# a file, a folder (recursive) or a pattern; or the images themselves
+Peers: TypeAlias = str | Path | list[ImageInput] | tuple[ImageInput, ...]
 
 MOST_PEERS = 64  # of more, so many are drawn by lot: every image is compared with all of them
 SEED = 0
@@ -33,40 +33,46 @@ SEED = 0
 def find_peers(peers: Peers) -> list[ImageInput]:
     """The images meant, `MOST_PEERS` of them at most, drawn by the same lot every time.
 
-    UsageError for fewer than `LEAST_PEERS`.
+    UsageError for fewer than `LEAST_PEERS`, and for one image where several are needed.
     """
-    images: list[ImageInput] = (
-        [found.path for found in find_images(peers)] if isinstance(peers, str | Path) else list(peers)
-    )
+    images: list[ImageInput]
+    if isinstance(peers, str | Path):
+        images = [found.path for found in find_images(peers)]
+    elif isinstance(peers, list | tuple):
+        images = list(peers)
+    else:
+        raise UsageError(f"peers are a folder, a pattern or a list of images, not {type(peers).__name__}")
     if len(images) < LEAST_PEERS:
-        raise UsageError(f"--peers takes at least {LEAST_PEERS} images of the same product, not {len(images)}")
+        raise UsageError(f"peers are at least {LEAST_PEERS} images of the same product, not {len(images)}")
     if len(images) > MOST_PEERS:
         chosen = np.sort(np.random.default_rng(SEED).permutation(len(images))[:MOST_PEERS])
         images = [images[index] for index in chosen]
     return images
 
 
-def take_peers(
-    method: MutualScoring,
-    images: Sequence[ImageInput],
+def among(
+    inner: Method,
+    peers: Peers,
     *,
     value_range: RangeGiven | None,
     max_megapixels: float,
     batch_size: int,
-) -> RangeGiven | None:
-    """Gives the method its peers, on the device where its weights are, and says on which value range images are to be read with
-    them: that of the peers where those have more than 8 bits and share one, else `value_range`.
+) -> tuple[MutualScoring, RangeGiven | None]:
+    """A method among these peers, where its weights are, and the value range that images are to be read on with them: that of the
+    peers where those have more than 8 bits.
 
-    Images that cannot be read are left out; UsageError where too few can be.
+    Images that cannot be read are left out; UsageError where too few can be, or where they were read on several ranges.
     """
-    ranges: set[tuple[float, float] | None] = set()
+    images = find_peers(peers)
+    ranges: set[tuple[float, float]] = set()
     errors: list[ImageError] = []
+    device = inner.backbone.logit_scale.device
 
     def tensors() -> Iterator[Tensor]:
         workers = min(8, os.cpu_count() or 1)
         with ThreadPoolExecutor(workers, thread_name_prefix="blemish") as pool:
             intake = Intake(
-                preprocess=method.backbone.config.preprocess,
+                preprocess=inner.backbone.config.preprocess,
                 ranges=ValueRanges(value_range),
                 pool=pool,
                 workers=workers,
@@ -76,13 +82,15 @@ def take_peers(
             for batch in intake.batches(images):
                 errors.extend(one for one in batch if isinstance(one, ImageError))
                 ready = [one for one in batch if not isinstance(one, ImageError)]
-                ranges.update(one.picture.value_range for one in ready)
+                ranges.update(one.picture.value_range for one in ready if one.picture.value_range is not None)
                 if ready:
-                    yield torch.stack([one.tensor for one in ready]).to(method.backbone.logit_scale.device)
+                    yield torch.stack([one.tensor for one in ready]).to(device)
 
     try:
-        method.take_peers(tensors())
+        method = MutualScoring(inner, tensors())
     except UsageError as error:
-        raise UsageError(f"--peers: {error}{f' ({errors[0]})' if errors else ''}") from error
-    deep = ranges - {None}
-    return deep.pop() if value_range is None and len(deep) == 1 else value_range
+        raise UsageError(f"peers: {error}{f' ({errors[0]})' if errors else ''}") from error
+    if len(ranges) > 1:
+        shown = ", ".join(f"{low:g}:{high:g}" for low, high in sorted(ranges))
+        raise UsageError(f"the peers have several value ranges ({shown}): give one for all images (--range)")
+    return method, ranges.pop() if ranges else value_range

@@ -11,7 +11,7 @@ from blemish import store
 from blemish.errors import UsageError
 from blemish.methods.base import Method, Scores
 from blemish.methods.ensemble import PromptEnsemble
-from blemish.methods.mutual import LEAST_PEERS, Crowd, Glance, MutualConfig, MutualScoring, nearest_mean
+from blemish.methods.mutual import LEAST_PEERS, Crowd, Glance, MutualConfig, MutualScoring, _digest, nearest_mean
 from blemish.vocabulary import parse_defects
 
 
@@ -38,9 +38,7 @@ def odd_one(seed: int = 9) -> Tensor:
 
 
 def mutual(inner: PromptEnsemble, peers: Tensor, **options: float) -> MutualScoring:
-    method = MutualScoring(inner, MutualConfig(**options))
-    method.take_peers([peers])
-    return method
+    return MutualScoring(inner, [peers], MutualConfig(**options))
 
 
 def scored(method: Method, images: Tensor) -> Scores:
@@ -61,41 +59,66 @@ def test_scores_have_the_shapes_and_ranges_of_the_other_method(inner: PromptEnse
     assert torch.allclose(found.type_scores.sum(1), found.image_score, atol=1e-5)
 
 
-@pytest.mark.parametrize(("twins", "share"), [(0, 0.1), (1, 0.3)])
-def test_what_the_peers_lack_stands_out_where_it_is(inner: PromptEnsemble, twins: int, share: float) -> None:
-    """One peer with the same defect hides it only where that peer counts alone."""
-    peers = torch.cat([alike(8), *[odd_one(seed=7)] * twins])
-    method = mutual(inner, peers, share=share)
+def corner_rise(inner: PromptEnsemble, *, twins: int, share: float) -> float:
+    """By how much the log odds in the odd corner rise above those of the opposite one, with so many peers that have it, too."""
+    method = mutual(inner, torch.cat([alike(8), *(odd_one(seed=20 + number) for number in range(twins))]), share=share)
     found, alone = scored(method, odd_one()), scored(inner, odd_one())
     rise = (found.anomaly_map.logit() - alone.anomaly_map.logit())[0]  # [8, 8]
+    return float(rise[:3, :3].mean() - rise[5:, 5:].mean())
+
+
+def test_what_the_peers_lack_stands_out_where_it_is(inner: PromptEnsemble) -> None:
+    method = mutual(inner, alike(8))
+    found, alone = scored(method, odd_one()), scored(inner, odd_one())
+    rise = (found.anomaly_map.logit() - alone.anomaly_map.logit())[0]
     row, column = divmod(int(rise.argmax()), rise.shape[1])
     assert max(row, column) < 4
-    assert rise[:3, :3].mean() > 2
-    assert rise[:3, :3].mean() > rise[5:, 5:].mean()
     assert found.image_score > alone.image_score
     assert found.image_score > scored(method, alike(1, seed=5)).image_score
+    assert corner_rise(inner, twins=0, share=0.1) > 1
 
 
-def test_an_image_is_not_compared_with_itself(inner: PromptEnsemble) -> None:
-    torch.manual_seed(1)
-    level = torch.randn(7, 12, 6, 6)
-    for glance in (Glance(0, 1, standardised=False), Glance(0, 3, standardised=True)):
-        crowd = Crowd(level, glance, 0.3)
-        assert [len(apart) for apart in crowd.apart(level[:2])] == [6, 6]
-        assert [len(apart) for apart in crowd.apart(torch.randn(1, 12, 6, 6))] == [7]
+def test_one_other_piece_with_the_same_defect_does_not_hide_it_but_two_may(inner: PromptEnsemble) -> None:
+    none, one, two = (corner_rise(inner, twins=twins, share=0.1) for twins in (0, 1, 2))
+    assert none > one > two
+    assert one > 1
+    assert corner_rise(inner, twins=2, share=0.5) > two
+
+
+def test_an_image_is_not_compared_with_itself_nor_with_a_copy(inner: PromptEnsemble) -> None:
     peers = alike(8)
-    assert scored(mutual(inner, torch.cat([peers, odd_one()])), odd_one()).image_score > 0.9
+    without, twice = mutual(inner, peers), mutual(inner, torch.cat([peers, odd_one(), odd_one()]))
+    assert without._others([_digest(odd_one()[0])]).sum() == 8
+    assert twice._others([_digest(odd_one()[0])]).sum() == 8
+    assert twice._others([_digest(peers[3])]).sum() == 9
+    assert scored(twice, odd_one()).image_score > scored(inner, odd_one()).image_score
 
 
-def test_the_distance_is_that_to_the_most_alike_place() -> None:
+@pytest.mark.parametrize("most_bytes", [2**25, 2000])
+def test_the_distance_is_that_to_the_most_alike_place(most_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blemish.methods.mutual.MOST_BYTES", most_bytes)
     torch.manual_seed(2)
     level, other = torch.randn(6, 5, 4, 4), torch.randn(1, 5, 4, 4)
-    crowd = Crowd(level, Glance(0, 1, standardised=False), 0.5)
-    (apart,) = crowd.apart(other)
-    places = other.flatten(2).transpose(1, 2)
-    expected = torch.cdist(places, level.flatten(2).transpose(1, 2)).amin(2)
+    crowd = Crowd(level, Glance(0, 1, standardised=False), others=~torch.eye(6, dtype=torch.bool), counted=3)
+    expected = torch.cdist(other.flatten(2).transpose(1, 2), level.flatten(2).transpose(1, 2)).amin(2)
+    (apart,) = crowd.apart(other, torch.ones(1, 6, dtype=torch.bool))
     assert torch.allclose(apart, expected, atol=1e-5)
-    assert torch.allclose(nearest_mean(apart, 0.5), expected.sort(0).values[:3].mean(0), atol=1e-5)
+    assert torch.allclose(nearest_mean(apart, 3), expected.sort(0).values[:3].mean(0), atol=1e-5)
+    (fewer,) = crowd.apart(other, torch.tensor([[True, False] * 3]))
+    assert torch.allclose(fewer, expected[::2], atol=1e-5)
+    assert not nearest_mean(apart[:0], 3).any()
+
+
+def test_a_constant_background_says_nothing() -> None:
+    """Most places are the same in all images: what is good on the thing is still near the middle."""
+    torch.manual_seed(4)
+    level = torch.zeros(9, 6, 10, 10)
+    level[:, :, 3:7, 3:7] = torch.randn(6, 4, 4) + 0.3 * torch.randn(9, 6, 4, 4)
+    others = ~torch.eye(9, dtype=torch.bool)
+    crowd = Crowd(level, Glance(0, 1, standardised=False), others=others, counted=2)
+    unlike = crowd(level, others)
+    assert unlike[:, 3:7, 3:7].abs().max() < 10
+    assert unlike.max() < 10
 
 
 def test_without_weight_the_other_method_speaks_alone(inner: PromptEnsemble) -> None:
@@ -135,11 +158,9 @@ def test_the_peers_are_named_apart_from_the_model(inner: PromptEnsemble) -> None
     assert mutual(inner, alike(6), share=0.5).fingerprint() != first.fingerprint()
 
 
-def test_too_few_peers_and_none_are_refused(inner: PromptEnsemble) -> None:
+def test_too_few_peers_are_refused(inner: PromptEnsemble) -> None:
     with pytest.raises(UsageError, match=f"at least {LEAST_PEERS}.*not with 4"):
         mutual(inner, alike(4))
-    with pytest.raises(UsageError, match="take_peers comes first"):
-        MutualScoring(inner).encode(alike(1))
 
 
 @pytest.mark.parametrize("options", [{"share": 0}, {"share": 1.1}, {"weight": -1}, {"scale": 0}, {"top_share": 0}])

@@ -30,10 +30,9 @@ def series() -> tuple[SyntheticSample, ...]:
 def test_the_tables_measure_what_the_method_does(series: tuple[SyntheticSample, ...]) -> None:
     method = load_method(method="ensemble").method
     method.prepare()
-    mutual, batches = MutualScoring(method), peers._tensors(method, series)
-    mutual.take_peers(batches)
+    batches = peers._tensors(method, series)
     with torch.inference_mode():
-        seen, found = peers._look(method, series), peers._scored(mutual, batches)
+        seen, found = peers._look(method, series), peers._scored(MutualScoring(method, batches), batches)
     masks = np.stack([piece.mask for piece in series])
     shown = peers._figures([seen], CONVOLUTIONAL, MutualConfig())
     assert shown[0] == pytest.approx(

@@ -31,17 +31,16 @@ from blemish.loading import load_method
 from blemish.methods.base import Method, Scores
 from blemish.methods.mutual import (
     CONVOLUTIONAL,
+    Centre,
     Crowd,
     Glance,
     MutualConfig,
     MutualScoring,
     compared_maps,
     highest,
-    middle_of,
     moved,
     nearest_mean,
     on_grid,
-    standardised,
     together,
 )
 from blemish.metrics import PixelRanking, auroc
@@ -148,10 +147,12 @@ def _look(method: Method, pieces: Sequence[SyntheticSample]) -> Series:
     unlike = {}
     for glance in dict.fromkeys(glance for glances in COMPARED.values() for glance in glances):
         level = levels[glance.level]
-        apart = list(Crowd(level, glance, 1.0).apart(level))
+        others = ~torch.eye(len(level), dtype=torch.bool)
+        apart = list(Crowd(level, glance, others=others, counted=len(level)).apart(level, others))
         for share in SHARES:
-            far = torch.stack([nearest_mean(one, share) for one in apart]).reshape(len(level), *level.shape[-2:])
-            unlike[glance, share] = standardised(far, middle_of(far))
+            counted = MutualConfig(share=share).counted(len(level))
+            far = torch.stack([nearest_mean(one, counted) for one in apart]).reshape(len(level), *level.shape[-2:])
+            unlike[glance, share] = Centre.of(far).deviations(far)
     return Series(np.stack([piece.mask for piece in pieces]), words, unlike)
 
 
@@ -175,7 +176,7 @@ def _figures(
         if glances is not None:
             unlike = on_grid(together([one.unlike[glance, config.share] for glance in glances]), maps.shape[-2:])
             top = highest(unlike, config.top_share)
-            top = standardised(top, middle_of(top))
+            top = Centre.of(top).deviations(top)
             if np.isinf(config.weight):
                 image, maps = top, unlike
             else:
@@ -194,22 +195,23 @@ def _aurocs(image: NDArray[np.floating], maps: Maps, masks: NDArray[np.bool_]) -
 def _write_card(names: Sequence[str], series: Sequence[Sequence[SyntheticSample]], card_file: Path) -> None:
     card = read_json(card_file)
     peers = card.setdefault("peers", {})
-    peers["measured_on"] = f"{len(series)} rendered series (renderer {RENDERER_VERSION}) of {len(series[0])} pieces"
+    peers["measured_on"] = (
+        f"{len(series)} rendered series (renderer {RENDERER_VERSION}) of {len(series[0])} pieces, "
+        "those that chose share and weight"
+    )
     for name in names:
         method = load_method(method=name).method
         method.prepare()
-        mutual = MutualScoring(method)
         figures: dict[str, list[tuple[float, float]]] = {"alone": [], "with peers": []}
         scores, peaks = [], []
         for pieces in series:
             batches, masks = _tensors(method, pieces), np.stack([piece.mask for piece in pieces])
-            mutual.take_peers(batches)
-            for who, asked in (("alone", method), ("with peers", mutual)):
-                found = _scored(asked, batches)
+            alone, among = _scored(method, batches), _scored(MutualScoring(method, batches), batches)
+            for who, found in (("alone", alone), ("with peers", among)):
                 figures[who].append(_aurocs(found.image_score.numpy(), found.anomaly_map.numpy(), masks))
             good = ~masks.any((1, 2))
-            scores.append(found.image_score.numpy()[good])
-            peaks.append(found.anomaly_map.numpy().max((1, 2))[good])
+            scores.append(among.image_score.numpy()[good])
+            peaks.append(among.anomaly_map.numpy().max((1, 2))[good])
         peers[name] = {
             "thresholds": card_thresholds(np.concatenate(scores), np.concatenate(peaks)),
             **{

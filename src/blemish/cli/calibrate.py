@@ -112,6 +112,8 @@ def calibrate(
         )
 
     if false_alarms is not None and calibration is not None:
+        if peers is not None:
+            _check_apart(_images([str(false_alarms)]), peers)
         _add_false_alarms(false_alarms, calibration, run, out or calibration, load=load, quiet=quiet)
         return
     out = out or DEFAULT_NAME
@@ -130,7 +132,8 @@ def calibrate(
     both = {path.resolve() for path in good_paths} & {path.resolve() for path in bad_paths}
     if both:
         raise UsageError(f"{min(both)}: is among the good and among the bad images")
-    _check_apart(good_paths, peers)
+    if peers is not None and not unlabelled:  # of unlabelled ones nothing is promised
+        _check_apart(good_paths, peers)
     inspector = load()
     scored, setup, unreadable = score_images(inspector, [*good_paths, *bad_paths], quiet=quiet)
     good, bad_ones = (
@@ -227,10 +230,8 @@ def _rule(
     )
 
 
-def _check_apart(good: Sequence[Path], peers: str | None) -> None:
+def _check_apart(good: Sequence[Path], peers: str) -> None:
     """UsageError where a good image is one of those that all are compared with: what is promised is for images that are not."""
-    if peers is None:
-        return
     from blemish.peers import find_peers
 
     drawn = {Path(str(image)).resolve() for image in find_peers(peers)}

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["EfficientNetLite0", "LocalStem"]
+__all__ = ["COMPARED", "EfficientNetLite0", "LocalStem"]
 
 # Tan & Le 2019 (EfficientNet), the "Lite0" variant: no squeeze-and-excitation, ReLU6 everywhere.
 # (blocks, kernel, stride, expansion, channels out)
@@ -29,7 +29,7 @@ _STAGES = (
     (1, 3, 1, 6, 320),
 )
 _STEM_CHANNELS = 32
-_COMPARED = (1, 2)  # trunk levels whose places are looked for elsewhere in the image: strides 8 and 16
+COMPARED = (1, 2)  # trunk levels whose places are looked for elsewhere, in the image and in others: strides 8 and 16
 _MOST_REFERENCES = 784  # that a place is compared with; of a larger grid every second one, every third, ...
 _OWN = 1  # places about a place that do not count as others
 _SOFTNESS = 0.1  # of the mean over the most alike places
@@ -123,7 +123,7 @@ class LocalStem(nn.Module):
         self.trunk = EfficientNetLite0().requires_grad_(False)
         self.level_norms = nn.ModuleList(nn.LayerNorm(channels) for channels in EfficientNetLite0.channels)
         self.level_projections = nn.ModuleList(nn.Conv2d(c, width, 1) for c in EfficientNetLite0.channels)
-        self.likeness = nn.Conv2d(3 * len(_COMPARED), width, 1, bias=False)
+        self.likeness = nn.Conv2d(3 * len(COMPARED), width, 1, bias=False)
         self.mix = nn.Sequential(
             nn.GELU(), nn.Conv2d(width, width, 3, padding=1, groups=width), nn.Conv2d(width, width, 1), nn.GELU()
         )
@@ -145,7 +145,7 @@ class LocalStem(nn.Module):
     def see(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """What is frozen: the trunk's maps, and how unlike the others each place of two of them is."""
         maps = self.trunk(images.contiguous(memory_format=torch.channels_last))  # a third faster on processors
-        return maps, [likeness(maps[level]) for level in _COMPARED]
+        return maps, [likeness(maps[level]) for level in COMPARED]
 
     def places(self, maps: Sequence[Tensor], alike: Sequence[Tensor]) -> Tensor:
         """The places [B, width, H/8, W/8] from what `see` saw."""

@@ -39,7 +39,7 @@ def test_pieces_differ_and_are_nearer_to_each_other_than_to_another_product() ->
 
 
 def test_a_defect_is_where_its_mask_is() -> None:
-    """A good piece and the same one with a defect, before the camera's chance, differ inside the mask above all."""
+    """A good piece and the same one with a defect differ inside the mask above all, whatever the camera adds to either."""
     good = render_series(21, pieces=4, defective=0, size_px=96)[-1]
     bad = render_series(21, pieces=4, defective=1, size_px=96)[-1]
     change = np.abs(good.image.astype(float) - bad.image).mean(-1)
