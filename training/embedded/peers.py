@@ -69,8 +69,8 @@ COMPARED: dict[str, tuple[Glance, ...]] = {
     "stride 8; 16, standardised": (FINE, COARSE_ALONE),
     "stride 8; 16, 3 x 3, standardised": (FINE, COARSE_AROUND),
 }
-SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
-WEIGHTS = (1.0, 2.0, 4.0, 8.0)
+SHARES = (0.1, 0.2, 0.3, 0.5)  # a smaller one counts the same two peers, of so few
+WEIGHTS = (1.0, 2.0, 4.0, 8.0, 16.0)
 
 Maps = NDArray[np.float32]
 
