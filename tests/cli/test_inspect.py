@@ -38,8 +38,19 @@ def without_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         thresholds = choose_thresholds(
             CARD, threshold=options.pop("threshold"), pixel_threshold=options.pop("pixel_threshold")
         )
-        without = ("prompts", "options", "force", "calibration", "roi", "ignore", "vocabulary", "product", "input_px")
-        for unused in without:
+        names = (
+            "prompts",
+            "options",
+            "force",
+            "calibration",
+            "roi",
+            "ignore",
+            "vocabulary",
+            "product",
+            "input_px",
+            "peers",
+        )
+        for unused in names:
             options.pop(unused)
         options["tiles"] = options["tiles"] or "off"
         return darkness_inspector(thresholds=thresholds, backbone=backbone, **options)
