@@ -94,6 +94,7 @@ class AmongPeers(Embedded):
         super().__init__(backbone, method, name)
         self.name += " with peers"
         self.peers: tuple[Path, ...] = ()
+        self.among = self.inspector  # until the first product's peers are known
 
     def identity(self) -> str:
         lines = load_method(self.backbone, method=self.method).with_peers

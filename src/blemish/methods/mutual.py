@@ -50,9 +50,7 @@ LEAST_COUNTED = 2  # peers, so that one with the same defect does not hide it
 MOST_BYTES = 2**25  # of distances that are in memory together
 STILL_CHANNEL = 1e-3  # least standard deviation of a channel
 SURE = 1e-6  # as near as a probability comes to 0 or 1 before it becomes log odds
-STILL = (
-    0.01  # of the places' spread in feature space: distances below are those of a constant background, and say nothing
-)
+STILL = 0.01  # of the places' spread in feature space: a distance below is a constant background's and says nothing
 
 
 @dataclass(frozen=True)
