@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
-from blemish.atomic import reason
 from blemish.errors import ImageError, UsageError
 from blemish.images import dicom, png16, tiff
 from blemish.images.depth import Picture, RangeGiven, Samples, ValueRanges
 from blemish.images.pages import full_pages, split_page
+from blemish.io.atomic import reason
 
 __all__ = [
     "DEFAULT_MEGAPIXELS",
