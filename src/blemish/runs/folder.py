@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blemish.errors import ImageError, OutputError, UsageError
 from blemish.images import Picture, save
@@ -31,7 +32,6 @@ from blemish.io.run_files import (
     TABLE_FILE,
     holds_run,
 )
-from blemish.maps import Part
 from blemish.report.overlay import draw_overlay, visible_part
 from blemish.results import Inspection, ModelInfo, Thresholds
 from blemish.runs.maps import write_maps
@@ -162,16 +162,24 @@ class ResultsFolder:
             if kind is None:  # else the error that ends the run says more
                 raise
 
-    def add(self, inspection: Inspection, picture: Picture, name: PurePosixPath, *, part: Part | None = None) -> None:
-        """Write one inspection under `name` (relative, no suffix); `part` is its `visible_part`, where there is one."""
+    def add(
+        self,
+        inspection: Inspection,
+        picture: Picture,
+        name: PurePosixPath,
+        *,
+        full_map: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Write one inspection under `name` (relative, no suffix); `full_map` is its map at original size, where the
+        caller has it."""
         too_large = max(inspection.width_px, inspection.height_px) > JPEG_MOST_PX
         overlay, mask = f"{OVERLAYS}/{name}{'.png' if too_large else '.jpg'}", f"{MASKS}/{name}.png"
         maps = f"{MAPS}/{name}.npz" if self.keep_maps else None
         record = record_of(inspection, overlay=overlay, mask=mask, maps=maps)
-        held = picture.pixels.nbytes + (0 if part is None else part.scores.nbytes)
+        held = picture.pixels.nbytes + (0 if full_map is None else full_map.nbytes)
         while self._waiting and sum(each.held_bytes for each in self._waiting) + held > MOST_WAITING_BYTES:
             self._write_first()
-        pictures = _Pictures(inspection, picture, part)
+        pictures = _Pictures(inspection, picture, full_map)
         job = self._pool.submit(self._write_pictures, pictures, overlay=overlay, mask=mask, maps=maps)
         self._waiting.append(_Waiting(record, job, held))
         self._write_done()
@@ -211,7 +219,7 @@ class ResultsFolder:
         try:
             if maps is not None:
                 write_maps(inspection, self.path / maps)
-            part = visible_part(inspection) if of.part is None else of.part
+            part = visible_part(inspection, scores=of.full_map)
             marked = np.zeros((inspection.height_px, inspection.width_px), bool)
             marked[part.slices] = part.scores >= np.float32(inspection.thresholds.pixel)
             save(marked, self.path / mask)
@@ -261,7 +269,7 @@ class _Pictures:
 
     inspection: Inspection
     picture: Picture
-    part: Part | None
+    full_map: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True)
