@@ -29,9 +29,8 @@ from blemish.inspection.loader import NO_MEMORY, Intake, Prepared
 from blemish.inspection.masks import Interest
 from blemish.inspection.regions import find_regions, peaks_inside
 from blemish.inspection.tiling import Plan, RawScores, Tile, Tiles, blend, check_tiles, plan_tiles
-from blemish.maps import Part, at_original
+from blemish.maps import Part, at_original, visible_part
 from blemish.methods.base import Method, Scores
-from blemish.report.overlay import visible_part
 from blemish.results import Inspection, ModelInfo, Thresholds, decide
 
 __all__ = ["Inspected", "Inspector", "device_of"]
@@ -293,7 +292,7 @@ class Inspector:
             min_lead=self.min_lead,
             tags=picture.tags,
         )
-        part = visible_part(inspection, scores=scores)
+        part = visible_part(row.anomaly_map, scores, pixel_threshold=self.thresholds.pixel)
         return Inspected(inspection, picture, part if part.scores.nbytes <= MOST_KEPT_BYTES else None)
 
 
