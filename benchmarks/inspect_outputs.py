@@ -60,7 +60,7 @@ def inspect(
     with ResultsFolder(out, dict) as results:
         for name, outcome in zip(names, inspector.stream(paths), strict=True):
             assert isinstance(outcome, Inspected)
-            results.add(outcome.inspection, outcome.picture, name, full_map=outcome.full_map)
+            results.add(outcome.inspection, outcome.picture, name, part=outcome.part)
             if memory is not None:
                 memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 

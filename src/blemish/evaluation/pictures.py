@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blemish.data import Sample
+from blemish.drawing.colours import heat
 from blemish.evaluation.outcome import Evaluation
 from blemish.evaluation.running import EvaluationRun, ScoredSample
 from blemish.images import Picture
 from blemish.maps import enlarge
-from blemish.report.colours import heat
 
 __all__ = ["Shown", "show"]
 

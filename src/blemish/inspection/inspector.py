@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast, overload
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from blemish.calibration import Calibration, Setup, vocabulary_hash
@@ -27,6 +26,7 @@ from blemish.inspection.regions import find_regions
 from blemish.inspection.scoring import RawImage, Scorer
 from blemish.inspection.tiling import Tiles
 from blemish.language import Vocabulary, general
+from blemish.maps import Part, visible_part
 from blemish.results import Inspection, ModelInfo, Thresholds, decide
 
 __all__ = ["Inspected", "Inspector"]
@@ -43,7 +43,7 @@ class Inspected:
 
     inspection: Inspection
     picture: Picture  # at original size
-    full_map: NDArray[np.float32] | None = None  # [height, width]; None where it is too large to wait in memory
+    part: Part | None = None  # of the map, what pictures show anything of; None where it is too large to wait in memory
 
 
 class Inspector:
@@ -273,8 +273,8 @@ class Inspector:
             min_lead=self.min_lead,
             tags=picture.tags,
         )
-        small = scored.full_map.nbytes <= MOST_CACHED_BYTES
-        return Inspected(inspection, picture, scored.full_map if small else None)
+        part = visible_part(scores.anomaly_map, scored.full_map, pixel_threshold=self.thresholds.pixel)
+        return Inspected(inspection, picture, part if part.scores.nbytes <= MOST_CACHED_BYTES else None)
 
 
 def _result(finished: Future[Inspected | ImageError] | ImageError) -> Inspected | ImageError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from blemish.maps.components import Blob, Part, find_blobs, label, part_above
 from blemish.maps.polygons import outline, polygon
 from blemish.maps.resize import at_original, enlarge, mask_at
+from blemish.maps.visible import visible_from, visible_part
 
 __all__ = [
     "Blob",
@@ -17,4 +18,6 @@ __all__ = [
     "outline",
     "part_above",
     "polygon",
+    "visible_from",
+    "visible_part",
 ]

@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 import numpy as np
-from numpy.typing import NDArray
 
+from blemish.drawing.overlay import draw_overlay
 from blemish.errors import ImageError, OutputError, UsageError
 from blemish.images import Picture, save
 from blemish.io.atomic import make_folder, reason, write_text
@@ -32,7 +32,7 @@ from blemish.io.run_files import (
     TABLE_FILE,
     holds_run,
 )
-from blemish.report.overlay import draw_overlay, visible_part
+from blemish.maps import Part, visible_part
 from blemish.results import Inspection, ModelInfo, Thresholds
 from blemish.runs.maps import write_maps
 from blemish.runs.reading import read_records
@@ -162,24 +162,16 @@ class ResultsFolder:
             if kind is None:  # else the error that ends the run says more
                 raise
 
-    def add(
-        self,
-        inspection: Inspection,
-        picture: Picture,
-        name: PurePosixPath,
-        *,
-        full_map: NDArray[np.float32] | None = None,
-    ) -> None:
-        """Write one inspection under `name` (relative, no suffix); `full_map` is its map at original size, where the
-        caller has it."""
+    def add(self, inspection: Inspection, picture: Picture, name: PurePosixPath, *, part: Part | None = None) -> None:
+        """Write one inspection under `name` (relative, no suffix); `part` is its `visible_part`, where there is one."""
         too_large = max(inspection.width_px, inspection.height_px) > JPEG_MOST_PX
         overlay, mask = f"{OVERLAYS}/{name}{'.png' if too_large else '.jpg'}", f"{MASKS}/{name}.png"
         maps = f"{MAPS}/{name}.npz" if self.keep_maps else None
         record = record_of(inspection, overlay=overlay, mask=mask, maps=maps)
-        held = picture.pixels.nbytes + (0 if full_map is None else full_map.nbytes)
+        held = picture.pixels.nbytes + (0 if part is None else part.scores.nbytes)
         while self._waiting and sum(each.held_bytes for each in self._waiting) + held > MOST_WAITING_BYTES:
             self._write_first()
-        pictures = _Pictures(inspection, picture, full_map)
+        pictures = _Pictures(inspection, picture, part)
         job = self._pool.submit(self._write_pictures, pictures, overlay=overlay, mask=mask, maps=maps)
         self._waiting.append(_Waiting(record, job, held))
         self._write_done()
@@ -219,9 +211,11 @@ class ResultsFolder:
         try:
             if maps is not None:
                 write_maps(inspection, self.path / maps)
-            part = visible_part(inspection, scores=of.full_map)
+            part, threshold = of.part, inspection.thresholds.pixel
+            if part is None:
+                part = visible_part(inspection.anomaly_map, inspection.map_at_original(), pixel_threshold=threshold)
             marked = np.zeros((inspection.height_px, inspection.width_px), bool)
-            marked[part.slices] = part.scores >= np.float32(inspection.thresholds.pixel)
+            marked[part.slices] = part.scores >= np.float32(threshold)
             save(marked, self.path / mask)
             save(draw_overlay(of.picture, inspection, part=part), self.path / overlay)
         except MemoryError:
@@ -269,7 +263,7 @@ class _Pictures:
 
     inspection: Inspection
     picture: Picture
-    full_map: NDArray[np.float32] | None
+    part: Part | None
 
 
 @dataclass(frozen=True)

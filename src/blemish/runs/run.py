@@ -149,7 +149,7 @@ class Run:
             if results is None:
                 self.take(record_of(outcome.inspection), True)
             else:
-                results.add(outcome.inspection, outcome.picture, name, full_map=outcome.full_map)
+                results.add(outcome.inspection, outcome.picture, name, part=outcome.part)
         elif results is None:
             self.take(error_record(outcome, thresholds=thresholds, model=model), True)
         else:
