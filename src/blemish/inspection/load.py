@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from blemish.calibration import Calibration, Lines, read_calibration
+from blemish.calibration import Calibration, CalibratedThresholds, read_calibration
 from blemish.errors import UsageError
 from blemish.images import DEFAULT_MEGAPIXELS, RangeGiven, ValueRanges
 from blemish.inspection.inspector import Inspector, device_of
@@ -89,7 +89,7 @@ def load(
         card,
         threshold=threshold,
         pixel_threshold=pixel_threshold,
-        calibration=None if calibrated is None else calibrated.lines,
+        calibration=None if calibrated is None else calibrated.thresholds,
         only_map=interest is not None,
     )
     used.prepare(types)
@@ -118,7 +118,7 @@ def choose_thresholds(
     *,
     threshold: float | None = None,
     pixel_threshold: float | None = None,
-    calibration: Lines | None = None,
+    calibration: CalibratedThresholds | None = None,
     only_map: bool = False,
 ) -> Thresholds:
     """The thresholds of a card for one method, overridden by a calibration's, and those by the user's where given.
