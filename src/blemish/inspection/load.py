@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from blemish.calibration import Calibration, Lines, read_calibration
+from blemish.calibration import CalibratedThresholds, Calibration, read_calibration
 from blemish.engines.base import Engine
 from blemish.engines.torch import TorchEngine, device_of
 from blemish.errors import UsageError
@@ -95,7 +95,7 @@ def load(
         card,
         threshold=threshold,
         pixel_threshold=pixel_threshold,
-        calibration=None if calibrated is None else calibrated.lines,
+        calibration=None if calibrated is None else calibrated.thresholds,
         only_map=masks is not None,
     )
     return Inspector(
@@ -119,7 +119,7 @@ def choose_thresholds(
     *,
     threshold: float | None = None,
     pixel_threshold: float | None = None,
-    calibration: Lines | None = None,
+    calibration: CalibratedThresholds | None = None,
     only_map: bool = False,
 ) -> Thresholds:
     """The thresholds of a card for one method, overridden by a calibration's, and those by the user's where given.
