@@ -30,13 +30,13 @@ from blemish.evaluation.settings import DATA_TYPES, Settings
 from blemish.evaluation.states import Counts, Progress, RunFolder, merged
 from blemish.evaluation.typing import Typing
 from blemish.inspection.inspector import device_of
+from blemish.io.progress import Reporter
 from blemish.language import Vocabulary, parse_defects
 from blemish.maps import enlarge
 from blemish.methods.base import Features
 from blemish.metrics import AnomalyAccumulator, SteppedAupro, Value
 from blemish.models.feature_cache import CacheDtype, FeatureStore, feature_store
 from blemish.training.log import Log
-from blemish.training.recipe import Reporter
 
 __all__ = ["Run", "Scored"]
 

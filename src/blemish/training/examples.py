@@ -20,9 +20,9 @@ from PIL import Image
 from blemish.data.samples import DataSet, Sample
 from blemish.errors import ImageError, UsageError
 from blemish.io.prefetch import in_order
+from blemish.io.progress import Reporter
 from blemish.methods.base import Targets
 from blemish.models.feature_cache import FeatureStore
-from blemish.training.recipe import Reporter
 
 __all__ = ["Examples", "examine", "mask_at", "require_both_classes", "require_masks"]
 
