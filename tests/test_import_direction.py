@@ -21,12 +21,13 @@ FLOORS = (
     {"inspection"},
     {"report"},
     {"calibration", "engines"},
-    {"models"},
+    {"models", "synthesis"},
     {"methods", "data", "metrics"},
     {"language"},
     {"backbones"},
     {"images", "results", "config"},
     {"maps", "io"},
+    {"plugins"},
     {"errors", "_version"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
