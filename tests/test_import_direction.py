@@ -16,10 +16,9 @@ SOURCE = Path(blemish.__file__).parent
 FLOORS = (
     {"cli", "serve", "demo", "__main__"},
     {"training", "evaluation"},
-    {"export"},
+    {"exports", "reports"},
     {"runs"},
-    {"inspection"},
-    {"report"},
+    {"inspection", "drawing"},
     {"calibration", "engines"},
     {"models", "synthesis"},
     {"methods", "data", "metrics"},

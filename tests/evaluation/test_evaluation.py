@@ -14,16 +14,15 @@ import torch
 from scenes import Darkness, anomalous_only, data_set, model
 
 from blemish import metrics
-from blemish.backbones.preprocess import to_tensor
+from blemish.backbones.preprocess import to_array
 from blemish.data.samples import DataSet, Sample
 from blemish.errors import ModelError, UsageError
 from blemish.evaluation import Evaluation, Settings, evaluate, grouped
 from blemish.evaluation.settings import LEGACY_METRIC
 from blemish.evaluation.typing import Typing
-from blemish.maps import enlarge
+from blemish.maps import enlarge, mask_at
 from blemish.methods.base import Features, Scores
 from blemish.metrics import Value
-from blemish.training.examples import mask_at
 from fakes import PREPROCESS, DarknessMethod
 
 SIDE = PREPROCESS.size
@@ -38,7 +37,7 @@ def by_hand(samples: tuple[Sample, ...], *, original: bool) -> tuple[list[float]
     """Image scores, maps and masks of these samples, one by one and all in memory."""
     method, scores, maps, masks = DarknessMethod(), [], [], []
     for one in samples:
-        found = method.score(method.encode(to_tensor(one.picture(), PREPROCESS)[None]))
+        found = method.score(method.encode(torch.from_numpy(to_array(one.picture(), PREPROCESS))[None]))
         mask = one.mask()
         assert mask is not None
         scores.append(float(found.image_score))
@@ -125,7 +124,7 @@ def typed_by_hand(data: DataSet) -> dict[str, float]:
     scores: dict[str, list[Any]] = {name: [] for name in names}
     truth: dict[str, list[Any]] = {name: [] for name in names}
     for one in data.samples:
-        typed = method.score(method.encode(to_tensor(one.picture(), PREPROCESS)[None])).type_maps[0]
+        typed = method.score(method.encode(torch.from_numpy(to_array(one.picture(), PREPROCESS))[None])).type_maps[0]
         mask = one.mask()
         assert mask is not None
         large = [enlarge(part.numpy(), (48, 40)) for part in typed]

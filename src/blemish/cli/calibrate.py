@@ -139,7 +139,7 @@ def calibrate(
     good, bad_ones = (
         [one for one in part if one is not None] for part in (scored[: len(good_paths)], scored[len(good_paths) :])
     )
-    found = _calibrate(rule, good, bad_ones, setup=setup, types=inspector.method.types)
+    found = _calibrate(rule, good, bad_ones, setup=setup, types=inspector.types)
     found.write(out)
     _report(found, out, unreadable, quiet=quiet)
 
@@ -232,9 +232,9 @@ def _rule(
 
 def _check_apart(good: Sequence[Path], peers: str) -> None:
     """UsageError where a good image is one of those that all are compared with: what is promised is for images that are not."""
-    from blemish.inspection.references import find_peers
+    from blemish.inspection.references import find_references
 
-    drawn = {Path(str(image)).resolve() for image in find_peers(peers)}
+    drawn = {Path(str(image)).resolve() for image in find_references(peers)}
     shared = [path for path in good if path.resolve() in drawn]
     if shared:
         raise UsageError(

@@ -31,7 +31,7 @@ def demo(
 ) -> None:
     """Inspect a sample of real solar cells and of rendered parts, offline, with the embedded model."""
     from blemish.cli.inspect import inspect
-    from blemish.report.sheet import write_contact_sheet
+    from blemish.reports.sheet import write_contact_sheet
 
     photos = _solar_cells()
     typer.echo(TERMS if photos else MISSING)

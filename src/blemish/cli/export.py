@@ -49,7 +49,7 @@ def export(
         raise UsageError("--rle goes with --format coco")
     if url_prefix is not None and format_name is not Format.LABEL_STUDIO:
         raise UsageError("--url-prefix goes with --format label-studio")
-    from blemish.export.formats import Options, export_run
+    from blemish.exports.formats import Options, export_run
     from blemish.runs.reading import read_run
 
     finished = read_run(run)

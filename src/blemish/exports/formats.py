@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blemish.errors import UnknownNameError
-from blemish.export.coco import write_coco
-from blemish.export.fiftyone import write_fiftyone
-from blemish.export.label_studio import write_tasks
-from blemish.export.masks import write_masks
-from blemish.export.yolo import write_yolo
+from blemish.exports.coco import write_coco
+from blemish.exports.fiftyone import write_fiftyone
+from blemish.exports.label_studio import write_tasks
+from blemish.exports.masks import write_masks
+from blemish.exports.yolo import write_yolo
 from blemish.runs.reading import Run, read_records
 from blemish.runs.tables import write_csv, write_parquet
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from blemish.drawing.colours import VERDICT_COLOURS, Colour, heat, type_colour
 from blemish.images import Picture
-from blemish.maps import Blob, Part, find_blobs, part_above
-from blemish.report.colours import VERDICT_COLOURS, Colour, heat, type_colour, visible_from
+from blemish.maps import Blob, Part, find_blobs, visible_part
 from blemish.results import Inspection, Region, Verdict
 
-__all__ = ["draw_overlay", "visible_part"]
+__all__ = ["draw_overlay"]
 
 Box: TypeAlias = tuple[int, int, int, int]
 Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -28,25 +28,17 @@ STRIP_PX = 1024  # rows coloured at a time: a large image needs no second one in
 SMALLEST_CAPTION_PX, SMALLEST_LABELLED_PX = 96, 128  # smaller images have no room for words
 
 
-def visible_part(inspection: Inspection, *, scores: NDArray[np.float32] | None = None) -> Part:
-    """The part of the map at original size that an overlay or a mask shows anything of; often small, or empty.
-
-    `scores` is the whole map at original size where the caller has it already.
-    """
-    scores = inspection.map_at_original() if scores is None else scores
-    return part_above(inspection.anomaly_map, scores, visible_from(inspection.thresholds.pixel))
-
-
 def draw_overlay(picture: Picture, inspection: Inspection, *, part: Part | None = None) -> Image.Image:
     """The picture under its heat map, with outlined regions and a caption, RGB at original size.
 
-    `part` is that of `visible_part` where the caller has it already. A clean image comes back as it is, but for the
-    caption: the colour scale (see `blemish.report.colours`) is absolute.
+    `part` is its `blemish.maps.visible_part` where the caller has it already. A clean image comes back as it is, but for the
+    caption: the colour scale (see `blemish.drawing.colours`) is absolute.
     """
-    part = visible_part(inspection) if part is None else part
+    threshold = inspection.thresholds.pixel
+    if part is None:
+        part = visible_part(inspection.anomaly_map, inspection.map_at_original(), pixel_threshold=threshold)
     pixels = picture.pixels
     canvas = Image.fromarray(pixels if pixels.dtype == np.uint8 else picture.as_bytes())  # a copy in any case
-    threshold = inspection.thresholds.pixel
     left, top = part.box_px[:2]
     for row in range(0, len(part.scores), STRIP_PX):
         _lay_heat(canvas, heat(part.scores[row : row + STRIP_PX], threshold), (left, top + row))

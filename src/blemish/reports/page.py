@@ -24,12 +24,12 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image
 
+from blemish.drawing.colours import NEUTRAL, VERDICT_COLOURS, Colour, heat, type_colour
 from blemish.errors import ImageError
 from blemish.images import read
 from blemish.io.atomic import replace_file
 from blemish.io.prefetch import in_order
 from blemish.io.run_files import LINES_FILE
-from blemish.report.colours import NEUTRAL, VERDICT_COLOURS, Colour, heat, type_colour
 
 __all__ = ["write_page"]
 
@@ -70,7 +70,7 @@ def write_page(
 
 def _pieces(facts: Mapping[str, Any]) -> Iterator[str]:
     """The page up to where its images belong, and the rest."""
-    files = resources.files("blemish.report")
+    files = resources.files("blemish.reports")
     parts = {name: (files / f"page.{name}").read_text(encoding="utf-8") for name in ("html", "css", "js")}
     filled = {"css": _style(facts) + parts["css"], "js": parts["js"], "facts": _script_json(facts)}
     page = re.sub(r"\{\{(\w+)\}\}", lambda found: filled[found[1]], parts["html"])

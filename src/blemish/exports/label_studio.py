@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
-from blemish.export.places import common_folder, inspected, type_names, type_of
+from blemish.exports.common import common_folder, inspected, type_names, type_of
 from blemish.io.atomic import write_text
 from blemish.runs.reading import Run
 from blemish.runs.records import json_line

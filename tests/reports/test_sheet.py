@@ -11,7 +11,7 @@ from PIL import Image
 
 from blemish.errors import UsageError
 from blemish.images import save
-from blemish.report.sheet import write_contact_sheet
+from blemish.reports.sheet import write_contact_sheet
 
 
 def results(folder: Path, *, tail: bytes = b"") -> Path:

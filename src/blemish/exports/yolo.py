@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from blemish.errors import ImageError, UsageError
-from blemish.export.places import inspected, name_of, new_folder, type_names, type_of
+from blemish.exports.common import inspected, name_of, new_folder, type_names, type_of
 from blemish.images import read, save
 from blemish.io.atomic import write_text
 from blemish.runs.reading import Run

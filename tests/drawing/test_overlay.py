@@ -7,11 +7,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from blemish.drawing import overlay as overlay_module
+from blemish.drawing.colours import NEUTRAL, STOPS, TYPE_COLOURS, heat, scale_position, type_colour
+from blemish.drawing.overlay import draw_overlay
 from blemish.images import read
 from blemish.inspection.regions import find_regions
-from blemish.report import overlay as overlay_module
-from blemish.report.colours import NEUTRAL, STOPS, TYPE_COLOURS, heat, scale_position, type_colour, visible_from
-from blemish.report.overlay import draw_overlay
+from blemish.maps import visible_from
 from blemish.results import UNKNOWN, Inspection, ModelInfo, Thresholds, decide
 
 THRESHOLDS = Thresholds(image=0.6, pixel=0.5)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blemish import cli
-from blemish.export import fiftyone
-from blemish.export.coco import run_lengths
+from blemish.exports import fiftyone
+from blemish.exports.coco import run_lengths
 from blemish.maps import find_blobs
 from blemish.runs.reading import Run, read_records
 from example_runs import make_run

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from blemish.errors import UsageError
-from blemish.export.places import inspected, new_folder, type_of
+from blemish.exports.common import inspected, new_folder, type_of
 from blemish.runs.reading import Run
 
 __all__ = ["sample_of", "write_fiftyone"]

@@ -13,7 +13,7 @@ import pytest
 
 from blemish import cli
 from blemish.images import save
-from blemish.report.page import write_page
+from blemish.reports.page import write_page
 from blemish.results import ModelInfo, Thresholds
 from blemish.runs.reading import Run, read_records
 from browser import Page, open_browser

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from blemish.export.places import blobs_of, common_folder, inspected, type_names, type_of
+from blemish.exports.common import blobs_of, common_folder, inspected, type_names, type_of
 from blemish.io.atomic import write_text
 from blemish.maps import Blob
 from blemish.runs.reading import Run

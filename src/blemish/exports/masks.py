@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from blemish.errors import UsageError
-from blemish.export.places import blobs_of, inspected, name_of, new_folder, type_names, type_of
+from blemish.exports.common import blobs_of, inspected, name_of, new_folder, type_names, type_of
 from blemish.images import save
 from blemish.io.atomic import write_text
 from blemish.runs.reading import Run

@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.maps.visible import COLOUR_LEVELS, TRANSPARENT_SHARE
 from blemish.results import Verdict
 
 __all__ = [
@@ -22,7 +23,6 @@ __all__ = [
     "heat",
     "scale_position",
     "type_colour",
-    "visible_from",
 ]
 
 Colour = tuple[int, int, int]
@@ -35,11 +35,10 @@ VERDICT_COLOURS: dict[Verdict, Colour] = {
 TYPE_COLOURS: tuple[Colour, ...] = ((86, 180, 233), (0, 114, 178), (204, 121, 167), (0, 158, 115))
 NEUTRAL: Colour = (225, 225, 225)  # of a defect without a type, or of an unknown one
 
-LEVELS = 1024  # colours of the scale
 # Position on the scale, red, green, blue, opacity. 0.5 is the pixel threshold, 1 is score 1.
 STOPS = (
     (0.00, 240, 228, 66, 0.00),
-    (0.30, 240, 228, 66, 0.00),
+    (TRANSPARENT_SHARE / 2, 240, 228, 66, 0.00),
     (0.50, 240, 190, 40, 0.38),
     (0.70, 224, 120, 0, 0.58),
     (0.85, 205, 65, 15, 0.68),
@@ -64,20 +63,14 @@ def scale_position(scores: NDArray[np.float32], pixel_threshold: float) -> NDArr
 
 def heat(scores: NDArray[np.float32], pixel_threshold: float) -> NDArray[np.uint8]:
     """Scores [...] in 0..1 as colours with opacity [..., 4]; what is well below the pixel threshold is transparent."""
-    levels = np.clip(scores * np.float32(LEVELS - 1) + np.float32(0.5), 0, LEVELS - 1).astype(np.uint16)
+    levels = np.clip(scores * np.float32(COLOUR_LEVELS - 1) + np.float32(0.5), 0, COLOUR_LEVELS - 1).astype(np.uint16)
     packed = _table(pixel_threshold).view(np.uint32)[:, 0]  # a colour as one number: four times quicker to look up
     return packed[levels].view(np.uint8).reshape(*scores.shape, 4)
 
 
-def visible_from(pixel_threshold: float) -> float:
-    """A score below which nothing has a colour or belongs to a region."""
-    clear = max(position for position, *_, opacity in STOPS if opacity == 0)
-    return max(0.0, 2 * clear * pixel_threshold - 1 / LEVELS)  # the scale's steps are so wide
-
-
 @lru_cache(maxsize=8)
 def _table(pixel_threshold: float) -> NDArray[np.uint8]:
-    position = scale_position(np.linspace(0, 1, LEVELS, dtype=np.float32), pixel_threshold)
+    position = scale_position(np.linspace(0, 1, COLOUR_LEVELS, dtype=np.float32), pixel_threshold)
     stops = np.array(STOPS)
     channels = [np.interp(position, stops[:, 0], stops[:, column]) for column in (1, 2, 3)]
     opacity = np.interp(position, stops[:, 0], stops[:, 4]) * 255

@@ -1,0 +1,1 @@
+"""A finished run in the formats that other tools read: one module a format."""
