@@ -41,21 +41,21 @@ class Registry(Mapping[str, Any]):
     def __init__(self, group: str, kind: str, own: Mapping[str, str]) -> None:
         self.group = group
         self.kind = kind
-        self._own = dict(own)
+        self.own = dict(own)
 
     @cached_property
     def plugins(self) -> dict[str, EntryPoint]:
         """The entry points of other packages, by name."""
-        return {point.name: point for point in entry_points(group=self.group) if point.name not in self._own}
+        return {point.name: point for point in entry_points(group=self.group) if point.name not in self.own}
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted({*self._own, *self.plugins}))
+        return iter(sorted({*self.own, *self.plugins}))
 
     def __len__(self) -> int:
-        return len(self._own) + len(self.plugins)
+        return len(self.own) + len(self.plugins)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._own or name in self.plugins
+        return name in self.own or name in self.plugins
 
     def __getitem__(self, name: str) -> Any:
         """The thing of this name.
@@ -64,8 +64,8 @@ class Registry(Mapping[str, Any]):
             UnknownNameError: There is none; the nearest name is given.
             PluginError: The package that brings it fails to import.
         """
-        if name in self._own:
-            module, _, attribute = self._own[name].partition(":")
+        if name in self.own:
+            module, _, attribute = self.own[name].partition(":")
             loaded = importlib.import_module(module)
             return getattr(loaded, attribute) if attribute else loaded
         if name not in self.plugins:
