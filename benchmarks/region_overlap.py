@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import blemish
-from blemish.data.synthetic import drawn
-from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from blemish.maps import grow_blobs
 from blemish.results import Inspection, Verdict
+from blemish.synthesis import HELD_OUT_SEEDS, drawn
 
 FIRST_SEED = HELD_OUT_SEEDS + 100_000
 Mask = NDArray[np.bool_]
