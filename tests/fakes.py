@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from blemish.backbones.config import PreprocessConfig
 from blemish.inspection.inspector import Inspector
-from blemish.language import parse_defects
-from blemish.methods.base import Features, Method, Scores
+from blemish.language import Vocabulary, parse_defects
+from blemish.methods.base import Features, Method, Scores, Texts
+from blemish.methods.text_cache import TextCache
 from blemish.results import Thresholds
 
 GRID = 8
@@ -27,10 +28,10 @@ class DarknessMethod(Method):
     def __init__(self) -> None:
         nn.Module.__init__(self)
         self.batches: list[int] = []
-        self.prepare(parse_defects("scratch, stain"))
 
-    def prepare_texts(self) -> None:
-        pass
+    def compute_texts(self, vocabulary: Vocabulary, cache: TextCache) -> Texts:
+        del cache
+        return Texts(vocabulary)
 
     def fingerprint(self) -> str:
         return "0123456789abcdef"
@@ -39,16 +40,16 @@ class DarknessMethod(Method):
         self.batches.append(len(images))
         brightness = F.adaptive_avg_pool2d(images.mean(1, keepdim=True), GRID)
         places = brightness.flatten(2).transpose(1, 2)  # [B, N, 1]
-        return Features(whole=places.mean(1), levels=(places,), grid=(GRID, GRID))
+        return Features(global_feature=places.mean(1), levels=(places,), grid=(GRID, GRID))
 
-    def score(self, features: Features) -> Scores:
+    def score(self, features: Features, texts: Texts) -> Scores:
         darkness = (1 - features.levels[0][..., 0].unflatten(1, features.grid)).clamp(0, 1)  # [B, h, w]
         left = (torch.arange(GRID) < GRID // 2).float() * 0.8 + 0.1
         type_maps = torch.stack([darkness * left, darkness * (1 - left)], dim=1)  # [B, 2, h, w]
         return Scores(
             image_score=darkness.flatten(1).amax(1),
             anomaly_map=darkness,
-            types=self.types[:2],
+            types=texts.types[:2],
             type_scores=type_maps.flatten(2).amax(2),
             type_maps=type_maps,
         )
@@ -56,5 +57,6 @@ class DarknessMethod(Method):
 
 def darkness_inspector(**options: object) -> Inspector:
     """An inspector around the fake method."""
-    settings: dict[str, object] = {"preprocess": PREPROCESS, "thresholds": THRESHOLDS, "workers": 2, **options}
+    settings: dict[str, object] = {"preprocess": PREPROCESS, "thresholds": THRESHOLDS, "workers": 2}
+    settings |= {"vocabulary": parse_defects("scratch, stain"), **options}
     return Inspector(DarknessMethod(), **settings)  # type: ignore[arg-type]

@@ -20,8 +20,9 @@ from blemish.errors import ModelError, UsageError
 from blemish.evaluation import Evaluation, Settings, evaluate, grouped
 from blemish.evaluation.settings import LEGACY_METRIC
 from blemish.evaluation.typing import Typing
+from blemish.language import parse_defects
 from blemish.maps import enlarge
-from blemish.methods.base import Features, Scores
+from blemish.methods.base import Features, Scores, Texts
 from blemish.metrics import Value
 from blemish.training.examples import mask_at
 from fakes import PREPROCESS, DarknessMethod
@@ -34,11 +35,17 @@ def measured(data: DataSet, out: Path, settings: Settings = QUICK, **names: Any)
     return evaluate(model(**names), data, out=out, settings=settings)[0]
 
 
+def scored(sample: Sample) -> Scores:
+    method = DarknessMethod()
+    image = to_tensor(sample.picture(), PREPROCESS)[None]
+    return method.score(method.encode(image), Texts(parse_defects("scratch, stain")))
+
+
 def by_hand(samples: tuple[Sample, ...], *, original: bool) -> tuple[list[float], list[Any], list[Any]]:
     """Image scores, maps and masks of these samples, one by one and all in memory."""
-    method, scores, maps, masks = DarknessMethod(), [], [], []
+    scores, maps, masks = [], [], []
     for one in samples:
-        found = method.score(method.encode(to_tensor(one.picture(), PREPROCESS)[None]))
+        found = scored(one)
         mask = one.mask()
         assert mask is not None
         scores.append(float(found.image_score))
@@ -121,11 +128,11 @@ def test_types_are_told_apart_with_the_words_of_each_product(tmp_path: Path) -> 
 
 
 def typed_by_hand(data: DataSet) -> dict[str, float]:
-    method, names = DarknessMethod(), ("normal", "scratch", "stain")
+    names = ("normal", "scratch", "stain")
     scores: dict[str, list[Any]] = {name: [] for name in names}
     truth: dict[str, list[Any]] = {name: [] for name in names}
     for one in data.samples:
-        typed = method.score(method.encode(to_tensor(one.picture(), PREPROCESS)[None])).type_maps[0]
+        typed = scored(one).type_maps[0]
         mask = one.mask()
         assert mask is not None
         large = [enlarge(part.numpy(), (48, 40)) for part in typed]
@@ -164,8 +171,9 @@ def test_a_mask_of_another_size_is_an_unreadable_image(tmp_path: Path) -> None:
 
 def test_scores_that_are_not_numbers_stop_the_evaluation(tmp_path: Path) -> None:
     class Broken(Darkness):
-        def score(self, features: Features) -> Scores:
-            return replace(super().score(features), image_score=torch.full((len(features.whole),), torch.nan))
+        def score(self, features: Features, texts: Texts) -> Scores:
+            count = len(features.global_feature)
+            return replace(super().score(features, texts), image_score=torch.full((count,), torch.nan))
 
     with pytest.raises(ModelError, match="not numbers"):
         measured(data_set(), tmp_path, method=Broken())
@@ -191,14 +199,14 @@ def test_what_was_stopped_goes_on_and_ends_with_the_same_numbers(
     assert again.batches == []  # nothing is looked at twice
 
 
-def interrupted_after(batches: int) -> Callable[[Darkness, Features], Scores]:
+def interrupted_after(batches: int) -> Callable[[Darkness, Features, Texts], Scores]:
     """A scoring that somebody interrupts with Ctrl-C after so many calls."""
-    scored, left = Darkness.score, iter(range(batches))
+    original, left = Darkness.score, iter(range(batches))
 
-    def score(self: Darkness, features: Features) -> Scores:
+    def score(self: Darkness, features: Features, texts: Texts) -> Scores:
         if next(left, None) is None:
             raise KeyboardInterrupt
-        return scored(self, features)
+        return original(self, features, texts)
 
     return score
 
@@ -239,8 +247,8 @@ def test_another_setting_or_another_list_of_files_is_another_evaluation(tmp_path
 
 def test_several_checkpoints_make_one_group_with_mean_and_spread(tmp_path: Path) -> None:
     class Duller(Darkness):
-        def score(self, features: Features) -> Scores:
-            found = super().score(features)
+        def score(self, features: Features, texts: Texts) -> Scores:
+            found = super().score(features, texts)
             return replace(found, image_score=found.image_score.round(decimals=1))
 
     data = data_set()

@@ -234,7 +234,7 @@ def test_an_image_that_does_not_fit_into_memory_is_recorded(
 
 def test_an_error_of_the_model_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     inspector = darkness_inspector()
-    monkeypatch.setattr(inspector.method, "score", lambda _: 1 / 0)
+    monkeypatch.setattr(inspector.method, "score", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         inspector.inspect([grey(1)])
 

@@ -139,7 +139,7 @@ def calibrate(
     good, bad_ones = (
         [one for one in part if one is not None] for part in (scored[: len(good_paths)], scored[len(good_paths) :])
     )
-    found = _calibrate(rule, good, bad_ones, setup=setup, types=inspector.method.types)
+    found = _calibrate(rule, good, bad_ones, setup=setup, types=inspector.types)
     found.write(out)
     _report(found, out, unreadable, quiet=quiet)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -107,7 +107,7 @@ class Encoder:
 
     def features(self, seen: Sequence[Seen]) -> Features:
         """The features of these images as one batch."""
-        finish = self.model.method.finish
+        finish = self.model.method.encode_trained
         if self.store is None:
             return finish(self._begin([self._pixels(one) for one in seen]))
         lacking = [one for one in seen if one.pixels is not None]
@@ -119,8 +119,7 @@ class Encoder:
                 if one.pixels is not None:
                     self.store.write(one.digest, found, row=row, size_px=one.size_px)
         kept = self.store.read([one.digest for one in seen])
-        levels = tuple(level.to(self.device) for level in kept.levels)
-        return finish(replace(kept, whole=kept.whole.to(self.device), levels=levels))
+        return finish(kept.to(self.device))
 
     def reserve(self, images: int) -> None:
         """OutputError where the disk has no room for the features of so many images."""
@@ -138,6 +137,6 @@ class Encoder:
 
     def _begin(self, pixels: Sequence[Tensor]) -> Features:
         groups = [torch.stack(list(pixels))] if self.device.type != "cpu" else [one[None] for one in pixels]
-        parts = [self.model.method.begin(group.to(self.device)) for group in groups]
+        parts = [self.model.method.encode_frozen(group.to(self.device)) for group in groups]
         levels = tuple(torch.cat(level) for level in zip(*(part.levels for part in parts), strict=True))
-        return Features(torch.cat([part.whole for part in parts]), levels, parts[0].grid)
+        return Features(torch.cat([part.global_feature for part in parts]), levels, parts[0].grid)

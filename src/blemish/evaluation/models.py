@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,18 +10,17 @@ from typing import Any
 from blemish.backbones.config import PreprocessConfig
 from blemish.errors import UnknownNameError, UsageError
 from blemish.io.codec import to_dict
-from blemish.language import Vocabulary, parse_defects
 from blemish.methods import METHODS
 from blemish.methods.base import Method
 from blemish.models.load import load_method
 from blemish.models.prompts import find_prompts, read_prompts
 
-__all__ = ["Choice", "Model", "choose", "load_model", "with_vocabulary"]
+__all__ = ["Choice", "Model", "choose", "load_model"]
 
 
 @dataclass(frozen=True)
 class Model:
-    """A method ready to be prepared, and what tells it from others. `prompts` names its trained prompts, "" where it has none;
+    """A method, and what tells it from others. `prompts` names its trained prompts, "" where it has none;
     `trained_on` is the data set that they were trained on, "" where nobody said; `pixel_threshold` the card's, for pictures."""
 
     method: Method
@@ -112,14 +110,6 @@ def load_model(
         pixel_threshold=float(loaded.thresholds.get("pixel", 0.5)),
         notes=loaded.notes,
     )
-
-
-def with_vocabulary(method: Method, vocabulary: Vocabulary | Sequence[str] | None) -> Method:
-    """A second instance of the method prepared for another vocabulary; all weights are shared, and the first stays as it is."""
-    second = copy.deepcopy(method, {id(weight): weight for weight in method.parameters()})
-    names = vocabulary is None or isinstance(vocabulary, Vocabulary)
-    second.prepare(vocabulary if names else parse_defects(vocabulary))  # type: ignore[arg-type]
-    return second
 
 
 def _trained_on(prompts: Path | None) -> str:

@@ -60,7 +60,7 @@ class Scored:
 class Run:
     """One evaluation in its folder below `out`, which follows from everything that decides a number.
 
-    The method is moved to the device and prepared. UsageError where the data cannot be measured at all.
+    The method is moved to the device. UsageError where the data cannot be measured at all.
     """
 
     def __init__(self, model: Model, data: DataSet, *, out: Path, settings: Settings, reporter: Reporter) -> None:
@@ -71,7 +71,7 @@ class Run:
         self.no_pixels = why_no_pixels(data)
         self.device = device_of(settings.device)
         method = model.method.to(self.device).eval()
-        method.prepare(_vocabulary(settings, data))
+        self.texts = method.encode_texts(_vocabulary(settings, data))
         self.typing = Typing(model, data) if settings.typed else None
         self.store = self._store()
         self.encoder = Encoder(model, device=self.device, store=self.store)
@@ -195,7 +195,7 @@ class Run:
             yield ([] if features is None else self._score(seen, features)), features, errors
 
     def _score(self, seen: Sequence[Seen], features: Features) -> list[Scored]:
-        scores = self.model.method.score(features)
+        scores = self.model.method.score(features, self.texts)
         images, maps = (
             part.detach().to("cpu", torch.float32).numpy() for part in (scores.image_score, scores.anomaly_map)
         )
@@ -226,7 +226,7 @@ class Run:
     def _store(self) -> FeatureStore | None:
         if self.settings.cache == "none":
             return None
-        if not self.model.method.worth_keeping:
+        if not self.model.method.worth_caching:
             self.reporter.say(
                 f"{self.model.name}: all it does with an image depends on trained parts, so nothing is kept"
             )
@@ -244,7 +244,7 @@ class Run:
             "model": model,
             "data": {name: told[name] for name in ("name", "variant", "split", "images", "list_digest")},
             "settings": dict(deciding),
-            "vocabulary": list(self.model.method.types),
+            "vocabulary": list(self.texts.types),
             "types": None if self.typing is None else {p: list(names) for p, names in self.typing.types.items()},
         }
 

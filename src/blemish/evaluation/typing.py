@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from blemish.data import DataSet, Sample, type_mask
 from blemish.evaluation.feeding import Seen
 from blemish.evaluation.finding import types_of
-from blemish.evaluation.models import Model, with_vocabulary
+from blemish.evaluation.models import Model
 from blemish.evaluation.states import Counts
+from blemish.language import parse_defects
 from blemish.maps import enlarge
-from blemish.methods.base import Features, Method, Scores
+from blemish.methods.base import Features, Scores, Texts
+from blemish.methods.text_cache import TextCache
 from blemish.methods.typed import enlarge as enlarge_maps
 from blemish.metrics import ImageTypeAccumulator, PixelTypeAccumulator
 from blemish.metrics.pixels import NORMAL
@@ -27,12 +29,13 @@ __all__ = ["Typing"]
 
 
 class Typing:
-    """The types of each product of a data set, and the method prepared for those of the product at hand."""
+    """The types of each product of a data set, and the method's texts for those of the product at hand."""
 
     def __init__(self, model: Model, data: DataSet) -> None:
         self.types: Mapping[str, tuple[str, ...]] = types_of(data)
         self._model = model
-        self._prepared: tuple[str, Method] | None = None
+        self._cache = TextCache()
+        self._texts: tuple[str, Texts] | None = None
 
     def tallies(self, *, pixels: bool) -> tuple[PixelTypeAccumulator | None, ImageTypeAccumulator | None]:
         """Empty tallies for all products; None where there is nothing to tell apart."""
@@ -46,7 +49,7 @@ class Typing:
         if not seen or seen[0].sample.product not in self.types:
             return [{} for _ in seen]
         product = seen[0].sample.product
-        scores = self._method(product).score(features)
+        scores = self._model.method.score(features, self._texts_of(product))
         rows = scores.type_scores.detach().to("cpu", torch.float32).numpy()
         told: list[dict[str, object]] = []
         for row, one in enumerate(seen):
@@ -63,10 +66,11 @@ class Typing:
                 counts.pixel_types.add(maps, one.mask, name=one.sample.name, product=product, defect_type=drawn)
         return told
 
-    def _method(self, product: str) -> Method:
-        if self._prepared is None or self._prepared[0] != product:
-            self._prepared = product, with_vocabulary(self._model.method, self.types[product])
-        return self._prepared[1]
+    def _texts_of(self, product: str) -> Texts:
+        if self._texts is None or self._texts[0] != product:
+            vocabulary = parse_defects(self.types[product])
+            self._texts = product, self._model.method.encode_texts(vocabulary, cache=self._cache)
+        return self._texts[1]
 
     def _kind(self, sample: Sample) -> tuple[str, str]:
         """The one type of an image, "" for normal ones; and why there is none."""

@@ -29,6 +29,7 @@ from blemish.inspection.loader import NO_MEMORY, Intake, Prepared
 from blemish.inspection.masks import Interest
 from blemish.inspection.regions import find_regions, peaks_inside
 from blemish.inspection.tiling import Plan, RawScores, Tile, Tiles, blend, check_tiles, plan_tiles
+from blemish.language import Vocabulary
 from blemish.maps import Part, at_original
 from blemish.methods.base import Method, Scores
 from blemish.report.overlay import visible_part
@@ -55,7 +56,7 @@ class Inspected:
 class Inspector:
     """A method with its preprocessing and thresholds: give it images, it gives inspections. `blemish.load` makes one.
 
-    The method must be prepared. `value_range` and `max_megapixels` are those of `blemish.images.read`. Regions smaller
+    `vocabulary` None: the built-in one. `value_range`, `max_megapixels`: those of `blemish.images.read`. Regions smaller
     than `min_area_px`, or else than `min_area_cells` cells of the model's patch grid, are dropped. `tiles` ("off", "auto" or
     a side in pixels) looks at large images in parts, too; see `blemish.inspection.tiling`. With `interest` only some pixels count.
     `mm_per_px` gives regions a size in millimetres; a region or an image whose type leads by less than `min_lead` has
@@ -69,6 +70,7 @@ class Inspector:
         *,
         preprocess: PreprocessConfig,
         thresholds: Thresholds,
+        vocabulary: Vocabulary | None = None,
         backbone: str = "custom",
         prompts: str = "",
         device: str = "cpu",
@@ -96,6 +98,7 @@ class Inspector:
         ValueRanges(value_range)  # a senseless range is refused here, not at the first image
         self.device = device_of(device)
         self.method = method.to(self.device).eval()
+        self.texts = self.method.encode_texts(vocabulary)
         self.preprocess = preprocess
         self.thresholds = thresholds
         self.batch_size = batch_size
@@ -120,12 +123,25 @@ class Inspector:
             calibration.check(self.setup)
 
     @property
+    def vocabulary(self) -> Vocabulary:
+        return self.texts.vocabulary
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        return self.texts.types
+
+    @property
+    def references(self) -> str:
+        """The images that every image is compared with, "" for none."""
+        return self.method.references
+
+    @property
     def setup(self) -> Setup:
         """What decides the scores, apart from the image; a value range that is learned from images is not known yet."""
         method, masks = self.method, self.interest or Interest()
         return Setup(
             model=self.model,
-            vocabulary=vocabulary_hash(method.vocabulary) if method.scores_depend_on_vocabulary else "",
+            vocabulary=vocabulary_hash(self.texts.vocabulary) if method.scores_depend_on_vocabulary else "",
             input_px=self.preprocess.size,
             mean=self.preprocess.mean,
             std=self.preprocess.std,
@@ -133,7 +149,7 @@ class Inspector:
             roi="" if masks.roi is None else masks.roi.identity,
             ignore="" if masks.ignore is None else masks.ignore.identity,
             value_range=ValueRanges(self.value_range).fixed,
-            peers=method.peers,
+            peers=self.references,
         )
 
     @overload
@@ -242,7 +258,7 @@ class Inspector:
     def _score(self, tensors: list[Tensor]) -> list[RawScores]:
         with torch.inference_mode():
             features = self.method.encode(torch.stack(tensors).to(self.device))  # [B, 3, S, S]
-            scores = self.method.score(features)
+            scores = self.method.score(features, self.texts)
         return _rows(scores, features.grid)
 
     def _assemble(self, picture: Picture, row: RawScores, plan: Plan | None) -> Inspected | ImageError:

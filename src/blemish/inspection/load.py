@@ -92,12 +92,12 @@ def load(
         calibration=None if calibrated is None else calibrated.lines,
         only_map=interest is not None,
     )
-    used.prepare(types)
     config = used.backbone.config
     return Inspector(
         used,
         preprocess=config.preprocess,
         thresholds=thresholds,
+        vocabulary=types,
         backbone=config.name,
         prompts=loaded.prompts,
         min_lead=loaded.min_lead,
