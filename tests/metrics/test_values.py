@@ -32,7 +32,7 @@ def test_a_value_reads_well_and_is_ready_for_json() -> None:
 def test_an_undefined_value_is_never_a_number() -> None:
     with pytest.raises(UsageError, match="no masks"):
         float(undefined("no masks"))
-    with pytest.raises(ValueError, match="says why"):
+    with pytest.raises(ValueError, match="has a reason"):
         Value(value=None)
     with pytest.raises(ValueError, match="finite"):
         Value(value=float("nan"))
@@ -42,8 +42,8 @@ def test_a_mean_names_what_it_leaves_out() -> None:
     found = mean({"a": Value(value=0.5, error_bound=0.2), "b": undefined("no masks"), "c": Value(value=1.0)})
     assert (found.value, found.without, found.error_bound) == (0.75, ("b",), 0.1)
     assert str(found) == "0.750 without b"
-    assert mean({"b": undefined("no masks")}).why == "there is nothing to average (b: no masks)"
-    assert mean({}).why == "there is nothing to average (no values at all)"
+    assert mean({"b": undefined("no masks")}).reason == "there is nothing to average (b: no masks)"
+    assert mean({}).reason == "there is nothing to average (no values at all)"
 
 
 def test_the_interval_of_a_mean_is_over_resamples_of_all() -> None:
