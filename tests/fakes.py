@@ -24,12 +24,13 @@ class DarknessEngine(Engine):
     """Scores every patch by how dark it is; the image by its darkest patch. `batches` are the sizes of what it encoded."""
 
     name: ClassVar[str] = "darkness"
+    method: ClassVar[str] = "darkness"
     input = PREPROCESS
 
     def __init__(self, *, backbone: str = "custom", fingerprint: str = "0123456789abcdef") -> None:
         self.batches: list[int] = []
         self.model = ModelInfo(
-            backbone=backbone, method="darkness", prompts="", fingerprint=fingerprint, version=__version__
+            backbone=backbone, method=self.method, prompts="", fingerprint=fingerprint, version=__version__
         )
 
     def encode_texts(self, vocabulary: Vocabulary) -> Any:

@@ -152,12 +152,12 @@ def score_images(
     UsageError where none can be read, or images with more than 8 bits do not share one value range.
     """
     from blemish.calibration import Scored
-    from blemish.io.progress import progress
+    from blemish.io.progress import TerminalReporter
 
     scored: list[Scored | None] = []
     unreadable: list[ImageError] = []
     ranges = set()
-    with progress(len(paths), "scoring", quiet=quiet) as advance:
+    with TerminalReporter(quiet=quiet).progress("scoring", len(paths)) as advance:
         for outcome in inspector.stream(list(paths)):
             if isinstance(outcome, ImageError):
                 unreadable.append(outcome)

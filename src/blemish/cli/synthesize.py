@@ -12,7 +12,7 @@ import typer
 
 from blemish.cli import options
 from blemish.errors import UsageError
-from blemish.io.progress import progress
+from blemish.io.progress import TerminalReporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -154,7 +154,7 @@ def _survey(
     """Looks at every good image, and says what is wrong with which."""
     from blemish.synthesis.survey import survey
 
-    with progress(len(images), "good images", quiet=quiet) as advance:
+    with TerminalReporter(quiet=quiet).progress("good images", len(images)) as advance:
         found = survey(
             images, value_range=value_range, max_megapixels=max_megapixels, threads=threads, progress=advance
         )
@@ -166,7 +166,7 @@ def _survey(
 
 
 def _progress(total: int, done: int, *, quiet: bool) -> AbstractContextManager[Callable[[], None]]:
-    return progress(total, "pictures", quiet=quiet, done=done)
+    return TerminalReporter(quiet=quiet).progress("pictures", total, done=done)
 
 
 def _range(text: str, option: str) -> tuple[float, float]:

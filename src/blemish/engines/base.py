@@ -57,7 +57,7 @@ class Engine(ABC):
 
     @abstractmethod
     def score(self, features: Any, texts: Any) -> list[RawScores]:
-        """The scores of B encoded images with these texts; ModelError where they are not numbers."""
+        """The scores of B encoded images with these texts."""
 
     def with_references(self, images: Iterable[NDArray[np.float32]]) -> Engine:
         """An engine that also compares each image with these, given in prepared batches [B, 3, S, S].

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from blemish._version import __version__
 from blemish.engines.base import Engine, RawScores
-from blemish.errors import ModelError, UsageError
+from blemish.errors import UsageError
 from blemish.language import Vocabulary
 from blemish.methods.base import Features, Method, Scores, Texts
 from blemish.methods.mutual import MutualScoring
@@ -76,11 +76,9 @@ class TorchEngine(Engine):
 
 
 def rows_of(scores: Scores, grid: tuple[int, int]) -> list[RawScores]:
-    """The scores of each image of a batch, as NumPy; ModelError where they are not numbers."""
+    """The scores of each image of a batch, as NumPy."""
     image_scores, anomaly_maps, type_scores = map(_numpy, (scores.image_score, scores.anomaly_map, scores.type_scores))
     type_maps = None if scores.type_maps is None else _numpy(scores.type_maps)
-    if not (np.isfinite(image_scores).all() and np.isfinite(anomaly_maps).all()):
-        raise ModelError("the model gave scores that are not numbers: its weights or the chosen device are at fault")
     return [
         RawScores(
             image_score=float(image_scores[row]),

@@ -20,9 +20,9 @@ from blemish.evaluation.published import Published, published
 from blemish.evaluation.ranks import Curve, curves_of, image_steps
 from blemish.evaluation.running import EvaluationRun
 from blemish.evaluation.settings import LEGACY_METRIC, Settings
+from blemish.io.progress import Reporter
 from blemish.metrics import METRICS, AnomalyAccumulator, Report, Row, Value, mean
 from blemish.metrics.values import undefined
-from blemish.training.recipe import Reporter
 
 __all__ = ["Evaluation", "Group", "Spread", "evaluate", "grouped"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from blemish.evaluation.settings import Settings
 from blemish.evaluation.tables import Provenance, Table
 from blemish.evaluation.writing import JSON_FILE, write_results
 from blemish.io.atomic import make_folder
-from blemish.training.card import commit, versions
-from blemish.training.recipe import Reporter
+from blemish.io.progress import Reporter
+from blemish.io.provenance import commit, utc_now, versions
 
 __all__ = ["RUNS", "Session", "open_session"]
 
@@ -102,7 +101,7 @@ def open_session(
     if out.is_dir() and any(out.iterdir()) and not any(place.exists() for place in known):
         raise UsageError(f"{out}: is not empty and holds no evaluation; choose another --out")
     make_folder(out)
-    provenance = Provenance(command, versions(), commit(), datetime.now(UTC).isoformat(timespec="seconds"))
+    provenance = Provenance(command, versions(), commit(), utc_now())
     return Session(
         out, settings, provenance, reporter or Reporter(), options=options or {}, force=force, input_px=input_px
     )

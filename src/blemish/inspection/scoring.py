@@ -5,6 +5,7 @@ Inspection, calibration, evaluation and the benchmarks all go this way. B batch,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from blemish.backbones.preprocess import to_array
 from blemish.engines.base import Engine, RawScores
-from blemish.errors import ImageError, UsageError
+from blemish.errors import ImageError, ModelError, UsageError
 from blemish.images import Picture
 from blemish.inspection.loader import NO_MEMORY, LoadedImage
 from blemish.inspection.masks import Masks
@@ -128,8 +129,15 @@ class Scorer:
         return self.engine.encode(np.stack([image.pixels for image in images]))
 
     def _rows(self, features: Any) -> list[tuple[RawScores, ...]]:
-        """The scores of each encoded image, with each vocabulary."""
-        return list(zip(*(self.engine.score(features, texts) for texts in self._texts), strict=True))
+        """The scores of each encoded image, with each vocabulary; ModelError where they are not numbers."""
+        rows = list(zip(*(self.engine.score(features, texts) for texts in self._texts), strict=True))
+        for scores in (scores for row in rows for scores in row):
+            if not (math.isfinite(scores.image_score) and np.isfinite(scores.anomaly_map).all()):
+                raise ModelError(
+                    f"the method {self.engine.model.method!r} gave scores that are not numbers: its weights or the chosen "
+                    "device are at fault"
+                )
+        return rows
 
     def _blended(
         self, whole: tuple[RawScores, ...], plan: Plan, picture: Picture, pool: ThreadPoolExecutor

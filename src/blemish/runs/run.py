@@ -21,7 +21,7 @@ from blemish.calibration import Setup, vocabulary_hash
 from blemish.errors import ImageError
 from blemish.images import FoundImage
 from blemish.inspection.inspector import Inspected, Inspector
-from blemish.io.progress import progress
+from blemish.io.progress import TerminalReporter
 from blemish.runs.folder import ResultsFolder
 from blemish.runs.names import arriving_name, output_names
 from blemish.runs.records import error_record, json_line, record_of
@@ -52,7 +52,7 @@ class Run:
         start = kept // self.inspector.batch_size * self.inspector.batch_size
         names = output_names(images)
         outcomes = self.inspector.stream([image.path for image in images], start=start)
-        with progress(len(images), "inspecting", quiet=self.quiet, done=kept) as advance:
+        with TerminalReporter(quiet=self.quiet).progress("inspecting", len(images), done=kept) as advance:
             for name, outcome in zip(names[kept:], islice(outcomes, kept - start, None), strict=True):
                 self._add(outcome, name, results)
                 advance()
@@ -67,7 +67,7 @@ class Run:
                 yield image.path
 
         try:
-            with progress(None, "inspecting", quiet=self.quiet) as advance:
+            with TerminalReporter(quiet=self.quiet).progress("inspecting", None) as advance:
                 for outcome in self.inspector.stream(paths()):
                     self._add(outcome, names.popleft(), results)
                     advance()

@@ -18,10 +18,10 @@ from torch import Tensor
 from blemish.backbones.config import PreprocessConfig
 from blemish.backbones.preprocess import to_array
 from blemish.io.prefetch import in_order
+from blemish.io.progress import Reporter
 from blemish.methods.base import Features, Method, Targets
 from blemish.models.feature_cache import FeatureStore
 from blemish.training.examples import Examples
-from blemish.training.recipe import Reporter
 
 __all__ = ["Batch", "Rows", "Source", "cache_features", "in_chunks"]
 

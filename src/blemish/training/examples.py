@@ -20,10 +20,10 @@ from blemish.data.samples import DataSet, Sample
 from blemish.errors import ImageError, UsageError
 from blemish.inspection.loader import MEMORY_AHEAD, PICTURE_BYTES
 from blemish.io.prefetch import in_order
+from blemish.io.progress import Reporter
 from blemish.maps import mask_at
 from blemish.methods.base import Targets
 from blemish.models.feature_cache import FeatureStore
-from blemish.training.recipe import Reporter
 
 __all__ = ["Examples", "examine", "require_both_classes", "require_masks"]
 
