@@ -14,7 +14,7 @@ from blemish.errors import UsageError
 from blemish.metrics import PixelRanking, aupro, image_metrics
 from blemish.metrics.bins import Histogram
 from blemish.metrics.codes import ScoreEncoding
-from blemish.metrics.state import nested, read_state, under, write_state
+from blemish.metrics.state import load_counts, nested, save_counts, under
 from maps import KINDS, Maps, Masks, joined, make_maps
 
 STREAMING = 1e-4
@@ -130,8 +130,8 @@ def test_saved_and_pickled_rankings_continue(tmp_path: Path) -> None:
     maps, masks = make_maps("random")
     part = fed(maps, masks, rounds=20, order=[0, 1, 2, 3])
     facts, arrays = part.state()
-    write_state(tmp_path / "state.npz", "test", {"ranking": facts}, nested("ranking", arrays))
-    facts, arrays = read_state(tmp_path / "state.npz", "test")
+    save_counts(tmp_path / "state.npz", "test", {"ranking": facts}, nested("ranking", arrays))
+    facts, arrays = load_counts(tmp_path / "state.npz", "test")
     restored = PixelRanking.restored(facts["ranking"], under("ranking", arrays))
     pickled = pickle.loads(pickle.dumps(part))
     assert summary(restored) == summary(pickled) == summary(part)

@@ -10,7 +10,7 @@ import pytest
 
 from blemish.errors import OutputError, UsageError
 from blemish.metrics import Value, mean
-from blemish.metrics.state import read_state, write_state
+from blemish.metrics.state import load_counts, save_counts
 from blemish.metrics.values import undefined, with_interval
 
 
@@ -64,15 +64,15 @@ def test_no_interval_where_most_resamples_lack_a_class() -> None:
 def test_files_that_hold_no_state_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "state.npz"
     with pytest.raises(UsageError, match="no saved state"):
-        read_state(path, "mine")
+        load_counts(path, "mine")
     path.write_bytes(b"PK\x03\x04 torn")
     with pytest.raises(UsageError, match="no saved state"):
-        read_state(path, "mine")
+        load_counts(path, "mine")
     np.savez(path, facts=np.array([{"a": "pickled"}], dtype=object))
     with pytest.raises(UsageError, match="no saved state"):
-        read_state(path, "mine")
-    write_state(path, "another", {}, {})
+        load_counts(path, "mine")
+    save_counts(path, "another", {}, {})
     with pytest.raises(UsageError, match="'another' and not 'mine'"):
-        read_state(path, "mine")
+        load_counts(path, "mine")
     with pytest.raises(OutputError):
-        write_state(path / "below a file", "mine", {}, {})
+        save_counts(path / "below a file", "mine", {}, {})

@@ -14,7 +14,7 @@ from blemish.errors import UsageError
 from blemish.metrics.exact import image_metrics
 from blemish.metrics.pixels import ROUNDS, SIZE_EDGES, PixelRanking
 from blemish.metrics.report import METRICS, ProductReport, Report, Row, mean_row
-from blemish.metrics.state import Arrays, nested, read_state, renamed, under, write_state
+from blemish.metrics.state import Arrays, load_counts, nested, renamed, save_counts, under
 from blemish.metrics.steps import AUPIMO_BOUNDS, AUPRO_LIMIT, Steps
 from blemish.metrics.values import Value, undefined
 
@@ -242,12 +242,12 @@ class AnomalyAccumulator:
             facts, of_product = ranking.state()
             pixels.append({"product": product, **facts})
             arrays |= nested(f"product{number}", of_product)
-        write_state(path, _KIND, {"setup": self._setup, "images": rows, "pixels": pixels}, arrays)
+        save_counts(path, _KIND, {"setup": self._setup, "images": rows, "pixels": pixels}, arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> AnomalyAccumulator:
         """The accumulator that `save` put there; UsageError where the file holds none."""
-        facts, arrays = read_state(path, _KIND)
+        facts, arrays = load_counts(path, _KIND)
         accumulator = cls(**renamed(facts["setup"]))
         accumulator._images = {name: _Image(*rest) for name, *rest in facts["images"]}
         for number, pixels in enumerate(facts["pixels"]):

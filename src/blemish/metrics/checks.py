@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from blemish.errors import UsageError
 from blemish.maps import label
 
-__all__ = ["MaskRegions", "checked_labels", "checked_map", "checked_mask", "find_regions"]
+__all__ = ["MaskRegions", "checked_labels", "checked_map", "checked_mask", "find_mask_regions"]
 
 
 def checked_map(anomaly_map: ArrayLike, mask: ArrayLike) -> tuple[NDArray[np.floating[Any]], NDArray[np.bool_]]:
@@ -66,7 +66,7 @@ class MaskRegions:
     region_of: NDArray[np.int64]  # [M], the number of each pixel's region, 0..R-1
 
 
-def find_regions(mask: NDArray[np.bool_]) -> MaskRegions:
+def find_mask_regions(mask: NDArray[np.bool_]) -> MaskRegions:
     """The regions of a mask [H, W]; only the box around its pixels is labelled."""
     rows = np.flatnonzero(mask.any(axis=1))
     if not len(rows):

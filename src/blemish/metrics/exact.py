@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from blemish.errors import UsageError
 from blemish.metrics import steps as step_metrics
-from blemish.metrics.checks import checked_labels, checked_map, find_regions
+from blemish.metrics.checks import checked_labels, checked_map, find_mask_regions
 from blemish.metrics.legacy import SteppedAupro
 from blemish.metrics.steps import AUPIMO_BOUNDS, AUPRO_LIMIT, Steps
 from blemish.metrics.values import Value, undefined, with_interval
@@ -145,7 +145,7 @@ def aupro(
         return stepped.value()
     weights = []
     for _, truth in pairs:
-        regions = find_regions(truth)
+        regions = find_mask_regions(truth)
         weight = np.zeros(truth.shape)
         weight[truth] = (1 / regions.areas_px)[regions.region_of]
         weights.append(weight.ravel())

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import trapezoid
 
 from blemish.errors import UsageError
-from blemish.metrics.checks import checked_map, find_regions
+from blemish.metrics.checks import checked_map, find_mask_regions
 from blemish.metrics.steps import AUPRO_LIMIT
 from blemish.metrics.values import Value, undefined
 
@@ -60,7 +60,7 @@ class SteppedAupro:
         own = exceeded[truth.ravel()]
         slots = len(self._normal)
         self._normal += np.bincount(exceeded, minlength=slots) - np.bincount(own, minlength=slots)
-        regions = find_regions(truth)
+        regions = find_mask_regions(truth)
         if len(own):
             weights = (1 / regions.areas_px)[regions.region_of]
             self._overlap += np.bincount(own, weights=weights, minlength=slots)

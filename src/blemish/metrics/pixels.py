@@ -14,19 +14,19 @@ from numpy.typing import ArrayLike, NDArray
 from blemish.errors import UsageError
 from blemish.metrics import steps as step_metrics
 from blemish.metrics.bins import Histogram, pooled
-from blemish.metrics.checks import MaskRegions, checked_map, find_regions
+from blemish.metrics.checks import MaskRegions, checked_map, find_mask_regions
 from blemish.metrics.codes import Codes, ScoreEncoding
 from blemish.metrics.resamples import Resamples
 from blemish.metrics.state import Arrays, nested, renamed, under
 from blemish.metrics.steps import AUPIMO_BOUNDS, AUPRO_LIMIT, Steps
 from blemish.metrics.values import Value
 
-__all__ = ["BINS", "NORMAL", "ROUNDS", "SIZE_EDGES", "PixelRanking"]
+__all__ = ["BINS", "NORMAL_TYPE", "ROUNDS", "SIZE_EDGES", "PixelRanking"]
 
 BINS = 1 << 16
 ROUNDS = 200
 SIZE_EDGES = (0.001, 0.01, 0.1)  # shares of the image
-NORMAL = "normal"
+NORMAL_TYPE = "normal"
 _UNIT = 1 << 38  # the weight of one region, so that 1 / area is an integer and sums are exact; 2**24 regions fit
 
 Kind = Literal["type", "size"]
@@ -105,13 +105,13 @@ class PixelRanking:
         anomalous = has_pixels if anomalous is None else bool(anomalous)
         if not anomalous and (has_pixels or defect_type):
             raise UsageError(f"a normal image has no {'anomalous pixels' if has_pixels else 'defect type'}")
-        if anomalous and defect_type == NORMAL:
-            raise UsageError(f"a defect type cannot be called {NORMAL!r}")
+        if anomalous and defect_type == NORMAL_TYPE:
+            raise UsageError(f"a defect type cannot be called {NORMAL_TYPE!r}")
         codes = self.encoding.encode(scores)
-        part = self._part("type", defect_type if anomalous else NORMAL)
+        part = self._part("type", defect_type if anomalous else NORMAL_TYPE)
         amounts = {"normal": part.histogram.count(codes.reshape(-1))}
         if has_pixels:
-            regions = find_regions(truth)
+            regions = find_mask_regions(truth)
             amounts |= _of_regions(part.histogram, codes[truth], regions)
             amounts["normal"] -= amounts["anomalous"]
             part.regions += len(regions.areas_px)
@@ -155,7 +155,7 @@ class PixelRanking:
     @property
     def defect_types(self) -> tuple[str, ...]:
         """The types that came, in alphabetical order; "" stands for anomalous images whose type nobody named."""
-        return tuple(sorted(name for kind, name in self._parts if kind == "type" and name != NORMAL))
+        return tuple(sorted(name for kind, name in self._parts if kind == "type" and name != NORMAL_TYPE))
 
     @property
     def sizes(self) -> tuple[str, ...]:
@@ -183,7 +183,7 @@ class PixelRanking:
             sized = [part.histogram for key, part in self._parts.items() if key == ("size", size)]
             total = pooled([pooled(everything, names=("normal",), bins=self.bins), *sized], bins=self.bins)
         elif defect_type is not None:
-            keys: list[tuple[Kind, str]] = [("type", NORMAL), ("type", defect_type)]
+            keys: list[tuple[Kind, str]] = [("type", NORMAL_TYPE), ("type", defect_type)]
             total = pooled([self._parts[key].histogram for key in keys if key in self._parts], bins=self.bins)
         else:
             total = pooled(everything, bins=self.bins)

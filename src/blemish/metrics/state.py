@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from blemish.errors import UsageError
 from blemish.io.atomic import replace_file
 
-__all__ = ["Arrays", "nested", "read_state", "renamed", "under", "write_state"]
+__all__ = ["Arrays", "load_counts", "nested", "renamed", "save_counts", "under"]
 
 Arrays = dict[str, NDArray[Any]]
 _FACTS = "facts"
@@ -36,7 +36,7 @@ def renamed(setup: Mapping[str, Any]) -> dict[str, Any]:
     return {"bins" if name == "cells" else name: value for name, value in setup.items()}
 
 
-def write_state(path: str | Path, kind: str, facts: Mapping[str, Any], arrays: Arrays) -> None:
+def save_counts(path: str | Path, kind: str, facts: Mapping[str, Any], arrays: Arrays) -> None:
     """Put a state of this kind at `path`, replacing what was there; OutputError where that cannot be."""
     text = json.dumps({"kind": kind, **facts})
     with replace_file(Path(path)) as temporary, temporary.open("wb") as file:
@@ -44,7 +44,7 @@ def write_state(path: str | Path, kind: str, facts: Mapping[str, Any], arrays: A
         np.savez_compressed(file, **content)
 
 
-def read_state(path: str | Path, kind: str) -> tuple[dict[str, Any], Arrays]:
+def load_counts(path: str | Path, kind: str) -> tuple[dict[str, Any], Arrays]:
     """The facts and arrays of a state of this kind; UsageError where the file holds none."""
     try:
         with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:

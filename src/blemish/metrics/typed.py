@@ -16,7 +16,7 @@ from blemish.metrics.bins import Histogram
 from blemish.metrics.checks import checked_map, checked_mask
 from blemish.metrics.codes import ScoreEncoding
 from blemish.metrics.report import ProductReport, Report, Row, mean_row
-from blemish.metrics.state import Arrays, nested, read_state, renamed, under, write_state
+from blemish.metrics.state import Arrays, load_counts, nested, renamed, save_counts, under
 from blemish.metrics.values import Value, mean, undefined
 
 __all__ = ["PIXEL_TYPE_METRICS", "PixelTypeAccumulator", "checked_types", "f1_by_type"]
@@ -186,12 +186,12 @@ class PixelTypeAccumulator:
             for index, state in enumerate(states):
                 arrays |= nested(f"{len(facts)}/{index}", state[1])
             arrays |= {f"{len(facts)}/confusion": counts.confusion, f"{len(facts)}/images": counts.images}
-        write_state(path, _KIND, {"setup": self._setup(), "names": sorted(self._names), "products": facts}, arrays)
+        save_counts(path, _KIND, {"setup": self._setup(), "names": sorted(self._names), "products": facts}, arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> PixelTypeAccumulator:
         """The accumulator that `save` put there; UsageError where the file holds none."""
-        facts, arrays = read_state(path, _KIND)
+        facts, arrays = load_counts(path, _KIND)
         accumulator = cls(**renamed(facts["setup"]))
         accumulator._names = set(facts["names"])
         for number, (product, states) in enumerate(facts["products"].items(), start=1):

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from blemish.errors import UnknownNameError, UsageError
 from blemish.metrics.exact import auroc
 from blemish.metrics.report import ProductReport, Report, Row, mean_row
-from blemish.metrics.state import read_state, write_state
+from blemish.metrics.state import load_counts, save_counts
 from blemish.metrics.typed import checked_types, f1_by_type
 from blemish.metrics.values import Value, mean, undefined
 
@@ -147,12 +147,12 @@ class ImageTypeAccumulator:
     def save(self, path: str | Path) -> None:
         """Put everything counted so far at `path`, to `load` and continue; OutputError where that cannot be."""
         rows = [[name, image.product, image.defect_type, list(image.scores)] for name, image in self._images.items()]
-        write_state(path, _KIND, {"setup": self._setup(), "images": rows}, {})
+        save_counts(path, _KIND, {"setup": self._setup(), "images": rows}, {})
 
     @classmethod
     def load(cls, path: str | Path) -> ImageTypeAccumulator:
         """The accumulator that `save` put there; UsageError where the file holds none."""
-        facts, _ = read_state(path, _KIND)
+        facts, _ = load_counts(path, _KIND)
         accumulator = cls(**facts["setup"])
         accumulator._images = {
             name: _Image(product, kind, tuple(scores)) for name, product, kind, scores in facts["images"]
