@@ -38,7 +38,7 @@ from blemish.metrics.values import with_interval
 from blemish.models.load import load_method
 from blemish.synthesis import HELD_OUT_SEEDS, RENDERER_VERSION
 from blemish.synthesis.benign import camera
-from blemish.synthesis.placing import draw
+from blemish.synthesis.placing import draw_defect
 from blemish.synthesis.recipes import parse_types
 from blemish.synthesis.scenery import good_subject
 
@@ -73,10 +73,10 @@ def rendered_pair(types: tuple[str, str], seed: int, *, size_px: int = 224) -> P
     """A scene with both defects, their masks `APART_PX` apart; None where they do not fit into the scene of this seed."""
     rng = np.random.default_rng((RENDERER_VERSION, seed))  # the scenes of `render`
     subject = good_subject(size_px, rng)
-    first = draw(subject, rng, defect_type=types[0], contrast=CONTRAST, size=SIZE)
+    first = draw_defect(subject, rng, defect_type=types[0], contrast=CONTRAST, size=SIZE)
     if first is None:
         return None
-    second = draw(replace(subject, pixels=first.pixels), rng, defect_type=types[1], contrast=CONTRAST, size=SIZE)
+    second = draw_defect(replace(subject, pixels=first.pixels), rng, defect_type=types[1], contrast=CONTRAST, size=SIZE)
     if second is None or (ndimage.distance_transform_edt(~first.mask)[second.mask] < APART_PX).any():
         return None
     return Pair(camera(second.pixels, rng), types, (first.mask, second.mask))
