@@ -10,7 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from blemish.evaluation.models import Choice
+from blemish.evaluation.candidates import Choice
 from scenes import anomalous_only, candidate, data_set
 
 from blemish.data import entry
