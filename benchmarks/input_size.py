@@ -71,7 +71,7 @@ def measure(inspector: blemish.Inspector, samples: Sequence[SyntheticSample]) ->
     score, label, few = np.array(scores), np.array(labels), np.array(small)
     counted = few | ~label
     return Figures(
-        input_px=inspector.preprocess.size,
+        input_px=inspector.engine.input.size,
         image_auroc=auroc(score, label, rounds=ROUNDS),
         pixel_auroc=tally.report().mean.values["pixel_auroc"],
         small_auroc=auroc(score[counted], label[counted], rounds=ROUNDS),

@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from blemish.backbones.preprocess import to_tensor
+from blemish.backbones.preprocess import to_array
 from blemish.data.synthetic import RENDERER_VERSION
 from blemish.data.synthetic.benign import camera
 from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
@@ -179,7 +179,9 @@ def by_type(answers: Sequence[Answer], types: Sequence[str]) -> str:
 
 @torch.inference_mode()
 def encoded(method: Method, pair: Pair) -> Features:
-    return method.encode(to_tensor(Picture(pair.image, "pair"), method.backbone.config.preprocess)[None])
+    return method.encode(
+        torch.from_numpy(to_array(Picture(pair.image, "pair"), method.backbone.config.preprocess))[None]
+    )
 
 
 def tables(method: Method, pairs: Sequence[Pair], types: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blemish.backbones.preprocess import to_tensor
+from blemish.backbones.preprocess import to_array
 from blemish.data.synthetic import RENDERER_VERSION, SyntheticSample, render_series
 from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from blemish.images import Picture
@@ -132,7 +132,7 @@ def _print_tables(series: Sequence[Sequence[SyntheticSample]]) -> None:
 def _tensors(method: Method, pieces: Sequence[SyntheticSample]) -> list[Tensor]:
     """The pieces in batches."""
     ready = [
-        to_tensor(Picture(piece.image, str(index)), method.backbone.config.preprocess)
+        torch.from_numpy(to_array(Picture(piece.image, str(index)), method.backbone.config.preprocess))
         for index, piece in enumerate(pieces)
     ]
     return [torch.stack(ready[start : start + BATCH]) for start in range(0, len(ready), BATCH)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from blemish.maps.components import Blob, Part, find_blobs, label, part_above
 from blemish.maps.polygons import outline, polygon
-from blemish.maps.resize import at_original, enlarge
+from blemish.maps.resize import at_original, enlarge, mask_at
 from blemish.maps.visible import visible_from, visible_part
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "enlarge",
     "find_blobs",
     "label",
+    "mask_at",
     "outline",
     "part_above",
     "polygon",

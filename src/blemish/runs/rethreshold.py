@@ -40,7 +40,7 @@ class Change:
 
     def of(self, old: Thresholds) -> Thresholds:
         """The thresholds in force after the change; the user's come before the calibration's."""
-        new, lines = old, None if self.calibration is None else self.calibration.lines
+        new, lines = old, None if self.calibration is None else self.calibration.thresholds
         if lines is not None:
             new = replace(new, image=lines.image, review=lines.review, calibration="calibrated")
             if lines.pixel is not None:

@@ -100,8 +100,8 @@ class Run:
         return {
             "model": setup.pop("model"),
             **setup,
-            "types": list(inspector.method.types),
-            "words": vocabulary_hash(inspector.method.vocabulary),
+            "types": list(inspector.types),
+            "words": vocabulary_hash(inspector.vocabulary),
             "thresholds": inspector.thresholds.to_dict(),
             "value_range": inspector.value_range,
             "min_lead": inspector.min_lead,
@@ -131,7 +131,7 @@ class Run:
                 "pillow": PIL.__version__,
             },
             "model": inspector.model.to_dict(),
-            "types": list(inspector.method.types),
+            "types": list(inspector.types),
             "min_lead": inspector.min_lead,
             "thresholds": inspector.thresholds.to_dict(),
             "calibration": None if inspector.calibration is None else inspector.calibration.identity,
@@ -184,8 +184,8 @@ def print_summary(run: Run, results: ResultsFolder | None) -> None:
         listed = ", ".join(f"{name} {count}" for name, count in run.top_types.most_common(5))
         console.print(f"top types of what is not OK: {listed}", markup=False)
     console.print(_threshold_line(run), markup=False)
-    if run.inspector.method.peers:
-        console.print(f"each compared with {run.inspector.method.peers}", markup=False)
+    if run.inspector.engine.references:
+        console.print(f"each compared with {run.inspector.engine.references}", markup=False)
     for low, high in sorted(run.value_ranges):
         console.print(f"images with more than 8 bits were read as {low:g}:{high:g}", markup=False)
     if results is not None and results.kept:

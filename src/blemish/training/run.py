@@ -14,8 +14,8 @@ import torch
 from blemish import models as store
 from blemish.backbones.model import Clip
 from blemish.data.samples import DataSet
+from blemish.engines.torch import device_of
 from blemish.errors import UsageError
-from blemish.inspection.inspector import device_of
 from blemish.io.atomic import make_folder, write_text
 from blemish.io.codec import from_dict
 from blemish.io.progress import Reporter

@@ -1,64 +1,58 @@
-"""What is evaluated: a method with its prompts on a backbone, and the choice of them for a command."""
+"""What is evaluated: an engine with what tells it from others, and the choice of them for a command."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from blemish.backbones.config import PreprocessConfig
+from blemish.engines.base import Engine
 from blemish.errors import UnknownNameError, UsageError
 from blemish.io.codec import to_dict
-from blemish.language import Vocabulary, parse_defects
 from blemish.methods import METHODS
-from blemish.methods.base import Method
-from blemish.models.load import load_method
 from blemish.models.prompts import find_prompts, read_prompts
 
-__all__ = ["Choice", "Model", "choose", "load_model", "with_vocabulary"]
+__all__ = ["Candidate", "Choice", "choose", "load_candidate"]
 
 
-@dataclass(frozen=True)
-class Model:
-    """A method ready to be prepared, and what tells it from others. `prompts` names its trained prompts, "" where it has none;
-    `trained_on` is the data set that they were trained on, "" where nobody said; `pixel_threshold` the card's, for pictures."""
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """An engine to be evaluated, and what tells it from others."""
 
-    method: Method
-    preprocess: PreprocessConfig
-    backbone: str
-    backbone_fingerprint: str
-    fingerprint: str
-    prompts: str = ""
-    trained_on: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    pixel_threshold: float = 0.5
-    notes: tuple[str, ...] = ()
+    engine: Engine
+    backbone_fingerprint: str  # 16 hex digits of the backbone's weights
+    trained_on: str = ""  # the data set that the prompts were trained on, "" where nobody said
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the method
+    pixel_threshold: float = 0.5  # the card's, for pictures
+    notes: tuple[str, ...] = ()  # lines worth telling the user
 
     @property
     def name(self) -> str:
-        return self.method.name
+        """The name of the method."""
+        return self.engine.model.method
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, as results name a model."""
+        model = self.engine.model
         return {
-            "method": self.name,
+            "method": model.method,
             "options": dict(self.options),
-            "fingerprint": self.fingerprint,
-            "backbone": self.backbone,
+            "fingerprint": model.fingerprint,
+            "backbone": model.backbone,
             "backbone_fingerprint": self.backbone_fingerprint,
-            "input_px": self.preprocess.size,
-            "prompts": self.prompts,
+            "input_px": self.engine.input.size,
+            "prompts": model.prompts,
             "trained_on": self.trained_on,
         }
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A model that was asked for and is not yet loaded."""
+    """A candidate that was asked for and is not yet loaded."""
 
     backbone: str
-    method: str | None
+    method: str | None  # None: the prompts', else the backbone's own
     prompts: Path | None
 
 
@@ -86,10 +80,18 @@ def choose(methods: Sequence[str], *, backbones: Sequence[str], prompts: Sequenc
                 yield Choice(backbone, method, None)
 
 
-def load_model(
-    choice: Choice, *, options: Mapping[str, Any] | None = None, force: bool = False, input_px: int | None = None
-) -> Model:
-    """The model of a choice; the errors are those of `blemish.models.load.load_method`."""
+def load_candidate(
+    choice: Choice,
+    *,
+    options: Mapping[str, Any] | None = None,
+    force: bool = False,
+    input_px: int | None = None,
+    device: str = "cpu",
+) -> Candidate:
+    """The candidate of a choice, on a device; the errors are those of `blemish.models.load.load_method`."""
+    from blemish.engines.torch import TorchEngine
+    from blemish.models.load import load_method
+
     loaded = load_method(
         choice.backbone,
         method=choice.method,
@@ -99,27 +101,14 @@ def load_model(
         input_px=input_px,
     )
     method = loaded.method
-    clip = method.backbone
-    return Model(
-        method=method,
-        preprocess=clip.config.preprocess,
-        backbone=clip.config.name,
-        backbone_fingerprint=clip.fingerprint(),
-        fingerprint=method.fingerprint(),
-        prompts=loaded.prompts,
+    return Candidate(
+        engine=TorchEngine(method, backbone=method.backbone.config.name, prompts=loaded.prompts, device=device),
+        backbone_fingerprint=method.backbone.fingerprint(),
         trained_on=_trained_on(choice.prompts),
         options=to_dict(method.config),
         pixel_threshold=float(loaded.thresholds.get("pixel", 0.5)),
         notes=loaded.notes,
     )
-
-
-def with_vocabulary(method: Method, vocabulary: Vocabulary | Sequence[str] | None) -> Method:
-    """A second instance of the method prepared for another vocabulary; all weights are shared, and the first stays as it is."""
-    second = copy.deepcopy(method, {id(weight): weight for weight in method.parameters()})
-    names = vocabulary is None or isinstance(vocabulary, Vocabulary)
-    second.prepare(vocabulary if names else parse_defects(vocabulary))  # type: ignore[arg-type]
-    return second
 
 
 def _trained_on(prompts: Path | None) -> str:
