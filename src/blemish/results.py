@@ -27,7 +27,6 @@ __all__ = [
     "ScoreFrom",
     "Thresholds",
     "Verdict",
-    "decide",
     "lead",
 ]
 
@@ -209,15 +208,6 @@ class Inspection:
             "tags": dict(self.tags),
             "model": self.model.to_dict(),
         }
-
-
-def decide(image_score: float, thresholds: Thresholds) -> Verdict:
-    """NG from the image threshold up, REVIEW from the review threshold up, else OK."""
-    if image_score >= thresholds.image:
-        return Verdict.NG
-    if thresholds.review is not None and image_score >= thresholds.review:
-        return Verdict.REVIEW
-    return Verdict.OK
 
 
 def lead(probability: float, margin: float) -> float:

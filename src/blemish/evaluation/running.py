@@ -36,11 +36,11 @@ from blemish.inspection.loader import default_workers
 from blemish.inspection.masks import Masks
 from blemish.inspection.references import draw, with_references
 from blemish.inspection.scoring import Scorer
+from blemish.io.log import Log
 from blemish.io.progress import Reporter
 from blemish.language import Vocabulary, general, load_vocabulary, parse_defects
 from blemish.maps import at_original
 from blemish.metrics import AnomalyAccumulator, SteppedAupro, Value
-from blemish.training.log import Log
 
 if TYPE_CHECKING:
     from blemish.models.feature_cache import FeatureStore
