@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeAlias
 from blemish.errors import UnknownNameError, UsageError
 from blemish.io.atomic import reason
 from blemish.io.codec import from_dict, to_dict
+from blemish.io.parsing import parse_options, parse_range
 
 __all__ = [
     "Config",
@@ -31,8 +32,6 @@ __all__ = [
     "Setting",
     "ThresholdsConfig",
     "VocabularyConfig",
-    "parse_options",
-    "parse_range",
     "settings",
 ]
 
@@ -68,63 +67,31 @@ def _setting(
     return field(default=default, metadata=metadata)
 
 
-def parse_range(text: str) -> tuple[float | str, float | str]:
-    """LOW:HIGH as two values, of which percentiles stay text, as the reader of images takes them.
-
-    Example:
-        >>> parse_range("0:4095"), parse_range("1%:99%")
-        ((0.0, 4095.0), ('1%', '99%'))
-    """
-
-    def end(part: str) -> float | str:
-        value = float(part.removesuffix("%"))
-        return part if part.endswith("%") else value
-
-    try:
-        low, high = (end(part.strip()) for part in text.split(":"))
-    except ValueError as error:
-        raise UsageError(
-            f"--range takes two numbers or percentiles, LOW:HIGH as in 0:4095 or 1%:99%, not {text!r}"
-        ) from error
-    return low, high
-
-
-def parse_options(texts: Collection[str]) -> dict[str, Any]:
-    """Options of a method from KEY=VALUE texts; a value is TOML (3, 0.5, true, [2, 9], "words"), and a bare word is text.
-
-    Example:
-        >>> parse_options(["smoothing=0.5", "selection=released"])
-        {'smoothing': 0.5, 'selection': 'released'}
-    """
-    options: dict[str, Any] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        key = key.strip()
-        if not equals or not key:
-            raise UsageError(f"--set takes KEY=VALUE, as in patches=30, not {text!r}")
-        if key in options:
-            raise UsageError(f"--set gives {key} twice")
-        try:
-            parsed = tomllib.loads(f"value = {value}")
-        except tomllib.TOMLDecodeError:
-            parsed = {"value": value.strip()}
-        options[key] = parsed["value"] if len(parsed) == 1 else value
-    return options
-
-
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Which model scores the images, and where it runs."""
 
     backbone: str = _setting(
-        "embedded", decides="model", path="name or path", help="Backbone: a name that `blemish models list` shows, or a path."
+        "embedded",
+        decides="model",
+        path="name or path",
+        help="Backbone: a name that `blemish models list` shows, or a path.",
     )
-    method: str | None = _setting(None, decides="model", help="Method. Default: that of the prompts, else the backbone's own.")
+    method: str | None = _setting(
+        None, decides="model", help="Method. Default: that of the prompts, else the backbone's own."
+    )
     prompts: str | None = _setting(
-        None, decides="model", path="name or path", help="Trained prompts: a name or a path. Default: those that come with the backbone."
+        None,
+        decides="model",
+        path="name or path",
+        help="Trained prompts: a name or a path. Default: the backbone's own.",
     )
     options: Mapping[str, Any] = _setting(
-        {}, decides="model", option="--set", metavar="KEY=VALUE", parse=parse_options,
+        {},
+        decides="model",
+        option="--set",
+        metavar="KEY=VALUE",
+        parse=parse_options,
         help="An option of the method, as --set smoothing=0.5; may be given several times.",
     )
     force: bool = _setting(
@@ -140,11 +107,16 @@ class VocabularyConfig:
     """The defect types to tell apart; without any, the built-in ones."""
 
     defects: str | tuple[str, ...] | None = _setting(
-        None, replaces=("vocabulary", "product"),
+        None,
+        replaces=("vocabulary", "product"),
         help='Names of the defect types to tell apart: "scratch, hole". Default: the built-in ones.',
     )
     vocabulary: str | None = _setting(
-        None, decides="scores", path="path", metavar="FILE", replaces=("defects",),
+        None,
+        decides="scores",
+        path="path",
+        metavar="FILE",
+        replaces=("defects",),
         help="TOML file of defect types, their words and products, instead of --defects.",
     )
     product: str | None = _setting(None, help="The product in the vocabulary file whose defect types these are.")
@@ -161,15 +133,22 @@ class InputConfig:
     """How images come to the model."""
 
     input_px: int | None = _setting(
-        None, decides="scores", metavar="PIXELS",
+        None,
+        decides="scores",
+        metavar="PIXELS",
         help="Side of the square that images are resized to, as 448. Default: the backbone's own.",
     )
     tiles: str | int | None = _setting(
-        None, decides="scores",
+        None,
+        decides="scores",
         help="Look at large images in overlapping tiles, too: auto, off, or the side of a tile in pixels. Default: off.",
     )
     value_range: tuple[float | str, float | str] | None = _setting(
-        None, decides="scores", option="--range", metavar="LOW:HIGH", parse=parse_range,
+        None,
+        decides="scores",
+        option="--range",
+        metavar="LOW:HIGH",
+        parse=parse_range,
         help="Values of black and white in images with more than 8 bits, as 0:4095 or 1%:99%. Default: from the images.",
     )
     max_megapixels: float = _setting(200.0, help="Megapixels of the largest image that is decoded.")
@@ -180,7 +159,10 @@ class ReferencesConfig:
     """Images that every image is compared with."""
 
     peers: str | None = _setting(
-        None, decides="scores", path="path", metavar="PATH",
+        None,
+        decides="scores",
+        path="path",
+        metavar="PATH",
         help="Compare each image with these of the same product, unlabelled, most of them good: a folder or a pattern.",
     )
 
@@ -190,7 +172,10 @@ class MasksConfig:
     """The pixels that count; without masks, all do."""
 
     roi: str | None = _setting(
-        None, decides="scores", path="path", metavar="PATH",
+        None,
+        decides="scores",
+        path="path",
+        metavar="PATH",
         help="Mask of the pixels that count: one file for all images, or a folder with a mask of each image's name.",
     )
     ignore: str | None = _setting(
@@ -203,11 +188,17 @@ class RegionsConfig:
     """Which regions are listed, and in which units."""
 
     min_area_px: float | None = _setting(
-        None, decides="results", option="--min-area", metavar="PIXELS",
+        None,
+        decides="results",
+        option="--min-area",
+        metavar="PIXELS",
         help="Area of the smallest region that is listed. Default: a quarter of the model's patch.",
     )
     mm_per_px: float | None = _setting(
-        None, decides="results", metavar="MM", help="Side of a pixel in millimetres; gives regions a size in millimetres."
+        None,
+        decides="results",
+        metavar="MM",
+        help="Side of a pixel in millimetres; gives regions a size in millimetres.",
     )
 
 
@@ -222,7 +213,10 @@ class ThresholdsConfig:
         None, help="Pixel score (0..1) from which a pixel belongs to a region. Default: as --threshold."
     )
     calibration: str | None = _setting(
-        None, path="path", metavar="FILE", replaces=("threshold", "pixel_threshold"),
+        None,
+        path="path",
+        metavar="FILE",
+        replaces=("threshold", "pixel_threshold"),
         help="File of blemish calibrate: its thresholds, if it was made with this model and setup.",
     )
 
@@ -334,9 +328,7 @@ class Config:
             values["options"] = {**self.model.options, **values["options"]}
         tables: dict[str, dict[str, Any]] = {}
         for name, value in values.items():
-            if value is None and known[name].default is not None:
-                value = known[name].default
-            tables.setdefault(known[name].table, {})[name] = value
+            tables.setdefault(known[name].table, {})[name] = known[name].default if value is None else value
         changed = {}
         for name, table in tables.items():
             before = getattr(self, name)
@@ -353,7 +345,7 @@ class Config:
         """This configuration with its relative paths meant from a folder."""
         moved = {}
         for setting, value in self.settings():
-            if not setting.path or value is None or Path(value).expanduser().is_absolute():
+            if not setting.path or value in (None, "data") or Path(value).expanduser().is_absolute():
                 continue
             if setting.path == "path" or (folder / value).exists():
                 moved[setting.name] = str(folder / Path(value).expanduser())

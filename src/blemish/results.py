@@ -180,7 +180,13 @@ class Inspection:
         return UNKNOWN if lead(first, first - second) < self.min_lead else self.types[best]
 
     def map_at_original(self) -> NDArray[np.float32]:
-        """The anomaly map [height_px, width_px], enlarged bilinearly, 0 where pixels do not count; an array of its own."""
+        """The anomaly map [height_px, width_px], enlarged bilinearly, 0 where pixels do not count; an array of its own.
+
+        Raises:
+            UsageError: The inspection was read from a run that kept no maps.
+        """
+        if not self.anomaly_map.size:
+            raise UsageError(f"{self.source}: the run kept no maps (blemish inspect --keep-maps)")
         return at_original(self.anomaly_map, (self.width_px, self.height_px), self.inside)
 
     def mask(self) -> NDArray[np.bool_]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from blemish.calibration import Calibration, Setup, read_calibration
 from blemish.config import Config, ModelConfig, VocabularyConfig, settings
-from blemish.engines.base import Engine
-from blemish.errors import UnknownNameError, UsageError
+from blemish.engines import ENGINES
+from blemish.engines.base import Engine, LoadedEngine
+from blemish.errors import UsageError
 from blemish.images import RangeGiven, ValueRanges
 from blemish.inspection.decide import resolve_thresholds
 from blemish.inspection.inspector import Inspector
@@ -20,9 +20,7 @@ from blemish.inspection.references import with_references
 from blemish.inspection.tiling import check_tiles
 from blemish.language import Vocabulary, load_vocabulary, parse_defects
 
-__all__ = ["LoadedEngine", "choose_vocabulary", "load", "load_engine", "merge"]
-
-ENGINES = ("torch",)
+__all__ = ["choose_vocabulary", "load", "load_engine", "merge"]
 
 
 def load(config: Config | str | Path | None = None, **given: Any) -> Inspector:
@@ -50,7 +48,9 @@ def load(config: Config | str | Path | None = None, **given: Any) -> Inspector:
         >>> inspector.types, inspector.thresholds.image
         (('scratch', 'hole'), 0.7)
     """
-    peers = given.pop("peers") if isinstance(given.get("peers"), list | tuple) else None  # images themselves, not where they are
+    peers = (
+        given.pop("peers") if isinstance(given.get("peers"), list | tuple) else None
+    )  # images themselves, not where they are
     config = merge(config, given)
     calibration = None if config.thresholds.calibration is None else read_calibration(config.thresholds.calibration)
     setup = None if calibration is None else calibration.setup
@@ -118,58 +118,21 @@ def merge(config: Config | str | Path | None, given: Mapping[str, Any]) -> Confi
     return Config().with_settings(**({} if config is None else {"backbone": config}), **given)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LoadedEngine:
-    """An engine, and what the model card says of the decisions from its scores."""
-
-    engine: Engine
-    thresholds: Mapping[str, float] = field(default_factory=dict)  # "image", "review", "pixel": 0..1
-    thresholds_with_references: Mapping[str, float] = field(default_factory=dict)  # likewise; empty: as without
-    min_lead: float = 0.0  # 0..1; a type that leads the next by less is unknown
-
-
 def load_engine(model: ModelConfig, *, input_px: int | None = None, setup: Setup | None = None) -> LoadedEngine:
-    """The engine of a configuration.
+    """The engine of a configuration; the errors are those of `Engine.load`, and UnknownNameError for an unknown engine.
 
     Args:
         model: Which one.
         input_px: Side of the square that images are resized to; None for that of `setup`, else the backbone's own.
-        setup: What a calibration was made with.
-
-    Raises:
-        UnknownNameError: There is no such engine, backbone or method.
-        UsageError: The device cannot be used here, or the backbone does not take this input size.
-        ModelError: Weights or prompts are not what was expected.
+        setup: What a calibration was made with. That of another backbone is refused later, with the reason.
     """
-    if model.engine not in ENGINES:
-        raise UnknownNameError("engine", model.engine, ENGINES)
-    from blemish.engines.torch import TorchEngine, device_of
-    from blemish.models.load import Loaded, load_method
-
-    device_of(model.device)  # refused before weights are read
-
-    def load_at(input_px: int | None) -> Loaded:
-        return load_method(
-            model.backbone,
-            method=model.method,
-            prompts=model.prompts,
-            options=model.options,
-            force=model.force,
-            input_px=input_px,
-        )
-
-    loaded = load_at(input_px)
-    shape = loaded.method.backbone.config
-    # a setup of another backbone is refused later, with its reason
-    if input_px is None and setup is not None and setup.model.backbone == shape.name:
-        if setup.input_px != shape.preprocess.size:
-            loaded = load_at(setup.input_px)
-    return LoadedEngine(
-        engine=TorchEngine(loaded.method, backbone=shape.name, prompts=loaded.prompts, device=model.device),
-        thresholds=loaded.thresholds,
-        thresholds_with_references=loaded.with_peers,
-        min_lead=loaded.min_lead,
-    )
+    kind: type[Engine] = ENGINES[model.engine]
+    loaded = kind.load(model, input_px=input_px)
+    engine = loaded.engine
+    if input_px is None and setup is not None and setup.model.backbone == engine.model.backbone:
+        if setup.input_px != engine.input.size:
+            return kind.load(model, input_px=setup.input_px)
+    return loaded
 
 
 def choose_vocabulary(config: VocabularyConfig) -> Vocabulary | None:
