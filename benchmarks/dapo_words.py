@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from blemish.evaluation.models import with_vocabulary
 from numpy.typing import NDArray
 
-from blemish.evaluation.models import with_vocabulary
 from blemish.language import DefectType, Vocabulary, general
 from blemish.methods.base import Features, Method
 from blemish.models.feature_cache import feature_store

@@ -18,13 +18,13 @@ import probe
 from blemish import cli
 from blemish import models as store
 from blemish.backbones.model import Clip
-from blemish.io.parsing import parse_options
 from blemish.data.samples import DataSet
 from blemish.errors import UnknownNameError, UsageError
 from blemish.images import save
+from blemish.io.parsing import parse_options
 from blemish.models.prompts import read_prompts
-from blemish.training.run import choose_split
 from blemish.training import loop
+from blemish.training.run import choose_split
 
 
 @pytest.fixture(autouse=True)
