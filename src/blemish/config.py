@@ -294,7 +294,7 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         """Tables of the settings that are not the default, as plain data."""
-        tables = {}
+        tables: dict[str, Any] = {}
         for table in dataclasses.fields(self):
             value, default = getattr(self, table.name), typing.get_type_hints(type(self))[table.name]()
             changed = {key: plain for key, plain in to_dict(value).items() if plain != to_dict(default).get(key)}
@@ -381,7 +381,8 @@ def settings() -> dict[str, Setting]:
     for table, kind in typing.get_type_hints(Config).items():
         hints = typing.get_type_hints(kind)
         for key in dataclasses.fields(kind):
-            default = key.default_factory() if key.default is dataclasses.MISSING else key.default  # type: ignore[misc]
+            made = key.default_factory
+            default = key.default if made is dataclasses.MISSING else made()
             facts = {**key.metadata, "option": key.metadata["option"] or f"--{key.name.replace('_', '-')}"}
             found[key.name] = Setting(name=key.name, table=table, hint=hints[key.name], default=default, **facts)
     return found
@@ -391,6 +392,6 @@ def _plain(value: Any) -> Any:
     """A value as a configuration holds it: paths as text, NumPy's numbers as Python's, lists as tuples."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    if not isinstance(value, type) and hasattr(value, "item") and hasattr(value, "dtype"):
+    if getattr(value, "ndim", None) == 0:
         return value.item()
     return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value

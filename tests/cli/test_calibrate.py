@@ -345,7 +345,7 @@ def test_a_run_of_before_there_was_such_a_line_is_decided_without_one(parts: str
     del run["min_lead"]
     Path("run/run.json").write_text(json.dumps(run), encoding="utf-8")
     assert cli.main(["rethreshold", "run", "--pixel-threshold", "0.1", "-q"]) == 0
-    assert {region["type"] for record in records() for region in record["regions"]} == {general().names[0]}
+    assert {region["type"] for record in records() for region in record["regions"]} < set(general().names)
 
 
 def test_overlays_whose_image_is_gone_are_counted(parts: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,7 +91,7 @@ def _merged(path: Path | None, values: Mapping[str, Any], *, quiet: bool) -> Con
         before = {setting.name: value for setting, value in from_file.settings()}
         for setting, value in merged.settings():
             old = before[setting.name]
-            if old != value and old != setting.default:
+            if old not in (value, setting.default):
                 typer.echo(f"note: {setting.option} {_shown(value)} instead of {_shown(old)} in {path}", err=True)
     return merged
 

@@ -48,9 +48,8 @@ def load(config: Config | str | Path | None = None, **given: Any) -> Inspector:
         >>> inspector.types, inspector.thresholds.image
         (('scratch', 'hole'), 0.7)
     """
-    peers = (
-        given.pop("peers") if isinstance(given.get("peers"), list | tuple) else None
-    )  # images themselves, not where they are
+    # images themselves, and not where they are, are in no configuration
+    peers = None if isinstance(given.get("peers"), str | Path | None) else given.pop("peers")
     config = merge(config, given)
     calibration = None if config.thresholds.calibration is None else read_calibration(config.thresholds.calibration)
     setup = None if calibration is None else calibration.setup
@@ -129,10 +128,9 @@ def load_engine(model: ModelConfig, *, input_px: int | None = None, setup: Setup
     kind: type[Engine] = ENGINES[model.engine]
     loaded = kind.load(model, input_px=input_px)
     engine = loaded.engine
-    if input_px is None and setup is not None and setup.model.backbone == engine.model.backbone:
-        if setup.input_px != engine.input.size:
-            return kind.load(model, input_px=setup.input_px)
-    return loaded
+    if input_px is not None or setup is None or setup.model.backbone != engine.model.backbone:
+        return loaded
+    return loaded if setup.input_px == engine.input.size else kind.load(model, input_px=setup.input_px)
 
 
 def choose_vocabulary(config: VocabularyConfig) -> Vocabulary | None:
