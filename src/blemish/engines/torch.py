@@ -20,6 +20,7 @@ from blemish.errors import UsageError
 from blemish.language import Vocabulary
 from blemish.methods.base import Features, Method, Scores, Texts
 from blemish.methods.mutual import MutualScoring
+from blemish.methods.text_cache import TextCache
 from blemish.models.load import load_method
 from blemish.results import ModelInfo
 
@@ -44,6 +45,7 @@ class TorchEngine(Engine):
     def __init__(self, method: Method, *, backbone: str, prompts: str = "", device: str = "cpu") -> None:
         self.device = device_of(device)
         self.method = method.to(self.device).eval()
+        self._texts = TextCache()
         self.input = method.backbone.config.preprocess
         self.scores_depend_on_vocabulary = method.scores_depend_on_vocabulary
         self.aligned_corners = bool(getattr(method.config, "align_corners", False))
@@ -76,7 +78,7 @@ class TorchEngine(Engine):
         )
 
     def encode_texts(self, vocabulary: Vocabulary) -> Texts:
-        return self.method.encode_texts(vocabulary)
+        return self.method.encode_texts(vocabulary, cache=self._texts)
 
     @torch.inference_mode()
     def encode(self, images: NDArray[np.float32]) -> Features:
