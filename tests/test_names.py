@@ -26,17 +26,14 @@ PENDING = {
     *(
         "Kind",
         "Progress",
-        "Run",
         "SCHEMA",
         "Settings",
         "build",
         "draw",
         "enlarge",
         "in_chunks",
-        "json_line",
-        "json_text",
     ),
-    *("load_backbone", "name_of", "new_folder", "phrases", "read_json", "write_page"),
+    *("load_backbone", "phrases"),
 }
 
 

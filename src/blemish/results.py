@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = [
-    "SCHEMA",
+    "INSPECTION_SCHEMA",
     "UNKNOWN",
     "Inspection",
     "ModelInfo",
@@ -39,7 +39,7 @@ __all__ = [
     "lead",
 ]
 
-SCHEMA = "blemish.inspection/1"
+INSPECTION_SCHEMA = "blemish.inspection/1"
 UNKNOWN = "unknown defect"  # where no type stands out
 DIGITS = 6  # of scores in files: float32 holds no more
 
@@ -267,7 +267,7 @@ class Inspection:
     def to_dict(self) -> dict[str, Any]:
         """The documented record (docs/results.md), ready for JSON; maps are not in it."""
         return {
-            "schema": SCHEMA,
+            "schema": INSPECTION_SCHEMA,
             "source": self.source,
             "width_px": self.width_px,
             "height_px": self.height_px,

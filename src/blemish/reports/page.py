@@ -31,7 +31,7 @@ from blemish.io.atomic import replace_file
 from blemish.io.prefetch import in_order
 from blemish.io.run_files import LINES_FILE
 
-__all__ = ["write_page"]
+__all__ = ["write_run_page"]
 
 THUMBNAILS_PX = ((200, 256), (1000, 192))  # up to so many images: the longer side; the page stays below about 30 MB
 SMALLEST_THUMBNAIL_PX = 144
@@ -40,7 +40,7 @@ SHOWN_BY_BROWSERS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 THREADS = 2
 
 
-def write_page(
+def write_run_page(
     folder: Path,
     run: Mapping[str, Any],
     records: Iterable[Mapping[str, Any]],

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from blemish.errors import ImageError
 from blemish.io.json_files import json_line
-from blemish.results import SCHEMA, Inspection, ModelInfo, Region, Thresholds, Verdict
+from blemish.results import INSPECTION_SCHEMA, Inspection, ModelInfo, Region, Thresholds, Verdict
 
 __all__ = ["CSV_COLUMNS", "csv_row", "error_record", "inspection_of", "record_of", "text_cell"]
 
@@ -64,7 +64,7 @@ def error_record(error: ImageError, *, thresholds: Thresholds, model: ModelInfo)
     """The record of an image that could not be inspected: all fields, with `error` saying why and no verdict."""
     nothing = dict.fromkeys(("width_px", "height_px", "verdict", "image_score", "image_score_from", "map_peak"))
     return {
-        "schema": SCHEMA,
+        "schema": INSPECTION_SCHEMA,
         "source": error.source,
         **nothing,
         "thresholds": thresholds.to_dict(),
