@@ -32,6 +32,7 @@ from blemish.errors import UnknownNameError
 from blemish.images import Picture
 from blemish.language import Vocabulary, general
 from blemish.methods.base import Features, Method
+from blemish.methods.text_cache import TextCache
 from blemish.metrics import Value
 from blemish.metrics.values import with_interval
 from blemish.models.load import load_method
@@ -124,20 +125,19 @@ def shuffled(types: tuple[str, str], names: Sequence[str], rng: np.random.Genera
 
 
 class Asked:
-    """A method's typed maps by vocabulary; the texts of a vocabulary are kept as long as it stays the same."""
+    """A method's typed maps by vocabulary."""
 
     def __init__(self, method: Method) -> None:
         self.method = method
-        self._names: tuple[str, ...] = ()
+        self._cache = TextCache()
         self._known = {defect.name: defect for defect in general().types}
 
     @torch.inference_mode()
     def __call__(self, features: Features, names: tuple[str, ...]) -> NDArray[np.float32]:
         """The maps [T, h, w] of one picture."""
-        if names != self._names:
-            self.method.prepare(Vocabulary(tuple(self._known[name] for name in names)))
-            self._names = names
-        maps: NDArray[np.float32] = self.method.score(features).type_maps[0].float().numpy()
+        vocabulary = Vocabulary(tuple(self._known[name] for name in names))
+        texts = self.method.encode_texts(vocabulary, cache=self._cache)
+        maps: NDArray[np.float32] = self.method.score(features, texts).type_maps[0].float().numpy()
         return maps
 
 
@@ -185,7 +185,6 @@ def encoded(method: Method, pair: Pair) -> Features:
 
 def tables(method: Method, pairs: Sequence[Pair], types: Sequence[str]) -> str:
     """The rates of one method, overall and by type."""
-    method.prepare()
     features, asked = [encoded(method, pair) for pair in pairs], Asked(method)
     found = {alone: ask(asked, pairs, features, alone=alone) for alone in (True, False)}
     lines = [f"{method.name}: {len(types)} types, {len(pairs)} pictures", ""]
