@@ -23,20 +23,9 @@ ALLOWED = {
 }
 # Still to be renamed in their rooms.
 PENDING = {
-    *(
-        "Kind",
-        "Progress",
-        "Run",
-        "SCHEMA",
-        "Settings",
-        "build",
-        "draw",
-        "enlarge",
-        "in_chunks",
-        "json_line",
-        "json_text",
-    ),
-    *("load_backbone", "name_of", "new_folder", "phrases", "read_json", "write_page"),
+    *("Kind", "PAGE_FILE", "Progress", "Report", "Run", "SCHEMA", "Settings", "build", "calibrate", "draw", "enlarge"),
+    *("evaluate", "in_chunks", "json_line", "json_text", "load_backbone", "name_of", "new_folder", "phrases", "read_json"),
+    "write_page",
 }
 
 
