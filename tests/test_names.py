@@ -23,17 +23,8 @@ ALLOWED = {
 }
 # Still to be renamed in their rooms.
 PENDING = {
-    *(
-        "Kind",
-        "Progress",
-        "SCHEMA",
-        "Settings",
-        "build",
-        "draw",
-        "enlarge",
-        "in_chunks",
-    ),
-    *("load_backbone", "phrases"),
+    *("Kind", "PAGE_FILE", "Progress", "Report", "SCHEMA", "Settings", "build", "calibrate", "draw", "enlarge", "evaluate"),
+    *("in_chunks", "load_backbone", "phrases"),
 }
 
 

@@ -177,6 +177,7 @@ class Inspector:
 
         Example:
             >>> import blemish
+            >>> import numpy as np
             >>> inspector = blemish.load(defects="scratch, hole")
             >>> inspector.inspect(np.full((64, 64, 3), 200, np.uint8)).verdict
             <Verdict.OK: 'ok'>
