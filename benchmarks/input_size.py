@@ -19,10 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 import blemish
-from blemish.data.synthetic import SyntheticSample, render
-from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from blemish.metrics import AnomalyAccumulator, Value
 from blemish.metrics.exact import auroc
+from blemish.synthesis import HELD_OUT_SEEDS, SyntheticSample, render
 
 SOURCE_PX = 448
 SMALL_SHARE = 0.002  # of a picture

@@ -20,12 +20,13 @@ FLOORS = (
     {"runs"},
     {"inspection", "drawing"},
     {"calibration", "engines"},
-    {"models"},
+    {"models", "synthesis"},
     {"methods", "data", "metrics"},
     {"language"},
     {"backbones"},
     {"images", "results", "config"},
     {"maps", "io"},
+    {"plugins"},
     {"errors", "_version"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

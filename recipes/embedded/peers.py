@@ -24,8 +24,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blemish.backbones.preprocess import to_array
-from blemish.data.synthetic import RENDERER_VERSION, SyntheticSample, render_series
-from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from blemish.images import Picture
 from blemish.io.atomic import write_text
 from blemish.maps import at_original
@@ -48,6 +46,7 @@ from blemish.metrics import PixelRanking, auroc
 from blemish.models.load import load_method
 from blemish.models.paths import package_models, read_json
 from blemish.models.prompts import CARD
+from blemish.synthesis import HELD_OUT_SEEDS, RENDERER_VERSION, SyntheticSample, render_series
 from blemish.training.held_out import card_thresholds
 
 SERIES_SEEDS = HELD_OUT_SEEDS + 1_000_000

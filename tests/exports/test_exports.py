@@ -219,8 +219,8 @@ def test_fiftyone_gets_places_in_shares_and_its_absence_is_said(
     ("arguments", "message"),
     [
         (["--format", "cocoa", "--out", "x"], "cocoa"),
-        (["--format", "csv", "--out", "x", "--rle"], "--rle goes with"),
-        (["--format", "csv", "--out", "x", "--url-prefix", "/"], "--url-prefix goes with"),
+        (["--format", "csv", "--out", "x", "--rle"], "--rle is no option of the format csv"),
+        (["--format", "csv", "--out", "x", "--url-prefix", "/"], "--url-prefix is no option"),
         (["--format", "csv", "--out", "."], "is a folder"),
         (["--format", "masks", "--out", "."], "new or empty folder"),
         (["--format", "csv", "--out", "there.csv"], "--overwrite replaces it"),

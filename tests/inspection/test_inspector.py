@@ -209,7 +209,7 @@ def test_arrays_in_a_batch_are_named_by_their_number() -> None:
 
 @pytest.mark.parametrize("bad", [5, None, [5]])
 def test_what_is_no_image_is_refused(bad: object) -> None:
-    with pytest.raises(UsageError, match="a NumPy array or a Pillow image, not"):
+    with pytest.raises(UsageError, match="a tensor or a Pillow image, not"):
         darkness_inspector().inspect(bad)  # type: ignore[call-overload]
 
 

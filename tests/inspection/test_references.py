@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 import blemish
 from blemish import cli
-from blemish.data.synthetic import render_series
 from blemish.errors import UsageError
 from blemish.images import save
 from blemish.inspection.references import MOST_REFERENCES, find_references
 from blemish.methods.mutual import LEAST_PEERS
 from blemish.metrics import auroc
 from blemish.models.paths import package_models, read_json
+from blemish.synthesis import render_series
 
 SEED, PIECES, DEFECTIVE = 51_000_111, 12, 4
 

@@ -65,8 +65,8 @@ def _solar_cells() -> list[Path]:
 
 def _render(folder: Path) -> Path:
     """A few good pictures and one of each shown type, by fixed seeds, as PNG files that say what they show."""
-    from blemish.data.synthetic import NORMAL, render
     from blemish.images import save
+    from blemish.synthesis import NORMAL, render
 
     kinds = [*[NORMAL] * 3, *SHOWN]
     for number, kind in enumerate(kinds):

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from blemish.data.synthetic.making import Made
-    from blemish.data.synthetic.recipes import Task
-    from blemish.data.synthetic.survey import Survey
     from blemish.images import FoundImage, RangeGiven
+    from blemish.synthesis.making import Made
+    from blemish.synthesis.recipes import Task
+    from blemish.synthesis.survey import Survey
 
 __all__ = ["synthesize"]
 
@@ -100,8 +100,8 @@ def synthesize(
         raise UsageError("--count is for all images together, --per-image for each: give one of them")
     if workers is not None and workers < 1:
         raise UsageError(f"--workers takes a number from 1 on, not {workers}")
-    from blemish.data.synthetic import making, recipes
     from blemish.images import find_images
+    from blemish.synthesis import making, recipes
 
     recipe = recipes.Recipe(
         types=recipes.parse_types(defects),
@@ -152,7 +152,7 @@ def _survey(
     quiet: bool,
 ) -> Survey:
     """Looks at every good image, and says what is wrong with which."""
-    from blemish.data.synthetic.survey import survey
+    from blemish.synthesis.survey import survey
 
     with TerminalReporter(quiet=quiet).progress("good images", len(images)) as advance:
         found = survey(

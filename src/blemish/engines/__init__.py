@@ -3,5 +3,9 @@
 from __future__ import annotations
 
 from blemish.engines.base import Engine, RawScores
+from blemish.plugins import Registry
 
-__all__ = ["Engine", "RawScores"]
+__all__ = ["ENGINES", "Engine", "RawScores"]
+
+# A name stands for a subclass of `Engine`.
+ENGINES = Registry("blemish.engines", "engine", {"torch": "blemish.engines.torch:TorchEngine"})

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from blemish.exports.common import blobs_of, common_folder, inspected, type_names, type_of
+from blemish.exports.formats import Format
 from blemish.io.atomic import write_text
 from blemish.maps import Blob
 from blemish.runs.reading import Run
 from blemish.runs.records import json_line
 
-__all__ = ["write_coco"]
+__all__ = ["FORMAT", "write_coco"]
 
 
 def write_coco(run: Run, path: Path, *, rle: bool = False) -> int:
@@ -89,3 +90,6 @@ def _flat(region: Mapping[str, Any]) -> list[int]:
 def _box(region: Mapping[str, Any]) -> list[int]:
     x0, y0, x1, y1 = region["box_px"]
     return [x0, y0, x1 - x0, y1 - y0]
+
+
+FORMAT = Format(write=write_coco, options=("rle",))

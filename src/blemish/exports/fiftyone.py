@@ -9,9 +9,10 @@ from typing import Any
 
 from blemish.errors import UsageError
 from blemish.exports.common import inspected, new_folder, type_of
+from blemish.exports.formats import Format
 from blemish.runs.reading import Run
 
-__all__ = ["sample_of", "write_fiftyone"]
+__all__ = ["FORMAT", "sample_of", "write_fiftyone"]
 
 
 def write_fiftyone(run: Run, out: Path) -> int:
@@ -55,3 +56,6 @@ def sample_of(record: Mapping[str, Any]) -> dict[str, Any]:
             for region in record["regions"]
         ],
     }
+
+
+FORMAT = Format(write=write_fiftyone, writes_folder=True)

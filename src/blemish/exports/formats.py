@@ -1,44 +1,53 @@
-"""A finished run in the formats that other tools read: one function a format, chosen by name."""
+"""What an export format is, and writing a finished run in one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from blemish.errors import UnknownNameError
-from blemish.exports.coco import write_coco
-from blemish.exports.fiftyone import write_fiftyone
-from blemish.exports.label_studio import write_tasks
-from blemish.exports.masks import write_masks
-from blemish.exports.yolo import write_yolo
-from blemish.runs.reading import Run, read_records
-from blemish.runs.tables import write_csv, write_parquet
+from blemish.errors import UsageError
+from blemish.exports import FORMATS
+from blemish.runs.reading import Run
 
-__all__ = ["FORMATS", "Options", "export_run"]
+__all__ = ["Format", "export_run"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """What some formats leave open; see docs/exports.md."""
+class Format:
+    """A format that other tools read."""
 
-    rle: bool = False
-    url_prefix: str | None = None
-
-
-def export_run(run: Run, format_name: str, out: Path, options: Options) -> int:
-    """Writes the run in this format to `out`, a file or a folder as the format needs; how many images are in it."""
-    if format_name not in FORMATS:
-        raise UnknownNameError("format", format_name, FORMATS)
-    return FORMATS[format_name](run, out, options)
+    write: Callable[..., int]  # (run, out, **options) -> how many images it wrote
+    writes_folder: bool = False  # whether `out` is a new folder, not a file
+    options: tuple[str, ...] = ()  # keywords of `write` that a user may give
+    lists_unreadable: bool = False  # whether images that could not be inspected are in it, too
 
 
-FORMATS: dict[str, Callable[[Run, Path, Options], int]] = {
-    "coco": lambda run, out, options: write_coco(run, out, rle=options.rle),
-    "csv": lambda run, out, _: write_csv(read_records(run.path), out),
-    "fiftyone": lambda run, out, _: write_fiftyone(run, out),
-    "label-studio": lambda run, out, options: write_tasks(run, out, url_prefix=options.url_prefix),
-    "masks": lambda run, out, _: write_masks(run, out),
-    "parquet": lambda run, out, _: write_parquet(read_records(run.path), out),
-    "yolo-seg": lambda run, out, _: write_yolo(run, out),
-}
+def export_run(
+    run: Run, format_name: str, *, out: Path, options: Mapping[str, Any] | None = None, overwrite: bool = False
+) -> int:
+    """Writes a finished run for another tool.
+
+    Args:
+        run: The run.
+        format_name: A name in `FORMATS`.
+        out: The file, or the new folder, to write.
+        options: Keywords of the format, `{"rle": True}` for COCO.
+        overwrite: Whether a file that is there is replaced.
+
+    Returns:
+        How many images are in it.
+
+    Raises:
+        UsageError: The format is unknown, knows no such option, or something else is at `out`.
+    """
+    chosen: Format = FORMATS[format_name]
+    for option in options or {}:
+        if option not in chosen.options:
+            raise UsageError(f"--{option.replace('_', '-')} is no option of the format {format_name}")
+    if not chosen.writes_folder and out.is_dir():
+        raise UsageError(f"{out}: is a folder; name a file")
+    if not chosen.writes_folder and out.exists() and not overwrite:
+        raise UsageError(f"{out}: is there already; --overwrite replaces it")
+    return chosen.write(run, out, **(options or {}))

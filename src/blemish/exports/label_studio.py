@@ -13,11 +13,12 @@ from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from blemish.exports.common import common_folder, inspected, type_names, type_of
+from blemish.exports.formats import Format
 from blemish.io.atomic import write_text
 from blemish.runs.reading import Run
 from blemish.runs.records import json_line
 
-__all__ = ["LOCAL_FILES", "write_tasks"]
+__all__ = ["FORMAT", "LOCAL_FILES", "write_tasks"]
 
 LOCAL_FILES = "/data/local-files/?d="  # how Label Studio's local storage names a file
 VERDICTS = ("ok", "review", "ng")
@@ -83,3 +84,6 @@ def _interface(types: list[str]) -> str:
         f'  <PolygonLabels name="defects" toName="image">\n{labels}  </PolygonLabels>\n'
         f'  <Choices name="verdict" toName="image" choice="single">\n{choices}  </Choices>\n</View>\n'
     )
+
+
+FORMAT = Format(write=write_tasks, options=("url_prefix",))

@@ -8,12 +8,13 @@ import numpy as np
 
 from blemish.errors import UsageError
 from blemish.exports.common import blobs_of, inspected, name_of, new_folder, type_names, type_of
+from blemish.exports.formats import Format
 from blemish.images import save
 from blemish.io.atomic import write_text
 from blemish.runs.reading import Run
 from blemish.runs.records import json_text
 
-__all__ = ["write_masks"]
+__all__ = ["FORMAT", "write_masks"]
 
 MOST_TYPES = 255
 
@@ -38,3 +39,6 @@ def write_masks(run: Run, out: Path) -> int:
         save(numbers, out / "types" / name)
     write_text(out / "types.json", json_text({str(number): name for number, name in enumerate(types, start=1)}))
     return count
+
+
+FORMAT = Format(write=write_masks, writes_folder=True)

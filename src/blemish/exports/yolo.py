@@ -12,11 +12,12 @@ from typing import Any
 
 from blemish.errors import ImageError, UsageError
 from blemish.exports.common import inspected, name_of, new_folder, type_names, type_of
+from blemish.exports.formats import Format
 from blemish.images import read, save
 from blemish.io.atomic import write_text
 from blemish.runs.reading import Run
 
-__all__ = ["write_yolo"]
+__all__ = ["FORMAT", "write_yolo"]
 
 DIGITS = 6
 
@@ -60,3 +61,6 @@ def _line(number: int, region: Mapping[str, Any], record: Mapping[str, Any]) -> 
     width, height = record["width_px"], record["height_px"]
     places = [f"{x / width:.{DIGITS}f} {y / height:.{DIGITS}f}" for x, y in region["polygon_px"]]
     return f"{number} {' '.join(places)}"
+
+
+FORMAT = Format(write=write_yolo, writes_folder=True)

@@ -6,20 +6,17 @@ regions are found in the background again. Results come in the order of the imag
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, cast, overload
-
-import numpy as np
-from PIL import Image
+from typing import Any, Literal, TypeAlias, overload
 
 from blemish.calibration import Calibration, Setup, vocabulary_hash
 from blemish.engines.base import Engine
 from blemish.errors import ImageError, UnknownNameError, UsageError
 from blemish.images import DEFAULT_MEGAPIXELS, ImageInput, Picture, RangeGiven, ValueRanges
+from blemish.inspection.inputs import is_image, to_image_input
 from blemish.inspection.loader import NO_MEMORY, ImageLoader, default_workers
 from blemish.inspection.masks import Masks
 from blemish.inspection.regions import find_regions
@@ -162,9 +159,10 @@ class Inspector:
         """The inspection of one image, or of each of several.
 
         Args:
-            images: a path, the bytes of a file, a NumPy array or a Pillow image; or a list, a tuple or any other iterable of
-                them. In a list, images with more than 8 bits share one value range; in another iterable the first of them
-                sets it, and a result comes when its batch is full: for a camera, load with `batch_size=1`.
+            images: a path, the bytes of a file or an open one, a NumPy array, a tensor or a Pillow image; or a list, a tuple
+                or any other iterable of them. In a list, images with more than 8 bits share one value range; in another
+                iterable the first of them sets it, and a result comes when its batch is full: for a camera, load with
+                `batch_size=1`.
             on_error: what becomes of an image of several that cannot be read: "raise" ends with its ImageError, "skip"
                 leaves it out, "record" puts the ImageError in its place.
 
@@ -173,23 +171,20 @@ class Inspector:
 
         Raises:
             ImageError: the image cannot be read.
-            UsageError: what was given is no image.
+            UsageError: what was given is a folder, or no image.
 
         Example:
-            >>> import numpy as np
-            >>> inspector = load(defects="scratch, hole")
+            >>>             >>> inspector = load(defects="scratch, hole")
             >>> inspector.inspect(np.full((64, 64, 3), 200, np.uint8)).verdict
             <Verdict.OK: 'ok'>
         """
         if on_error not in ("raise", "skip", "record"):
             raise UnknownNameError("on_error", str(on_error), ("raise", "skip", "record"))
-        if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray | Image.Image):
-            return next(self._results([cast(ImageInput, images)], "raise"))
+        if is_image(images) or not isinstance(images, Iterable):
+            return next(self._results([to_image_input(images)], "raise"))
         if isinstance(images, list | tuple):
-            return list(self._results(images, on_error))
-        if not isinstance(images, Iterable):
-            raise UsageError(f"an image is a path, bytes, a NumPy array or a Pillow image, not {type(images).__name__}")
-        return self._results(images, on_error)
+            return list(self._results([to_image_input(image) for image in images], on_error))
+        return self._results(map(to_image_input, images), on_error)
 
     def stream(self, images: Iterable[ImageInput], *, start: int = 0) -> Iterator[Inspected | ImageError]:
         """Inspections with their pictures, in order; an ImageError stands for each image that cannot be read.

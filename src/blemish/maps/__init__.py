@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from blemish.maps.components import Blob, Part, find_blobs, label, part_above
+from blemish.maps.hysteresis import grow_blobs
 from blemish.maps.polygons import outline, polygon
 from blemish.maps.resize import at_original, enlarge, mask_at
 from blemish.maps.visible import visible_from, visible_part
@@ -13,6 +14,7 @@ __all__ = [
     "at_original",
     "enlarge",
     "find_blobs",
+    "grow_blobs",
     "label",
     "mask_at",
     "outline",
