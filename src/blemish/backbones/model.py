@@ -57,7 +57,8 @@ class Clip(nn.Module):
         for module in other.modules():
             if isinstance(module, Mlp):
                 module.activation = activation
-        vision, text = (dataclasses.replace(tower, activation=activation) for tower in (config.vision, config.text))
+        vision = dataclasses.replace(config.vision, activation=activation)
+        text = dataclasses.replace(config.text, activation=activation)
         other.image.config, other.text.config = vision, text
         other.config = dataclasses.replace(config, vision=vision, text=text)
         return other
