@@ -56,13 +56,13 @@ training-cache/photos: $(VENV)/.training  ## photos of materials to train on, fr
 	mkdir -p training-cache/0ad
 	cd training-cache/0ad && apt-get download 0ad-data && dpkg-deb --fsys-tarfile 0ad-data_*.deb \
 	  | tar -x --strip-components=7 ./usr/share/games/0ad/mods/public/public.zip
-	$(BIN)/python -m training.embedded.photos training-cache/0ad/public.zip --out $@
+	$(BIN)/python -m recipes.embedded.photos training-cache/0ad/public.zip --out $@
 	rm -r training-cache/0ad
 
 embedded-model: $(VENV)/.training training-cache/photos  ## train the embedded model again, prompts and all (hours on two cores; resumes)
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m training.embedded
-	for method in faprompt dapo ensemble; do $(BIN)/python -m training.prompts $$method || exit 1; done
-	$(BIN)/python -m training.embedded.peers --card ensemble faprompt dapo
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m recipes.embedded
+	for method in faprompt dapo ensemble; do $(BIN)/python -m recipes.prompts $$method || exit 1; done
+	$(BIN)/python -m recipes.embedded.peers --card ensemble faprompt dapo
 
 SEEDS = $(patsubst %/model.safetensors,%,$(wildcard training-cache/seed-*/model.safetensors))
 

@@ -20,24 +20,24 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from training.prompts import FIRST_SEED
+from recipes.prompts import FIRST_SEED
 
 from benchmarks.real_sets import SIMULATED, Item, available
-from blemish.atomic import write_text
-from blemish.clip.model import Clip
+from blemish.backbones.model import Clip
 from blemish.data.samples import DataSet, Split
 from blemish.data.synthetic import drawn
 from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from blemish.images import Picture, read
-from blemish.loading import load_method
+from blemish.inspection.load import load_method
+from blemish.io.atomic import write_text
+from blemish.language import parse_defects
 from blemish.methods.base import Method
 from blemish.metrics import PixelRanking, auroc
-from blemish.store import load_backbone
-from blemish.store.features import FeatureStore, feature_store
+from blemish.models import load_backbone
+from blemish.models.feature_cache import FeatureStore, feature_store
 from blemish.training import Recipe, Reporter, train
 from blemish.training.batches import Source, cache_features, in_chunks
 from blemish.training.examples import Examples, examine
-from blemish.vocabulary import parse_defects
 
 __all__ = ["Bench", "Variant", "arguments", "compare"]
 

@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.real_sets import Comparison, Finding, Item
+from blemish.backbones.preprocess import to_tensor
 from blemish.errors import ModelError
 from blemish.images import read
-from blemish.preprocess import to_tensor
-from blemish.store import load_backbone
+from blemish.models import load_backbone
 
 __all__ = ["Looker", "NearestNeighbours", "SelfSimilarity", "Trunk", "alternatives", "deal", "nearest", "unlike_itself"]
 

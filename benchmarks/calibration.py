@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import blemish
+from blemish.calibration.conformal import allowed_above, threshold_above
 from blemish.calibration.estimates import mirrored
-from blemish.calibration.order import allowed_above, threshold_above
 from blemish.data.elpv import solar_cells
 
 SPLITS = 1000

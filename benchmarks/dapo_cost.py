@@ -20,12 +20,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from blemish import store
-from blemish.clip.catalog import catalog
-from blemish.clip.model import Clip
+from blemish import models as store
+from blemish.backbones.catalog import catalog
+from blemish.backbones.model import Clip
+from blemish.language import general, parse_defects
 from blemish.methods import build
 from blemish.methods.base import Method, Targets
-from blemish.vocabulary import general, parse_defects
 
 BATCH = 8
 LARGE = "ViT-L-14-336"

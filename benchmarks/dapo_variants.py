@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from training.prompts import PLANS
+from recipes.prompts import PLANS
 
 from benchmarks.ablation import Variant, arguments, compare
 

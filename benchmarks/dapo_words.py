@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from blemish.data.synthetic import drawn
 from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from blemish.evaluation.models import with_vocabulary
-from blemish.loading import load_method
+from blemish.inspection.load import load_method
+from blemish.language import DefectType, Vocabulary, general
 from blemish.methods.base import Features, Method
-from blemish.store.features import feature_store
+from blemish.models.feature_cache import feature_store
 from blemish.training import Reporter
 from blemish.training.batches import Source, cache_features, in_chunks
 from blemish.training.examples import Examples, examine
-from blemish.vocabulary import DefectType, Vocabulary, general
 
 ASKED = (("crack", "fissure"), ("stain", "discolouration"))
 BATCH = 16

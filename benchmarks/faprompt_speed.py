@@ -26,12 +26,12 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from benchmarks.towers import build_tower, plain, plain_block
-from blemish.clip.catalog import catalog
-from blemish.clip.layers import Block, set_linear_precision
-from blemish.clip.model import Clip
-from blemish.clip.text import TextTower
-from blemish.clip.vision import ImageTower
-from blemish.loading import load_method
+from blemish.backbones.catalog import catalog
+from blemish.backbones.layers import Block, set_linear_precision
+from blemish.backbones.model import Clip
+from blemish.backbones.text import TextTower
+from blemish.backbones.vision import ImageTower
+from blemish.inspection.load import load_method
 from blemish.methods.base import Features
 from blemish.methods.faprompt import FAPrompt, FAPromptConfig
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 import blemish
 from blemish.data.synthetic import SyntheticSample, render
 from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
-from blemish.metrics import AnomalyTally, Value
+from blemish.metrics import AnomalyAccumulator, Value
 from blemish.metrics.exact import auroc
 
 SOURCE_PX = 448
@@ -47,7 +47,7 @@ def is_small(mask: NDArray[np.bool_]) -> bool:
 
 def measure(inspector: blemish.Inspector, samples: Sequence[SyntheticSample]) -> Figures:
     """The figures of an inspector on these pictures."""
-    tally = AnomalyTally(rounds=0)
+    tally = AnomalyAccumulator(rounds=0)
     scores, labels, small = [], [], []
     inspector.inspect(samples[0].image)  # what is computed once a process is not the picture's
     seconds = 0.0

@@ -19,12 +19,13 @@ from statistics import median
 
 import torch
 
-from blemish import images, loading
+from blemish import images
 from blemish.data.synthetic import render
-from blemish.export.folder import ResultsFolder
-from blemish.export.names import output_names
 from blemish.images import FoundImage
-from blemish.pipeline import Inspected, Inspector
+from blemish.inspection import load as loading
+from blemish.inspection.inspector import Inspected, Inspector
+from blemish.runs.folder import ResultsFolder
+from blemish.runs.names import output_names
 
 SIZES_PX = (256, 512, 1024, 2048)
 RENDERED = 8

@@ -22,10 +22,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from blemish.clip.catalog import catalog
-from blemish.clip.config import to_dict
-from blemish.clip.model import Clip
-from blemish.clip.weights import load_backbone
+from blemish.backbones.catalog import catalog
+from blemish.backbones.config import to_dict
+from blemish.backbones.model import Clip
+from blemish.backbones.weights import load_backbone
 
 GOAL_S = 1.5
 

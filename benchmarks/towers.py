@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blemish.clip.config import VisionConfig
-from blemish.clip.layers import Attention, Block, set_linear_precision
-from blemish.clip.vision import ImageTower
+from blemish.backbones.config import VisionConfig
+from blemish.backbones.layers import Attention, Block, set_linear_precision
+from blemish.backbones.vision import ImageTower
 
 VALUE_VALUE_DEPTH = 19
 Outputs = tuple[Tensor, Tensor]  # CLS and value-value tokens in the joint space

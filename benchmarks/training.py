@@ -31,16 +31,16 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from blemish import store
-from blemish.clip.catalog import catalog
-from blemish.clip.config import BackboneConfig, to_dict
-from blemish.clip.model import Clip
+from blemish import models as store
+from blemish.backbones.catalog import catalog
+from blemish.backbones.config import BackboneConfig, to_dict
+from blemish.backbones.model import Clip
 from blemish.data.samples import DataSet, Split
 from blemish.data.synthetic import rendered
 from blemish.images import Picture
 from blemish.methods import build
 from blemish.methods.base import Features, Targets
-from blemish.store.features import FeatureStore, feature_store
+from blemish.models.feature_cache import FeatureStore, feature_store
 from blemish.training import Recipe, train
 from blemish.training.batches import Batch, Source, cache_features, in_chunks
 from blemish.training.examples import examine

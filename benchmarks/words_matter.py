@@ -27,6 +27,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from blemish.backbones.preprocess import to_tensor
 from blemish.data.synthetic import RENDERER_VERSION
 from blemish.data.synthetic.benign import camera
 from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
@@ -35,12 +36,11 @@ from blemish.data.synthetic.recipes import parse_types
 from blemish.data.synthetic.scenery import good_subject
 from blemish.errors import UnknownNameError
 from blemish.images import Picture
-from blemish.loading import load_method
+from blemish.inspection.load import load_method
+from blemish.language import Vocabulary, general
 from blemish.methods.base import Features, Method
 from blemish.metrics import Value
 from blemish.metrics.values import with_interval
-from blemish.preprocess import to_tensor
-from blemish.vocabulary import Vocabulary, general
 
 CONTRAST = (0.06, 0.12)  # of both defects: plain to see, within what every type can have
 SIZE = (0.1, 0.6)  # within what the types allow, so that two fit into a picture

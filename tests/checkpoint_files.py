@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from blemish.clip.config import BackboneConfig
-from blemish.clip.model import Clip
+from blemish.backbones.config import BackboneConfig
+from blemish.backbones.model import Clip
 
 HUGGINGFACE_HEADS = {"vision": 2, "text": 1}  # width / 64, OpenAI's rule
 

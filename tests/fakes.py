@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blemish.clip.config import PreprocessConfig
+from blemish.backbones.config import PreprocessConfig
+from blemish.inspection.inspector import Inspector
+from blemish.language import parse_defects
 from blemish.methods.base import Features, Method, Scores
-from blemish.pipeline import Inspector
 from blemish.results import Thresholds
-from blemish.vocabulary import parse_defects
 
 GRID = 8
 PREPROCESS = PreprocessConfig(size=64, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))

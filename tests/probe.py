@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from blemish.clip.config import BackboneConfig
-from blemish.clip.model import Clip
+from blemish.backbones.config import BackboneConfig
+from blemish.backbones.model import Clip
 from blemish.data.samples import DataSet, Split
 from blemish.errors import ImageError
 from blemish.images import Picture

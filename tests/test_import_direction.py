@@ -15,12 +15,19 @@ import blemish
 SOURCE = Path(blemish.__file__).parent
 FLOORS = (
     {"cli", "serve", "demo", "__main__"},
-    {"loading", "pipeline", "intake", "peers", "rethreshold", "training", "evaluation"},
-    {
-        *("methods", "data", "metrics", "calibration", "report", "export", "vocabulary", "localise", "preprocess"),
-        *("store", "tiling", "interest"),
-    },
-    {"clip", "images", "results", "regions", "errors", "ahead", "atomic", "layout", "_version"},
+    {"training", "evaluation"},
+    {"export"},
+    {"runs"},
+    {"inspection"},
+    {"report"},
+    {"calibration", "engines"},
+    {"models"},
+    {"methods", "data", "metrics"},
+    {"language"},
+    {"backbones"},
+    {"images", "results", "config"},
+    {"maps", "io"},
+    {"errors", "_version"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

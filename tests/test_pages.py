@@ -20,10 +20,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from blemish.errors import ImageError
-from blemish.export.folder import ResultsFolder
-from blemish.export.names import output_names
 from blemish.images import find_images, list_images, read, read_header
-from blemish.pipeline import Inspected
+from blemish.inspection.inspector import Inspected
+from blemish.runs.folder import ResultsFolder
+from blemish.runs.names import output_names
 from fakes import darkness_inspector
 
 GREY = np.array([[[number * 40] * 3] * 2 for number in range(4)], np.uint8)  # [pages, H, W]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from blemish.errors import UsageError
-from blemish.loading import choose_thresholds
-from blemish.localise import find_regions
-from blemish.regions import enlarge, find_blobs
+from blemish.inspection.load import choose_thresholds
+from blemish.inspection.regions import find_regions
+from blemish.maps import enlarge, find_blobs
 from blemish.results import Inspection, ModelInfo, Region, Thresholds, Verdict, decide
 
 THRESHOLDS = Thresholds(image=0.5, review=0.25, pixel=0.5)

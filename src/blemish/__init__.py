@@ -20,8 +20,8 @@ from blemish.errors import (
 )
 
 if TYPE_CHECKING:
-    from blemish.loading import load
-    from blemish.pipeline import Inspector
+    from blemish.inspection.inspector import Inspector
+    from blemish.inspection.load import load
     from blemish.results import Inspection, Region, Thresholds, Verdict
     from blemish.training import Recipe, Trained, train
 
@@ -47,13 +47,13 @@ __all__ = [
 
 _LAZY = {
     "Inspection": "blemish.results",
-    "Inspector": "blemish.pipeline",
+    "Inspector": "blemish.inspection.inspector",
     "Recipe": "blemish.training",
     "Region": "blemish.results",
     "Thresholds": "blemish.results",
     "Trained": "blemish.training",
     "Verdict": "blemish.results",
-    "load": "blemish.loading",
+    "load": "blemish.inspection.load",
     "train": "blemish.training",
 }
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.errors import UsageError
-from blemish.regions import at_original
+from blemish.maps import at_original
 
 __all__ = [
     "SCHEMA",

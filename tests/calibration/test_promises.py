@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from blemish.calibration import Rule, Scored, draw_lines
-from blemish.calibration.order import allowed_above, best_share, just_above, needed, threshold_above
+from blemish.calibration.conformal import allowed_above, best_share, just_above, needed, threshold_above
 from blemish.errors import UsageError
 from blemish.results import Thresholds, Verdict, decide
 

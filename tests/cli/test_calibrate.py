@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blemish import cli, loading
+from blemish import cli
 from blemish.images import save
-from blemish.loading import Loaded
+from blemish.inspection import load as loading
+from blemish.inspection.load import Loaded
 from blemish.results import UNKNOWN
 from fakes import PREPROCESS, DarknessMethod
 

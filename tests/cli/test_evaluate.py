@@ -12,9 +12,10 @@ import pytest
 from test_train import write_mvtec
 
 import probe
-from blemish import cli, store
+from blemish import cli
+from blemish import models as store
+from blemish.backbones.model import Clip
 from blemish.cli.evaluate import repeated
-from blemish.clip.model import Clip
 from blemish.errors import UnknownNameError
 from blemish.training import loop
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 from test_train import write_mvtec
 
-from blemish import cli, store
-from blemish.clip.config import BackboneConfig
-from blemish.clip.model import Clip
+from blemish import cli
+from blemish import models as store
+from blemish.backbones.config import BackboneConfig
+from blemish.backbones.model import Clip
 from blemish.images import save
 
 TINY = BackboneConfig.from_dict(

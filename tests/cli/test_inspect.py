@@ -17,12 +17,13 @@ import pytest
 from PIL import Image
 
 import blemish
-from blemish import cli, loading
+from blemish import cli
 from blemish.errors import UnknownNameError
-from blemish.export.records import CSV_COLUMNS
 from blemish.images import save
-from blemish.loading import choose_thresholds
-from blemish.pipeline import Inspector
+from blemish.inspection import load as loading
+from blemish.inspection.inspector import Inspector
+from blemish.inspection.load import choose_thresholds
+from blemish.runs.records import CSV_COLUMNS
 from fakes import DarknessMethod, darkness_inspector
 
 CARD = {"image": 0.6, "review": 0.4, "pixel": 0.5}
@@ -201,7 +202,7 @@ def test_the_summary_names_counts_types_thresholds_and_place(parts: Path, capsys
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
 def test_any_name_can_be_printed_on_any_console(parts: Path, encoding: str) -> None:
     code = (
-        "import sys; from blemish import cli, loading; from blemish.vocabulary import parse_defects\n"
+        "import sys; from blemish import cli; from blemish.inspection import load as loading; from blemish.language import parse_defects\n"
         "from fakes import darkness_inspector\n"
         "inspector = darkness_inspector()\n"
         "inspector.method.prepare(parse_defects('划痕, 污渍'))\n"

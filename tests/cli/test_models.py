@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from blemish import cli, store
+from blemish import cli
+from blemish import models as store
 from checkpoint_files import huggingface_state, tiny_clip, write_huggingface, write_open_clip, write_torchscript
 
 CLIP = tiny_clip()

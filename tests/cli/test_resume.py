@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from blemish import cli, loading
+from blemish import cli
 from blemish.images import save
+from blemish.inspection import load as loading
 from fakes import THRESHOLDS, darkness_inspector
 
 KILLS = 20
@@ -144,7 +145,7 @@ def test_killed_at_twenty_random_moments_nothing_is_lost_and_nothing_twice(image
     inspect(images, tmp_path / "whole", "--keep-maps")
     whole = contents(tmp_path / "whole")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["blemish.cli", "blemish.cli.inspecting", "blemish.export.folder", "fakes"])
+    context.set_forkserver_preload(["blemish.cli", "blemish.runs.run", "blemish.runs.folder", "fakes"])
     moments, kills, runs = random.Random(0), 0, 0
     longest_s = 1.0
     while kills < KILLS:

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 
 import probe
-from blemish import cli, store
+from blemish import cli
+from blemish import models as store
 from blemish.data import open_data
 from blemish.data.checking import check
 from blemish.data.synthetic import RENDERER_VERSION
 from blemish.data.synthetic.damage import KINDS
 from blemish.images import read, save
+from blemish.language import general, read_vocabulary_file
 from blemish.training import loop
-from blemish.vocabulary import general, read_vocabulary_file
 
 
 @pytest.fixture

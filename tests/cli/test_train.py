@@ -15,14 +15,15 @@ import pytest
 import torch
 
 import probe
-from blemish import cli, store
+from blemish import cli
+from blemish import models as store
+from blemish.backbones.model import Clip
 from blemish.cli.options import parse_settings
 from blemish.cli.train import SplitName, choose_split
-from blemish.clip.model import Clip
 from blemish.data.samples import DataSet
 from blemish.errors import UnknownNameError, UsageError
 from blemish.images import save
-from blemish.store.prompts import read_prompts
+from blemish.models.prompts import read_prompts
 from blemish.training import loop
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from blemish import cli
-from blemish.vocabulary import general, load_vocabulary
+from blemish.language import general, load_vocabulary
 
 PARTS = """
 [types.scratch]

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from blemish import cli, loading
+from blemish import cli
 from blemish.errors import UsageError
 from blemish.images import save, watch_images
+from blemish.inspection import load as loading
 from fakes import darkness_inspector
 
 POLL_S = 0.02

@@ -14,15 +14,15 @@ import torch
 from scenes import Darkness, anomalous_only, data_set, model
 
 from blemish import metrics
+from blemish.backbones.preprocess import to_tensor
 from blemish.data.samples import DataSet, Sample
 from blemish.errors import ModelError, UsageError
 from blemish.evaluation import Evaluation, Settings, evaluate, grouped
 from blemish.evaluation.settings import LEGACY_METRIC
 from blemish.evaluation.typing import Typing
+from blemish.maps import enlarge
 from blemish.methods.base import Features, Scores
 from blemish.metrics import Value
-from blemish.preprocess import to_tensor
-from blemish.regions import enlarge
 from blemish.training.examples import mask_at
 from fakes import PREPROCESS, DarknessMethod
 

@@ -18,9 +18,9 @@ from PIL import Image
 from blemish import cli
 from blemish.export import fiftyone
 from blemish.export.coco import run_lengths
-from blemish.export.reading import Run, read_records
-from blemish.regions import find_blobs
-from runs import make_run
+from blemish.maps import find_blobs
+from blemish.runs.reading import Run, read_records
+from example_runs import make_run
 
 SCHEMA = Path(__file__).parent / "label_studio.schema.json"
 TYPES = ["scratch", "stain"]

@@ -20,9 +20,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from blemish.clip.config import TextConfig, VisionConfig
-from blemish.clip.text import TextTower
-from blemish.clip.vision import ImageTower
+from blemish.backbones.config import TextConfig, VisionConfig
+from blemish.backbones.text import TextTower
+from blemish.backbones.vision import ImageTower
 
 HERE = Path(__file__).parent
 FOLDER = Path(os.environ.get("BLEMISH_GOLDEN") or HERE.parents[2] / "shared" / "golden")

@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from golden_sets import COARSE, FOLDER, HERE, GoldenSet, load
 
-from blemish.clip.config import PreprocessConfig
+from blemish.backbones.config import PreprocessConfig
+from blemish.backbones.preprocess import to_tensor
 from blemish.images import read
-from blemish.preprocess import to_tensor
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 IMAGE_TOWER = "clip.visual."

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from golden_sets import GoldenSet, load, relative_error, sets
 from torch import Tensor
 
-from blemish.clip.config import BackboneConfig, to_dict
-from blemish.clip.model import Clip
+from blemish.backbones.config import BackboneConfig, to_dict
+from blemish.backbones.model import Clip
+from blemish.language import DefectType, Vocabulary
 from blemish.methods.base import Features, Targets
 from blemish.methods.dapo import DAPO, DAPOConfig, abnormal_text, normal_text
 from blemish.methods.typed import enlarge
-from blemish.vocabulary import DefectType, Vocabulary
 
 FORWARD, LOSS, GRADIENT = 5e-6, 1e-6, 1e-5
 AFTER_STEP = 1e-6  # absolute; the step itself is 1e-3

@@ -15,15 +15,15 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from blemish.clip.config import BackboneConfig, PreprocessConfig, to_dict
-from blemish.clip.model import Clip
+from blemish.backbones.config import BackboneConfig, PreprocessConfig, to_dict
+from blemish.backbones.model import Clip
+from blemish.backbones.preprocess import to_tensor
 from blemish.images import read
 from blemish.methods.base import Features, Losses, Scores, Targets
 from blemish.methods.faprompt import FAPrompt, FAPromptConfig, Stages
 from blemish.methods.losses import dice, focal, focal_with_logits
 from blemish.methods.official import trained_parts_of
 from blemish.methods.smoothing import smooth_enlarge
-from blemish.preprocess import to_tensor
 
 FORWARD, UNIT, GRADIENT = 1e-5, 1e-6, 1e-3
 AFTER_STEP, LATER = 1e-3, 1e-2  # how far parameters may be apart after one Adam step, and after more

@@ -11,11 +11,11 @@ import torch
 from golden_sets import FOLDER, HERE, GoldenSet, load, relative_error, sets
 from reduce import derived_patch_features
 
-from blemish.clip.config import PreprocessConfig
-from blemish.clip.tokenizer import tokenize
-from blemish.clip.vision import VisionFeatures, interpolate_positions
+from blemish.backbones.config import PreprocessConfig
+from blemish.backbones.preprocess import resize, to_tensor
+from blemish.backbones.tokenizer import tokenize
+from blemish.backbones.vision import VisionFeatures, interpolate_positions
 from blemish.images import read
-from blemish.preprocess import resize, to_tensor
 
 FORWARD_FAPROMPT = 1e-5
 FORWARD_DAPO = 5e-6

@@ -12,16 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blemish import methods
-from blemish.clip.catalog import catalog
-from blemish.clip.config import BackboneConfig, from_dict, to_dict
-from blemish.clip.layers import place_tokens
-from blemish.clip.model import Clip
+from blemish.backbones.catalog import catalog
+from blemish.backbones.config import BackboneConfig, from_dict, to_dict
+from blemish.backbones.layers import place_tokens
+from blemish.backbones.model import Clip
 from blemish.errors import UnknownNameError, UsageError
+from blemish.language import DefectType, Vocabulary, general, parse_defects
 from blemish.methods.base import Targets
 from blemish.methods.dapo import DAPO, VARIANTS, DAPOConfig
 from blemish.methods.losses import dice, focal
 from blemish.methods.typed import enlarge, type_scores
-from blemish.vocabulary import DefectType, Vocabulary, general, parse_defects
 
 TINY = BackboneConfig.from_dict(
     {

@@ -9,12 +9,12 @@ import torch
 from tiny import TINY, random_images, tiny_backbone
 
 from blemish import methods
-from blemish.clip.model import Clip
+from blemish.backbones.model import Clip
 from blemish.errors import UnknownNameError, UsageError
+from blemish.language import DefectType, parse_defects
 from blemish.methods.base import Targets
 from blemish.methods.ensemble import EnsembleConfig, PromptEnsemble
 from blemish.methods.naming import phrases
-from blemish.vocabulary import DefectType, parse_defects
 
 
 @pytest.fixture(scope="module")

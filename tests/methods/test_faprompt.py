@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from blemish import methods
-from blemish.clip.catalog import catalog
-from blemish.clip.model import Clip
+from blemish.backbones.catalog import catalog
+from blemish.backbones.model import Clip
 from blemish.errors import ModelError, UnknownNameError, UsageError
+from blemish.language import parse_defects
 from blemish.methods.base import Features, Scores, Targets
 from blemish.methods.faprompt import FAPrompt, FAPromptConfig
-from blemish.vocabulary import parse_defects
 
 SPEC_COUNTS = {  # ViT-L/14@336, the specification's table
     "normal_tokens": 3_840,

@@ -9,17 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blemish.clip.catalog import catalog
-from blemish.clip.config import BackboneConfig
-from blemish.clip.model import Clip
-from blemish.clip.tokenizer import tokenize
+from blemish.backbones.catalog import catalog
+from blemish.backbones.config import BackboneConfig
+from blemish.backbones.model import Clip
+from blemish.backbones.tokenizer import tokenize
 from blemish.errors import UsageError
+from blemish.language import DefectType, Vocabulary, parse_defects
+from blemish.language.checks import MOST_TOKENS
 from blemish.methods import naming
 from blemish.methods.base import Targets
 from blemish.methods.losses import dice, focal
 from blemish.methods.multiads import MultiADS, MultiADSConfig, phrases
-from blemish.vocabulary import DefectType, Vocabulary, parse_defects
-from blemish.vocabulary.checks import MOST_TOKENS
 
 TINY = BackboneConfig.from_dict(
     {

@@ -7,12 +7,12 @@ import torch
 from tiny import tiny_backbone
 from torch import Tensor
 
-from blemish import store
+from blemish import models as store
 from blemish.errors import UsageError
+from blemish.language import parse_defects
 from blemish.methods.base import Method, Scores
 from blemish.methods.ensemble import PromptEnsemble
 from blemish.methods.mutual import LEAST_PEERS, Crowd, Glance, MutualConfig, MutualScoring, _digest, nearest_mean
-from blemish.vocabulary import parse_defects
 
 
 @pytest.fixture(scope="module", params=["patches", "trunk"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from blemish.clip.config import BackboneConfig
-from blemish.clip.model import Clip
+from blemish.backbones.config import BackboneConfig
+from blemish.backbones.model import Clip
 
 TINY = BackboneConfig.from_dict(
     {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from maps import make_maps, slow_aupimo
 
 from blemish.errors import UsageError
 from blemish.metrics import PixelRanking, aupimo
+from maps import make_maps, slow_aupimo
 
 BOUNDS = (1e-3, 1e-1)  # wide enough for the 46,080 normal pixels of these small sets
 

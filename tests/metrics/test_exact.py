@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from maps import KINDS, Maps, Masks, joined, make_maps, slow_legacy_aupro
 from numpy.typing import NDArray
 from scipy.integrate import trapezoid
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from blemish.errors import UsageError
 from blemish.metrics import Value, aupro, auroc, average_precision, f1_max, image_metrics
+from maps import KINDS, Maps, Masks, joined, make_maps, slow_legacy_aupro
 
 EXACT = 1e-9
 METRICS: dict[str, Callable[..., Value]] = {"auroc": auroc, "ap": average_precision, "f1": f1_max}

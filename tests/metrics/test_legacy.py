@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from maps import make_maps
 
 from blemish.errors import UsageError
 from blemish.metrics import SteppedAupro, aupro, auroc, average_precision
 from golden.golden_sets import load, sets
+from maps import make_maps
 
 TOLERANCE = 1e-6
 

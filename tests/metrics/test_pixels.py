@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from maps import KINDS, Maps, Masks, joined, make_maps
 
 from blemish.errors import UsageError
 from blemish.metrics import PixelRanking, aupro, image_metrics
-from blemish.metrics.cells import Histogram, ScoreOrder
+from blemish.metrics.bins import Histogram, ScoreOrder
 from blemish.metrics.state import nested, read_state, under, write_state
+from maps import KINDS, Maps, Masks, joined, make_maps
 
 STREAMING = 1e-4
 RANGES = [(0.0, 1.0), None]

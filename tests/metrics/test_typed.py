@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from blemish.errors import UnknownNameError, UsageError
-from blemish.metrics import ImageTypeTally, PixelTypeTally
+from blemish.metrics import ImageTypeAccumulator, PixelTypeAccumulator
 
 TYPES = {"bottle": ("normal", "crack", "stain"), "cable": ("normal", "cut", "crack", "burn", "bent")}
 DEFECTS = {product: names[1:] for product, names in TYPES.items()}
@@ -37,8 +37,8 @@ def images() -> list[Image]:
     return found
 
 
-def fed(chosen: list[Image]) -> PixelTypeTally:
-    tally = PixelTypeTally(TYPES, score_range=(0, LEVELS))
+def fed(chosen: list[Image]) -> PixelTypeAccumulator:
+    tally = PixelTypeAccumulator(TYPES, score_range=(0, LEVELS))
     for name, product, defect_type, maps, mask in chosen:
         tally.add(maps, mask, name=name, product=product, defect_type=defect_type)
     return tally
@@ -84,7 +84,7 @@ def test_pixel_counts_merge_and_resume_exactly(tmp_path: Path) -> None:
     part.merge(rest)
     assert part.report() == fed(everything).report()
     fed(everything[:7]).save(tmp_path / "types.npz")
-    resumed = PixelTypeTally.load(tmp_path / "types.npz")
+    resumed = PixelTypeAccumulator.load(tmp_path / "types.npz")
     for name, product, defect_type, maps, mask in everything:
         if name not in resumed:
             resumed.add(maps, mask, name=name, product=product, defect_type=defect_type)
@@ -108,7 +108,7 @@ def test_pixel_counts_merge_and_resume_exactly(tmp_path: Path) -> None:
 )
 def test_pixels_that_do_not_fit_are_refused(change: dict[str, Any], error: type[Exception], words: str) -> None:
     name, product, defect_type, maps, mask = images()[1]
-    tally = PixelTypeTally(TYPES, score_range=(0, LEVELS))
+    tally = PixelTypeAccumulator(TYPES, score_range=(0, LEVELS))
     with pytest.raises(error, match=words):
         tally.add(
             **{"type_maps": maps, "mask": mask, "name": name, "product": product, "defect_type": defect_type} | change
@@ -116,7 +116,7 @@ def test_pixels_that_do_not_fit_are_refused(change: dict[str, Any], error: type[
     assert len(tally) == 0
 
 
-def scored(tally: ImageTypeTally) -> ImageTypeTally:
+def scored(tally: ImageTypeAccumulator) -> ImageTypeAccumulator:
     """Four bottles, of which three are named right; two cables, both cut, one named right."""
     for name, defect_type, scores in (
         ("a", "crack", (0.9, 0.1)),
@@ -131,7 +131,7 @@ def scored(tally: ImageTypeTally) -> ImageTypeTally:
 
 
 def test_image_types_by_hand() -> None:
-    report = scored(ImageTypeTally(DEFECTS)).report()
+    report = scored(ImageTypeAccumulator(DEFECTS)).report()
     bottle, cable = (product.row.values for product in report.products)
     assert (bottle["accuracy"].value, bottle["chance"].value, bottle["commonest"].value) == (0.75, 0.5, 0.75)
     assert (cable["accuracy"].value, cable["chance"].value, cable["commonest"].value) == (0.5, 0.25, 1.0)
@@ -153,7 +153,7 @@ def test_image_types_by_hand() -> None:
 
 
 def test_confusion_of_one_product_and_of_all() -> None:
-    tally = scored(ImageTypeTally(DEFECTS))
+    tally = scored(ImageTypeAccumulator(DEFECTS))
     names, counts = tally.confusion("bottle")
     assert (names, counts.tolist()) == (("crack", "stain"), [[2, 1], [0, 1]])
     names, counts = tally.confusion()
@@ -163,10 +163,10 @@ def test_confusion_of_one_product_and_of_all() -> None:
 
 
 def test_image_types_merge_and_resume(tmp_path: Path) -> None:
-    tally = scored(ImageTypeTally(DEFECTS))
+    tally = scored(ImageTypeAccumulator(DEFECTS))
     tally.save(tmp_path / "types.npz")
-    assert ImageTypeTally.load(tmp_path / "types.npz").report() == tally.report()
-    more = ImageTypeTally(DEFECTS)
+    assert ImageTypeAccumulator.load(tmp_path / "types.npz").report() == tally.report()
+    more = ImageTypeAccumulator(DEFECTS)
     more.add((1, 0), name="g", product="bottle", defect_type="crack")
     more.merge(tally)
     assert len(more) == 7
@@ -174,17 +174,19 @@ def test_image_types_merge_and_resume(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="in both"):
         more.merge(tally)
     with pytest.raises(UsageError, match=r"not 'blemish\.pixel-type-tally/1'"):
-        PixelTypeTally.load(tmp_path / "types.npz")
+        PixelTypeAccumulator.load(tmp_path / "types.npz")
 
 
-@pytest.mark.parametrize("make", [lambda: ImageTypeTally({"a": ()}), lambda: PixelTypeTally({"a": ("normal",)})])
+@pytest.mark.parametrize(
+    "make", [lambda: ImageTypeAccumulator({"a": ()}), lambda: PixelTypeAccumulator({"a": ("normal",)})]
+)
 def test_too_few_types_are_refused(make: Callable[[], object]) -> None:
     with pytest.raises(UsageError, match="needs at least"):
         make()
 
 
 def test_bad_image_types_are_refused() -> None:
-    tally = scored(ImageTypeTally(DEFECTS))
+    tally = scored(ImageTypeAccumulator(DEFECTS))
     for scores, options, words in (
         ((1, 2), {"name": "a"}, "counted before"),
         ((1, 2, 3), {}, "2 types need as many finite scores"),
@@ -195,4 +197,4 @@ def test_bad_image_types_are_refused() -> None:
         with pytest.raises(UsageError, match=words):
             tally.add(scores, **{"name": "new", "product": "bottle", "defect_type": "crack"} | options)
     with pytest.raises(UsageError, match="names that differ"):
-        ImageTypeTally({"a": ("crack", "crack")})
+        ImageTypeAccumulator({"a": ("crack", "crack")})

@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from training.embedded import __main__ as recipe
+from recipes.embedded import __main__ as recipe
 
 FIGURES = {  # image and pixel AUROC: the pair of the best seeds is not the best pair, and three are better than any
     (0,): (0.90, 0.90),

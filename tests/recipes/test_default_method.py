@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from training.prompts import set_default_method
+from recipes.prompts import set_default_method
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import training.embedded.__main__ as steps
-from training.embedded.ablation import SHOWN, WHOLE, table
-from training.embedded.config import Recipe
+import recipes.embedded.__main__ as steps
+from recipes.embedded.ablation import SHOWN, WHOLE, table
+from recipes.embedded.config import Recipe
 
 
 def test_figures_of_another_recipe_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from blemish.data.synthetic import SyntheticSample, render_series
-from blemish.loading import load_method
+from blemish.inspection.load import load_method
 from blemish.methods.mutual import CONVOLUTIONAL, MutualConfig, MutualScoring
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from training.embedded import peers
+from recipes.embedded import peers
 
 SEED = 51_000_111
 

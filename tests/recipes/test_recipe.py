@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from blemish.clip.model import Clip
-from blemish.clip.tokenizer import tokenize
+from blemish.backbones.model import Clip
+from blemish.backbones.tokenizer import tokenize
 from blemish.data.synthetic import NORMAL, defect_types
 from blemish.errors import UsageError
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from training.embedded import joint, losses
-from training.embedded.checkpoint import load_checkpoint, minutes_spent, save_checkpoint
-from training.embedded.config import BACKBONE, Recipe
-from training.embedded.held_out import accuracy_among_ten
-from training.embedded.samples import TYPES, Batch, render_all
-from training.embedded.views import chosen, view
+from recipes.embedded import joint, losses
+from recipes.embedded.checkpoint import load_checkpoint, minutes_spent, save_checkpoint
+from recipes.embedded.config import BACKBONE, Recipe
+from recipes.embedded.held_out import accuracy_among_ten
+from recipes.embedded.samples import TYPES, Batch, render_all
+from recipes.embedded.views import chosen, view
 
 
 class FewSamples:

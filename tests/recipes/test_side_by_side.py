@@ -9,12 +9,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from training.embedded.config import BACKBONE
-from training.embedded.export import side_by_side
+from recipes.embedded.config import BACKBONE
+from recipes.embedded.export import side_by_side
 
-from blemish.clip.model import Clip
-from blemish.clip.tokenizer import tokenize
-from blemish.clip.vision import ImageTower
+from blemish.backbones.model import Clip
+from blemish.backbones.tokenizer import tokenize
+from blemish.backbones.vision import ImageTower
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from training.typing import find_typing_rule
+from recipes.typing import find_typing_rule
 
 from blemish.data.samples import DataSet
 from blemish.training.batches import Source

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blemish.images import read
-from blemish.localise import find_regions
+from blemish.inspection.regions import find_regions
 from blemish.report import overlay as overlay_module
 from blemish.report.colours import NEUTRAL, STOPS, TYPE_COLOURS, heat, scale_position, type_colour, visible_from
 from blemish.report.overlay import draw_overlay

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from blemish import cli
-from blemish.export.reading import Run, read_records
 from blemish.images import save
 from blemish.report.page import write_page
 from blemish.results import ModelInfo, Thresholds
+from blemish.runs.reading import Run, read_records
 from browser import Page, open_browser
-from runs import make_run
+from example_runs import make_run
 
 MANY = 2000
 COUNTS = (

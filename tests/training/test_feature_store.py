@@ -13,12 +13,12 @@ import pytest
 import torch
 
 import probe
-from blemish.clip.model import Clip
+from blemish.backbones.model import Clip
 from blemish.errors import ModelError, OutputError, UnknownNameError
 from blemish.methods import build
 from blemish.methods.base import Features
-from blemish.store import features as kept
-from blemish.store.features import CacheDtype, FeatureStore, feature_store, stored_features
+from blemish.models import feature_cache as kept
+from blemish.models.feature_cache import CacheDtype, FeatureStore, feature_store, stored_features
 
 FEATURES = Features(
     whole=torch.randn(2, 16, generator=torch.Generator().manual_seed(0)),

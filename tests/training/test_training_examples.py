@@ -16,7 +16,7 @@ import probe
 from blemish.data.samples import DataSet
 from blemish.errors import UsageError
 from blemish.methods import build
-from blemish.store.features import feature_store
+from blemish.models.feature_cache import feature_store
 from blemish.training.examples import examine, mask_at, require_both_classes, require_masks
 
 

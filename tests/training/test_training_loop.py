@@ -20,7 +20,7 @@ import blemish
 import probe
 from blemish.errors import ModelError, UsageError
 from blemish.methods.base import Features, Losses, Targets
-from blemish.store.prompts import read_prompts
+from blemish.models.prompts import read_prompts
 from blemish.training import Recipe, Reporter, Trained, log, loop, recipe_of, state, train
 from blemish.training.loop import order_of_epoch
 

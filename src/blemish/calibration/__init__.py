@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from blemish.calibration.file import Calibration, calibrate, read_calibration
 from blemish.calibration.rules import Lines, Rule, Scored, draw_lines
 from blemish.calibration.setup import Setup, vocabulary_hash
-from blemish.calibration.sidecar import Calibration, calibrate, read_calibration
 
 __all__ = [
     "Calibration",

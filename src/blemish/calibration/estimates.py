@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from blemish.calibration.order import check_share, just_above
+from blemish.calibration.conformal import check_share, just_above
 from blemish.errors import UsageError
 
 __all__ = ["FEWEST_UNLABELLED", "Labelled", "best_f1", "least_cost", "mirrored"]

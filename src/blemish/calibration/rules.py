@@ -6,8 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from blemish.calibration.conformal import (
+    allowed_above,
+    best_share,
+    check_confidence,
+    check_share,
+    needed,
+    threshold_above,
+)
 from blemish.calibration.estimates import Labelled, best_f1, least_cost, mirrored
-from blemish.calibration.order import allowed_above, best_share, check_confidence, check_share, needed, threshold_above
 from blemish.errors import UsageError
 
 __all__ = ["Lines", "Rule", "Scored", "draw_lines"]

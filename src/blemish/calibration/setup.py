@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from blemish.language import Vocabulary
 from blemish.results import ModelInfo
-from blemish.vocabulary import Vocabulary
 
 __all__ = ["Setup", "vocabulary_hash"]
 

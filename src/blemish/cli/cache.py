@@ -11,8 +11,8 @@ from blemish.cli.models import megabytes
 from blemish.errors import UsageError
 
 if TYPE_CHECKING:
-    from blemish.store import Leftover
-    from blemish.store.features import StoredFeatures
+    from blemish.models import Leftover
+    from blemish.models.feature_cache import StoredFeatures
 
 __all__ = ["cache"]
 
@@ -29,7 +29,7 @@ def show(context: typer.Context) -> None:
     """Show what is kept on the disk: models, prompts, features of images and unfinished downloads."""
     if context.invoked_subcommand is not None:
         return
-    from blemish import store
+    from blemish import models as store
 
     typer.echo(f"{store.home()} (set {store.HOME_VARIABLE} to move it)")
     rows = [(f"{model.kind} {model.name}", model.bytes, model.place) for model in store.stored_models()]
@@ -46,7 +46,7 @@ def clear(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete what can be made again: features of images, unfinished downloads, broken imports; with --models the models too."""
-    from blemish import store
+    from blemish import models as store
 
     found = _found()
     files = [file for kept in found for file in kept.files]
@@ -68,7 +68,7 @@ def clear(
 
 def _found() -> list[StoredFeatures | Leftover]:
     """What can be made again."""
-    from blemish import store
-    from blemish.store.features import stored_features
+    from blemish import models as store
+    from blemish.models.feature_cache import stored_features
 
     return [*stored_features(), *store.leftovers()]

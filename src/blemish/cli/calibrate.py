@@ -16,7 +16,7 @@ from blemish.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
     from blemish.calibration import Calibration, Rule, Scored, Setup
-    from blemish.pipeline import Inspector
+    from blemish.inspection.inspector import Inspector
 
 __all__ = ["calibrate"]
 
@@ -88,7 +88,7 @@ def calibrate(
         raise UsageError("give the good images, or --false-alarms with --calibration")
 
     def load() -> Inspector:
-        from blemish import loading
+        from blemish.inspection import load as loading
 
         return loading.load(
             backbone,
@@ -232,7 +232,7 @@ def _rule(
 
 def _check_apart(good: Sequence[Path], peers: str) -> None:
     """UsageError where a good image is one of those that all are compared with: what is promised is for images that are not."""
-    from blemish.peers import find_peers
+    from blemish.inspection.references import find_peers
 
     drawn = {Path(str(image)).resolve() for image in find_peers(peers)}
     shared = [path for path in good if path.resolve() in drawn]
@@ -279,7 +279,7 @@ def _add_false_alarms(listed: Path, calibration: Path, run: Path | None, out: Pa
 def _scores_of_run(run: Path, listed: Sequence[str], before: Calibration) -> list[Scored]:
     """The scores of the listed images in a finished run; UsageError where one is not in it, or it was made with another setup."""
     from blemish.calibration import Scored
-    from blemish.export.reading import read_records, read_run
+    from blemish.runs.reading import read_records, read_run
 
     before.check(read_run(run).setup)
     known = {str(record["source"]): record for record in read_records(run) if record["verdict"] is not None}

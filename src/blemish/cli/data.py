@@ -81,9 +81,9 @@ def check(
 
 
 def _write(found: Check, out: Path, report: dict[str, object]) -> None:
-    from blemish.atomic import make_folder, write_text
     from blemish.data.sheet import write_sheet
     from blemish.data.tables import sample_list
+    from blemish.io.atomic import make_folder, write_text
 
     make_folder(out)
     write_sheet(found.reading.samples, out / SHEET)

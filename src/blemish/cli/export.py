@@ -50,7 +50,7 @@ def export(
     if url_prefix is not None and format_name is not Format.LABEL_STUDIO:
         raise UsageError("--url-prefix goes with --format label-studio")
     from blemish.export.formats import Options, export_run
-    from blemish.export.reading import read_run
+    from blemish.runs.reading import read_run
 
     finished = read_run(run)
     out = out.expanduser()

@@ -15,9 +15,9 @@ from blemish.cli import options
 from blemish.errors import UsageError
 
 if TYPE_CHECKING:
-    from blemish.cli.inspecting import Run
-    from blemish.export.folder import ResultsFolder
     from blemish.images import FoundImage
+    from blemish.runs.folder import ResultsFolder
+    from blemish.runs.run import Run
 
 __all__ = ["inspect"]
 
@@ -112,10 +112,10 @@ def inspect(
         raise UsageError("--watch takes folders, not lists of images")
     if resume and (out is None or overwrite):
         raise UsageError("--resume takes the folder of the run, --out, and goes without --overwrite")
-    from blemish import loading
-    from blemish.cli.inspecting import Run, print_summary
-    from blemish.export.folder import ResultsFolder, check_out
     from blemish.images import watch_images
+    from blemish.inspection import load as loading
+    from blemish.runs.folder import ResultsFolder, check_out
+    from blemish.runs.run import Run, print_summary
 
     limits = options.parse_range(value_range)
     out = None if out is None else check_out(out, overwrite=overwrite, resume=resume)

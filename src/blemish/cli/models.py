@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from blemish.store import Imported
+    from blemish.models import Imported
 
 __all__ = ["models"]
 
@@ -36,7 +36,7 @@ OVERWRITE = Annotated[bool, typer.Option("--overwrite", help="Replace a model of
 @models.command("list")
 def list_(*, as_json: JSON = False) -> None:
     """List the models: in the package, in the store, and those that can be pulled."""
-    from blemish import store
+    from blemish import models as store
 
     found = store.list_models()
     if as_json:
@@ -66,7 +66,7 @@ def pull(
 
     A transfer that breaks off goes on where it was when the command is given again.
     """
-    from blemish import store
+    from blemish import models as store
 
     _report(store.pull(name, endpoint=endpoint, overwrite=overwrite, progress=not quiet))
 
@@ -84,7 +84,7 @@ def import_(
     overwrite: OVERWRITE = False,
 ) -> None:
     """Take a model file into the store: OpenAI's archives, open_clip, Hugging Face or our own; nothing in it is run."""
-    from blemish import store
+    from blemish import models as store
 
     _report(store.import_model(path, name=name, kind=None if kind is None else kind.value, overwrite=overwrite))
 
@@ -96,7 +96,7 @@ def info(
     as_json: JSON = False,
 ) -> None:
     """Say what is known about a model: place, size, shape, source, licence."""
-    from blemish import store
+    from blemish import models as store
 
     found = store.info(name)
     typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(_lines(found)))

@@ -34,9 +34,9 @@ def report(
         if path is not None and path.exists() and not overwrite:
             raise UsageError(f"{path}: is there already; --overwrite replaces it")
     from blemish.cli.progress import progress
-    from blemish.export.reading import read_records, read_run
     from blemish.report.page import write_page
     from blemish.report.sheet import write_contact_sheet
+    from blemish.runs.reading import read_records, read_run
 
     finished = read_run(run)
     with progress(sum(finished.record["counts"].values()), "drawing", quiet=quiet) as advance:

@@ -28,8 +28,8 @@ def rethreshold(
     if calibration is None and threshold is None and pixel_threshold is None:
         raise UsageError("give --calibration, --threshold or --pixel-threshold")
     from blemish.calibration import read_calibration
-    from blemish.rethreshold import Change
-    from blemish.rethreshold import rethreshold as decide_again
+    from blemish.runs.rethreshold import Change
+    from blemish.runs.rethreshold import rethreshold as decide_again
 
     calibrated = None if calibration is None else read_calibration(calibration)
     change = Change(image=threshold, pixel=pixel_threshold, calibration=calibrated)

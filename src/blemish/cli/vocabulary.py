@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from blemish.vocabulary import DefectType
+    from blemish.language import DefectType
 
 __all__ = ["vocabulary"]
 
@@ -26,7 +26,7 @@ vocabulary = typer.Typer(
 @vocabulary.command("show")
 def show() -> None:
     """Print the built-in vocabulary as a file: save it and change it for your own."""
-    from blemish.vocabulary import general_text
+    from blemish.language import general_text
 
     typer.echo(general_text(), nl=False)
 
@@ -43,7 +43,7 @@ def check(
 
     Exit codes: 0 fit for use (there may be warnings), 1 errors in the file, 2 no such file or product.
     """
-    from blemish.vocabulary import read_vocabulary_file
+    from blemish.language import read_vocabulary_file
 
     found = read_vocabulary_file(file)
     for problem in found.problems:
@@ -64,9 +64,9 @@ def check(
 
 def _in_prompts(types: tuple[DefectType, ...]) -> list[str]:
     """Lines that tell of each type how methods put it into words, and how many tokens that takes."""
+    from blemish.language.checks import tokens_of
     from blemish.methods.dapo import DAPOConfig, abnormal_text
     from blemish.methods.naming import phrases
-    from blemish.vocabulary.checks import tokens_of
 
     config = DAPOConfig()
     context = "".join(f"[W{place}]" for place in range(1, config.abnormal_tokens + 1))

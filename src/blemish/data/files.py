@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish import images
-from blemish.atomic import reason
 from blemish.data.samples import Sample, Split
 from blemish.errors import ImageError
 from blemish.images import Picture
+from blemish.io.atomic import reason
 
 __all__ = ["Box", "FileSample", "MaskFiles", "Truth", "TypeMask", "type_mask"]
 

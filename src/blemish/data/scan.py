@@ -7,9 +7,9 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blemish.atomic import reason
 from blemish.errors import UsageError
 from blemish.images import SUFFIXES
+from blemish.io.atomic import reason
 
 __all__ = ["MASK_ENDINGS", "Problem", "Scan", "holds_images", "name_of", "same_name"]
 

@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blemish.ahead import in_order
+from blemish.backbones.preprocess import to_tensor
 from blemish.data import Sample
 from blemish.errors import ImageError, OutputError
 from blemish.evaluation.models import Model
 from blemish.evaluation.settings import Size
+from blemish.io.prefetch import in_order
 from blemish.methods.base import Features
-from blemish.preprocess import to_tensor
-from blemish.store.features import FeatureStore
+from blemish.models.feature_cache import FeatureStore
 from blemish.training.examples import MEMORY_AHEAD, PICTURE_BYTES, mask_at
 
 __all__ = ["Encoder", "Seen", "feed", "in_chunks"]

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from blemish.atomic import write_text
 from blemish.evaluation.outcome import Evaluation, Group
 from blemish.evaluation.tables import Provenance, Table, overview, parts_of, published_table, types_table
+from blemish.io.atomic import write_text
 
 __all__ = ["public", "write_markdown"]
 

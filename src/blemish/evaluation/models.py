@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from blemish import loading
-from blemish.clip.config import PreprocessConfig, to_dict
+from blemish.backbones.config import PreprocessConfig, to_dict
 from blemish.errors import UnknownNameError, UsageError
+from blemish.inspection import load as loading
+from blemish.language import Vocabulary, parse_defects
 from blemish.methods import METHODS
 from blemish.methods.base import Method
-from blemish.store.prompts import find_prompts, read_prompts
-from blemish.vocabulary import Vocabulary, parse_defects
+from blemish.models.prompts import find_prompts, read_prompts
 
 __all__ = ["Choice", "Model", "choose", "load_model", "with_vocabulary"]
 
@@ -88,7 +88,7 @@ def choose(methods: Sequence[str], *, backbones: Sequence[str], prompts: Sequenc
 def load_model(
     choice: Choice, *, options: Mapping[str, Any] | None = None, force: bool = False, input_px: int | None = None
 ) -> Model:
-    """The model of a choice; the errors are those of `blemish.loading.load_method`."""
+    """The model of a choice; the errors are those of `blemish.inspection.load.load_method`."""
     loaded = loading.load_method(
         choice.backbone,
         method=choice.method,

@@ -20,7 +20,7 @@ from blemish.evaluation.published import Published, published
 from blemish.evaluation.ranks import Curve, curves_of, image_steps
 from blemish.evaluation.running import Run
 from blemish.evaluation.settings import LEGACY_METRIC, Settings
-from blemish.metrics import METRICS, AnomalyTally, Report, Row, Value, mean
+from blemish.metrics import METRICS, AnomalyAccumulator, Report, Row, Value, mean
 from blemish.metrics.values import undefined
 from blemish.training.recipe import Reporter
 
@@ -214,7 +214,7 @@ def _content(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _curves(
-    tally: AnomalyTally, records: Sequence[Mapping[str, Any]], *, limit: float
+    tally: AnomalyAccumulator, records: Sequence[Mapping[str, Any]], *, limit: float
 ) -> dict[str, Mapping[str, Curve]]:
     found: dict[str, Mapping[str, Curve]] = {}
     for product in tally.products:

@@ -9,12 +9,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from blemish.atomic import write_text
 from blemish.evaluation.charts import COLOURS, confusion, histogram, lines
 from blemish.evaluation.outcome import Evaluation, Group
 from blemish.evaluation.pictures import Shown
 from blemish.evaluation.tables import Provenance, Table, overview, parts_of, published_table, types_table
 from blemish.evaluation.writing import CONFUSION_TITLE
+from blemish.io.atomic import write_text
 
 __all__ = ["PAGE_FILE", "write_page"]
 

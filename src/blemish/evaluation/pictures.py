@@ -16,7 +16,7 @@ from blemish.data import Sample
 from blemish.evaluation.outcome import Evaluation
 from blemish.evaluation.running import Run, Scored
 from blemish.images import Picture
-from blemish.regions import enlarge
+from blemish.maps import enlarge
 from blemish.report.colours import heat
 
 __all__ = ["Shown", "show"]

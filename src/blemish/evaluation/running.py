@@ -29,14 +29,14 @@ from blemish.evaluation.ranks import own_ap
 from blemish.evaluation.settings import DATA_TYPES, Settings
 from blemish.evaluation.states import Counts, Progress, RunFolder, merged
 from blemish.evaluation.typing import Typing
+from blemish.inspection.inspector import device_of
+from blemish.language import Vocabulary, parse_defects
+from blemish.maps import enlarge
 from blemish.methods.base import Features
-from blemish.metrics import AnomalyTally, SteppedAupro, Value
-from blemish.pipeline import device_of
-from blemish.regions import enlarge
-from blemish.store.features import CacheDtype, FeatureStore, feature_store
+from blemish.metrics import AnomalyAccumulator, SteppedAupro, Value
+from blemish.models.feature_cache import CacheDtype, FeatureStore, feature_store
 from blemish.training.log import Log
 from blemish.training.recipe import Reporter
-from blemish.vocabulary import Vocabulary, parse_defects
 
 __all__ = ["Run", "Scored"]
 
@@ -156,7 +156,7 @@ class Run:
                 record["own_pixel_ap"] = round(own_ap(large, mask), 4)
             log.write(record | types)
 
-    def legacy(self, tally: AnomalyTally) -> dict[str, Value]:
+    def legacy(self, tally: AnomalyAccumulator) -> dict[str, Value]:
         """The papers' AUPRO of each product, in a second pass over the images: its thresholds need the extremes first."""
         found = self.folder.read_extra(LEGACY_FILE)
         values = dict(found.get("products", {})) if found.get("limit") == self.settings.limit else {}
@@ -210,7 +210,9 @@ class Run:
         pixel_types, image_types = None, None
         if self.typing is not None:
             pixel_types, image_types = self.typing.tallies(pixels=not self.no_pixels)
-        return Counts(AnomalyTally(score_range=SCORE_RANGE, rounds=self.settings.rounds), pixel_types, image_types)
+        return Counts(
+            AnomalyAccumulator(score_range=SCORE_RANGE, rounds=self.settings.rounds), pixel_types, image_types
+        )
 
     def _chunks(self) -> list[list[Sequence[Sample]]]:
         return [in_chunks(samples, self.settings.batch_size) for samples in self.products.values()]

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from blemish.atomic import make_folder
 from blemish.data import DataSet
 from blemish.errors import UsageError
 from blemish.evaluation.models import Choice, Model, load_model
@@ -18,6 +17,7 @@ from blemish.evaluation.pictures import Shown, show
 from blemish.evaluation.settings import Settings
 from blemish.evaluation.tables import Provenance, Table
 from blemish.evaluation.writing import JSON_FILE, write_results
+from blemish.io.atomic import make_folder
 from blemish.training.card import commit, versions
 from blemish.training.recipe import Reporter
 

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from blemish.atomic import make_folder, write_text
 from blemish.errors import UsageError
-from blemish.metrics import AnomalyTally, ImageTypeTally, PixelTypeTally
-from blemish.store.places import read_json, remove
+from blemish.io.atomic import make_folder, write_text
+from blemish.metrics import AnomalyAccumulator, ImageTypeAccumulator, PixelTypeAccumulator
+from blemish.models.paths import read_json, remove
 from blemish.training.log import Log, read_log
 
 __all__ = ["IDENTITY_FILE", "IMAGES_FILE", "Counts", "Progress", "RunFolder", "merged"]
@@ -39,12 +39,12 @@ class Progress:
 class Counts:
     """What is counted of one product; the types are None where nobody asks for them."""
 
-    anomaly: AnomalyTally
-    pixel_types: PixelTypeTally | None = None
-    image_types: ImageTypeTally | None = None
+    anomaly: AnomalyAccumulator
+    pixel_types: PixelTypeAccumulator | None = None
+    image_types: ImageTypeAccumulator | None = None
 
     @property
-    def parts(self) -> dict[str, AnomalyTally | PixelTypeTally | ImageTypeTally]:
+    def parts(self) -> dict[str, AnomalyAccumulator | PixelTypeAccumulator | ImageTypeAccumulator]:
         named = {"anomaly": self.anomaly, "pixel-types": self.pixel_types, "image-types": self.image_types}
         return {name: tally for name, tally in named.items() if tally is not None}
 
@@ -98,9 +98,9 @@ class RunFolder:
 
         try:
             return Counts(
-                AnomalyTally.load(path("anomaly")),
-                None if like.pixel_types is None else PixelTypeTally.load(path("pixel-types")),
-                None if like.image_types is None else ImageTypeTally.load(path("image-types")),
+                AnomalyAccumulator.load(path("anomaly")),
+                None if like.pixel_types is None else PixelTypeAccumulator.load(path("pixel-types")),
+                None if like.image_types is None else ImageTypeAccumulator.load(path("image-types")),
             )
         except UsageError as error:
             raise UsageError(f"{error}; delete {self.path} to start anew") from error

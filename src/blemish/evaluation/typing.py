@@ -1,6 +1,6 @@
 """Which type it is: the same features scored with a vocabulary of each product's own types.
 
-The multi-type protocol of MultiADS and DAPO (`blemish.metrics.PixelTypeTally`), and our own measure for images. Images that show
+The multi-type protocol of MultiADS and DAPO (`blemish.metrics.PixelTypeAccumulator`), and our own measure for images. Images that show
 several types, or one that nobody named, cannot be told by one type: they are left out, and counted.
 """
 
@@ -17,11 +17,11 @@ from blemish.evaluation.feeding import Seen
 from blemish.evaluation.finding import types_of
 from blemish.evaluation.models import Model, with_vocabulary
 from blemish.evaluation.states import Counts
+from blemish.maps import enlarge
 from blemish.methods.base import Features, Method, Scores
 from blemish.methods.typed import enlarge as enlarge_maps
-from blemish.metrics import ImageTypeTally, PixelTypeTally
+from blemish.metrics import ImageTypeAccumulator, PixelTypeAccumulator
 from blemish.metrics.pixels import NORMAL
-from blemish.regions import enlarge
 
 __all__ = ["Typing"]
 
@@ -34,12 +34,12 @@ class Typing:
         self._model = model
         self._prepared: tuple[str, Method] | None = None
 
-    def tallies(self, *, pixels: bool) -> tuple[PixelTypeTally | None, ImageTypeTally | None]:
+    def tallies(self, *, pixels: bool) -> tuple[PixelTypeAccumulator | None, ImageTypeAccumulator | None]:
         """Empty tallies for all products; None where there is nothing to tell apart."""
         if not self.types:
             return None, None
         listed = {product: (NORMAL, *names) for product, names in self.types.items()}
-        return PixelTypeTally(listed) if pixels else None, ImageTypeTally(self.types)
+        return PixelTypeAccumulator(listed) if pixels else None, ImageTypeAccumulator(self.types)
 
     def add(self, counts: Counts, seen: list[Seen], features: Features) -> list[dict[str, object]]:
         """Counts a batch of one product's images; what is to be remembered of each, by row."""

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from blemish.atomic import write_text
 from blemish.evaluation.charts import confusion, standalone
 from blemish.evaluation.outcome import Evaluation, Group, grouped
 from blemish.evaluation.settings import LEGACY_METRIC
 from blemish.evaluation.tables import Provenance
+from blemish.io.atomic import write_text
 from blemish.metrics import METRICS, Row
 
 __all__ = ["CONFUSION_TITLE", "CSV_FILE", "JSON_FILE", "SCHEMA", "write_results"]

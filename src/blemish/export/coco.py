@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from blemish.atomic import write_text
 from blemish.export.places import blobs_of, common_folder, inspected, type_names, type_of
-from blemish.export.reading import Run
-from blemish.export.records import json_line
-from blemish.regions import Blob
+from blemish.io.atomic import write_text
+from blemish.maps import Blob
+from blemish.runs.reading import Run
+from blemish.runs.records import json_line
 
 __all__ = ["write_coco"]
 

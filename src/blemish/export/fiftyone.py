@@ -9,7 +9,7 @@ from typing import Any
 
 from blemish.errors import UsageError
 from blemish.export.places import inspected, new_folder, type_of
-from blemish.export.reading import Run
+from blemish.runs.reading import Run
 
 __all__ = ["sample_of", "write_fiftyone"]
 

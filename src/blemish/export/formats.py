@@ -11,9 +11,9 @@ from blemish.export.coco import write_coco
 from blemish.export.fiftyone import write_fiftyone
 from blemish.export.label_studio import write_tasks
 from blemish.export.masks import write_masks
-from blemish.export.reading import Run, read_records
-from blemish.export.tables import write_csv, write_parquet
 from blemish.export.yolo import write_yolo
+from blemish.runs.reading import Run, read_records
+from blemish.runs.tables import write_csv, write_parquet
 
 __all__ = ["FORMATS", "Options", "export_run"]
 

@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
-from blemish.atomic import write_text
 from blemish.export.places import common_folder, inspected, type_names, type_of
-from blemish.export.reading import Run
-from blemish.export.records import json_line
+from blemish.io.atomic import write_text
+from blemish.runs.reading import Run
+from blemish.runs.records import json_line
 
 __all__ = ["LOCAL_FILES", "write_tasks"]
 

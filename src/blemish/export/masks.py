@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from blemish.atomic import write_text
 from blemish.errors import UsageError
 from blemish.export.places import blobs_of, inspected, name_of, new_folder, type_names, type_of
-from blemish.export.reading import Run
-from blemish.export.records import json_text
 from blemish.images import save
+from blemish.io.atomic import write_text
+from blemish.runs.reading import Run
+from blemish.runs.records import json_text
 
 __all__ = ["write_masks"]
 

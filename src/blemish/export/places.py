@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from blemish.atomic import make_folder
 from blemish.errors import UsageError
-from blemish.export.reading import Run, read_records
 from blemish.images import read_mask
-from blemish.layout import MASKS
-from blemish.regions import Blob, find_blobs
+from blemish.io.atomic import make_folder
+from blemish.io.run_files import MASKS
+from blemish.maps import Blob, find_blobs
 from blemish.results import UNKNOWN
+from blemish.runs.reading import Run, read_records
 
 __all__ = ["UNTYPED", "blobs_of", "common_folder", "inspected", "name_of", "new_folder", "type_names", "type_of"]
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from blemish.atomic import write_text
 from blemish.errors import ImageError, UsageError
 from blemish.export.places import inspected, name_of, new_folder, type_names, type_of
-from blemish.export.reading import Run
 from blemish.images import read, save
+from blemish.io.atomic import write_text
+from blemish.runs.reading import Run
 
 __all__ = ["write_yolo"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from blemish.atomic import reason
+from blemish.io.atomic import reason
 from blemish.errors import ImageError, UsageError
 
 __all__ = ["NO_MEMORY", "decoding", "one_line"]

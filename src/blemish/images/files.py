@@ -12,7 +12,7 @@ from pathlib import Path
 
 from blemish.errors import UsageError
 from blemish.images.pages import pages_of, split_page
-from blemish.layout import RUN_FILE, holds_run
+from blemish.io.run_files import RUN_FILE, holds_run
 
 __all__ = ["SUFFIXES", "FoundImage", "find_images", "images_in", "list_images", "paged"]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from blemish.atomic import reason
+from blemish.io.atomic import reason
 from blemish.errors import ImageError, UsageError
 from blemish.images import isolation
 from blemish.images.boundary import decoding

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from blemish.atomic import replace_file
 from blemish.errors import UsageError
+from blemish.io.atomic import replace_file
 
 __all__ = ["save"]
 

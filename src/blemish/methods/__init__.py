@@ -6,11 +6,11 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from blemish.clip.config import from_dict
+from blemish.backbones.config import from_dict
 from blemish.errors import UnknownNameError
 
 if TYPE_CHECKING:
-    from blemish.clip.model import Clip
+    from blemish.backbones.model import Clip
     from blemish.methods.base import Method
 
 __all__ = ["METHODS", "build", "method_class"]

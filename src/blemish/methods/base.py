@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from blemish.clip.config import to_dict
-from blemish.clip.model import Clip
+from blemish.backbones.config import to_dict
+from blemish.backbones.model import Clip
 from blemish.errors import ModelError, UsageError
-from blemish.vocabulary import Vocabulary, general
+from blemish.language import Vocabulary, general
 
 __all__ = ["Features", "Losses", "Method", "Scores", "Targets"]
 

@@ -17,9 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blemish.clip.model import Clip
-from blemish.clip.tokenizer import default_tokenizer, tokenize
+from blemish.backbones.model import Clip
+from blemish.backbones.tokenizer import default_tokenizer, tokenize
 from blemish.errors import UnknownNameError, UsageError
+from blemish.language import DefectType, general
 from blemish.methods.base import Features, Losses, Method, Scores, Targets
 from blemish.methods.starts import like_words, start_as_projection, visual_tokens
 from blemish.methods.typed import (
@@ -35,7 +36,6 @@ from blemish.methods.typed import (
     type_scores,
     words_of,
 )
-from blemish.vocabulary import DefectType, general
 
 __all__ = ["DAPO", "VARIANTS", "DAPOConfig", "abnormal_text", "normal_text"]
 

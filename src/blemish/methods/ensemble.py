@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blemish.clip.model import Clip
+from blemish.backbones.model import Clip
 from blemish.methods.base import Features, Method, Scores
 from blemish.methods.naming import direction, phrases, share_out, type_directions
 

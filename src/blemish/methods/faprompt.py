@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blemish.clip.model import Clip
-from blemish.clip.tokenizer import END, tokenize
+from blemish.backbones.model import Clip
+from blemish.backbones.tokenizer import END, tokenize
 from blemish.errors import UsageError
 from blemish.methods.base import Features, Losses, Method, Scores, Targets
 from blemish.methods.losses import dice, focal, focal_with_logits, orthogonality

@@ -19,8 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blemish.clip.model import Clip
+from blemish.backbones.model import Clip
 from blemish.errors import UsageError
+from blemish.language import DefectType
 from blemish.methods.base import Features, Losses, Method, Scores, Targets
 from blemish.methods.naming import direction
 from blemish.methods.typed import (
@@ -36,7 +37,6 @@ from blemish.methods.typed import (
     type_scores,
     words_of,
 )
-from blemish.vocabulary import DefectType
 
 __all__ = ["MultiADS", "MultiADSConfig", "phrases"]
 

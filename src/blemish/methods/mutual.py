@@ -22,12 +22,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blemish.clip.config import to_dict
-from blemish.clip.model import Clip
-from blemish.clip.trunk import COMPARED
+from blemish.backbones.config import to_dict
+from blemish.backbones.efficientnet import COMPARED
+from blemish.backbones.model import Clip
 from blemish.errors import UsageError
+from blemish.language import Vocabulary
 from blemish.methods.base import Features, Method, Scores
-from blemish.vocabulary import Vocabulary
 
 __all__ = [
     "CONVOLUTIONAL",

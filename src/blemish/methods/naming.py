@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blemish.clip.model import Clip
-from blemish.clip.tokenizer import tokenize
-from blemish.vocabulary import DefectType, Vocabulary
+from blemish.backbones.model import Clip
+from blemish.backbones.tokenizer import tokenize
+from blemish.language import DefectType, Vocabulary
 
 __all__ = ["direction", "phrases", "share_out", "type_directions"]
 

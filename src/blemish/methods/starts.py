@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from blemish.clip.config import VisionConfig
-from blemish.clip.vision import Tower
+from blemish.backbones.config import VisionConfig
+from blemish.backbones.vision import Tower
 
 __all__ = ["like_words", "start_as_projection", "visual_tokens"]
 

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blemish.errors import UsageError
+from blemish.language import DefectType
 from blemish.methods.base import Targets
 from blemish.methods.losses import dice, focal
-from blemish.vocabulary import DefectType
 
 __all__ = [
     "ImageTyping",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from blemish.errors import UsageError
-from blemish.regions import label
+from blemish.maps import label
 
 __all__ = ["MaskRegions", "checked_labels", "checked_map", "checked_mask", "find_regions"]
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from blemish.errors import UsageError
 from blemish.metrics import steps as ranking
-from blemish.metrics.cells import Histogram, Keys, ScoreOrder, pooled
+from blemish.metrics.bins import Histogram, Keys, ScoreOrder, pooled
 from blemish.metrics.checks import MaskRegions, checked_map, find_regions
 from blemish.metrics.resamples import Resamples
 from blemish.metrics.state import Arrays, nested, under

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.metrics.cells import Histogram, ScoreOrder
+from blemish.metrics.bins import Histogram, ScoreOrder
 from blemish.metrics.steps import Steps
 from blemish.metrics.values import Value, with_interval
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.atomic import replace_file
 from blemish.errors import UsageError
+from blemish.io.atomic import replace_file
 
 __all__ = ["Arrays", "nested", "read_state", "under", "write_state"]
 

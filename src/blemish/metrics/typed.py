@@ -12,13 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from blemish.errors import UnknownNameError, UsageError
 from blemish.metrics import steps as ranking
-from blemish.metrics.cells import Histogram, ScoreOrder
+from blemish.metrics.bins import Histogram, ScoreOrder
 from blemish.metrics.checks import checked_map, checked_mask
 from blemish.metrics.report import ProductReport, Report, Row, mean_row
 from blemish.metrics.state import Arrays, nested, read_state, under, write_state
 from blemish.metrics.values import Value, mean, undefined
 
-__all__ = ["PIXEL_TYPE_METRICS", "PixelTypeTally", "checked_types", "f1_by_type"]
+__all__ = ["PIXEL_TYPE_METRICS", "PixelTypeAccumulator", "checked_types", "f1_by_type"]
 
 PIXEL_TYPE_METRICS = ("auroc", "ap", "f1")
 _KIND = "blemish.pixel-type-tally/1"
@@ -35,7 +35,7 @@ class _Product:
     images: NDArray[np.int64]  # [T], by the type of the image
 
 
-class PixelTypeTally:
+class PixelTypeAccumulator:
     """AUROC and AP of each type's map against all other pixels, and F1 of the highest type, per product and on average.
 
     types: of each product the names of its types, the normal one first; score_range: of the maps, (0, L) for a sum of
@@ -108,7 +108,7 @@ class PixelTypeTally:
             self._products[product] = _Product(types, histograms, square, np.zeros(len(types), np.int64))
         return self._products[product]
 
-    def merge(self, other: PixelTypeTally) -> None:
+    def merge(self, other: PixelTypeAccumulator) -> None:
         """Add what another one counted of other images, as if one had been fed with all; UsageError where one is in both."""
         both = sorted(self._names & other._names)
         if both:
@@ -173,7 +173,7 @@ class PixelTypeTally:
         write_state(path, _KIND, {"setup": self._setup(), "names": sorted(self._names), "products": facts}, arrays)
 
     @classmethod
-    def load(cls, path: str | Path) -> PixelTypeTally:
+    def load(cls, path: str | Path) -> PixelTypeAccumulator:
         """The tally that `save` put there; UsageError where the file holds none."""
         facts, arrays = read_state(path, _KIND)
         tally = cls(**facts["setup"])

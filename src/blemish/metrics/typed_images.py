@@ -20,7 +20,7 @@ from blemish.metrics.state import read_state, write_state
 from blemish.metrics.typed import checked_types, f1_by_type
 from blemish.metrics.values import Value, mean, undefined
 
-__all__ = ["IMAGE_TYPE_METRICS", "ImageTypeTally"]
+__all__ = ["IMAGE_TYPE_METRICS", "ImageTypeAccumulator"]
 
 IMAGE_TYPE_METRICS = ("accuracy", "auroc", "f1", "chance", "commonest")
 _KIND = "blemish.image-type-tally/1"
@@ -33,7 +33,7 @@ class _Image:
     scores: tuple[float, ...]
 
 
-class ImageTypeTally:
+class ImageTypeAccumulator:
     """Type accuracy, macro one-vs-rest AUROC and macro F1 of anomalous images, per product and on average.
 
     types: of each product the names of its defect types, without the normal one. Beside them stand "chance", the accuracy of
@@ -68,7 +68,7 @@ class ImageTypeTally:
             raise UsageError(f"{name}: {len(types)} types need as many finite scores, not {scores.tolist()}")
         self._images[name] = _Image(product, defect_type, tuple(scores.tolist()))
 
-    def merge(self, other: ImageTypeTally) -> None:
+    def merge(self, other: ImageTypeAccumulator) -> None:
         """Add another one's images; UsageError where an image is in both or the types differ."""
         both = sorted(self._images.keys() & other._images.keys())
         if both:
@@ -135,7 +135,7 @@ class ImageTypeTally:
         write_state(path, _KIND, {"setup": self._setup(), "images": rows}, {})
 
     @classmethod
-    def load(cls, path: str | Path) -> ImageTypeTally:
+    def load(cls, path: str | Path) -> ImageTypeAccumulator:
         """The tally that `save` put there; UsageError where the file holds none."""
         facts, _ = read_state(path, _KIND)
         tally = cls(**facts["setup"])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from blemish.images import Picture
-from blemish.regions import Blob, Part, find_blobs, part_above
+from blemish.maps import Blob, Part, find_blobs, part_above
 from blemish.report.colours import VERDICT_COLOURS, Colour, heat, type_colour, visible_from
 from blemish.results import Inspection, Region, Verdict
 

@@ -24,11 +24,11 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image
 
-from blemish.ahead import in_order
-from blemish.atomic import replace_file
 from blemish.errors import ImageError
 from blemish.images import read
-from blemish.layout import LINES_FILE
+from blemish.io.atomic import replace_file
+from blemish.io.prefetch import in_order
+from blemish.io.run_files import LINES_FILE
 from blemish.report.colours import NEUTRAL, VERDICT_COLOURS, Colour, heat, type_colour
 
 __all__ = ["write_page"]

@@ -9,7 +9,7 @@ from PIL import Image
 
 from blemish import images
 from blemish.errors import UsageError
-from blemish.layout import LINES_FILE
+from blemish.io.run_files import LINES_FILE
 
 __all__ = ["write_contact_sheet"]
 

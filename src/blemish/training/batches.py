@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blemish.ahead import in_order
-from blemish.clip.config import PreprocessConfig
+from blemish.backbones.config import PreprocessConfig
+from blemish.backbones.preprocess import to_tensor
+from blemish.io.prefetch import in_order
 from blemish.methods.base import Features, Method, Targets
-from blemish.preprocess import to_tensor
-from blemish.store.features import FeatureStore
+from blemish.models.feature_cache import FeatureStore
 from blemish.training.examples import Examples
 from blemish.training.recipe import Reporter
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from blemish._version import __version__
-from blemish.clip.config import to_dict
+from blemish.backbones.config import to_dict
 from blemish.data.samples import DataSet
 from blemish.methods.base import Method
 from blemish.training.examples import Examples

@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from blemish.ahead import in_order
 from blemish.data.samples import DataSet, Sample
 from blemish.errors import ImageError, UsageError
+from blemish.io.prefetch import in_order
 from blemish.methods.base import Targets
-from blemish.store.features import FeatureStore
+from blemish.models.feature_cache import FeatureStore
 from blemish.training.recipe import Reporter
 
 __all__ = ["Examples", "examine", "mask_at", "require_both_classes", "require_masks"]

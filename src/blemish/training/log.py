@@ -9,8 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from blemish.atomic import reason, replace_file
 from blemish.errors import MissingExtraError, OutputError
+from blemish.io.atomic import reason, replace_file
 
 __all__ = ["LOG_FILE", "PLOT_FILE", "Log", "plot_losses", "read_log"]
 

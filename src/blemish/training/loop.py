@@ -18,7 +18,7 @@ import torch
 
 from blemish.errors import MissingExtraError, ModelError, OutputError
 from blemish.methods.base import Losses, Method
-from blemish.store.prompts import write_prompts
+from blemish.models.prompts import write_prompts
 from blemish.training.batches import Batch, Rows, Source, in_chunks
 from blemish.training.held_out import HeldOut, measure
 from blemish.training.log import LOG_FILE, Log, plot_losses

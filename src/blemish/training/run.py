@@ -12,18 +12,19 @@ from typing import Any
 
 import torch
 
-from blemish import store
-from blemish.atomic import make_folder, write_text
-from blemish.clip.config import from_dict
-from blemish.clip.model import Clip
+from blemish import models as store
+from blemish.backbones.config import from_dict
+from blemish.backbones.model import Clip
 from blemish.data.samples import DataSet
 from blemish.errors import UsageError
+from blemish.inspection.inspector import device_of
+from blemish.io.atomic import make_folder, write_text
+from blemish.language import parse_defects
 from blemish.methods import build, method_class
 from blemish.methods.base import Method
-from blemish.pipeline import device_of
-from blemish.store.features import CacheDtype, FeatureStore, feature_store
-from blemish.store.places import WEIGHTS, read_json
-from blemish.store.prompts import CARD
+from blemish.models.feature_cache import CacheDtype, FeatureStore, feature_store
+from blemish.models.paths import WEIGHTS, read_json
+from blemish.models.prompts import CARD
 from blemish.training.batches import Source, cache_features
 from blemish.training.card import circumstances, describe_data, differences, identity, in_short
 from blemish.training.examples import Examples, examine, require_both_classes, require_masks
@@ -31,7 +32,6 @@ from blemish.training.log import LOG_FILE, PLOT_FILE
 from blemish.training.loop import Settings, Trainer, epoch_folder
 from blemish.training.recipe import Recipe, Reporter
 from blemish.training.state import STATE_FILE
-from blemish.vocabulary import parse_defects
 
 __all__ = ["IDENTITY_FILE", "Trained", "train"]
 

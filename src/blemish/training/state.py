@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blemish.atomic import replace_file
 from blemish.errors import ModelError
+from blemish.io.atomic import replace_file
 from blemish.methods.base import Method
 
 __all__ = ["STATE_FILE", "Progress", "load_state", "save_state"]

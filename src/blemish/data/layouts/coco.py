@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.atomic import reason
 from blemish.data.entries import Entry
 from blemish.data.files import FileSample, TypeMask
 from blemish.data.samples import Split
 from blemish.data.scan import Scan, name_of
 from blemish.errors import ImageError, UsageError
+from blemish.io.atomic import reason
 
 __all__ = ["Shape", "Shapes", "fill_polygon", "fits", "read", "unpack_counts"]
 

@@ -6,11 +6,11 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from blemish.atomic import reason
 from blemish.data.entries import Entry
 from blemish.data.files import FileSample
 from blemish.data.scan import Scan, holds_images
 from blemish.errors import UsageError
+from blemish.io.atomic import reason
 
 __all__ = ["HeadScans", "SolarCells", "rows_of"]
 

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from blemish.atomic import reason
 from blemish.data.entries import Entry
 from blemish.data.files import FileSample, MaskFiles
 from blemish.data.layouts.labelled import rows_of
 from blemish.data.samples import Split
 from blemish.data.scan import Scan, name_of
 from blemish.errors import MissingExtraError, UnknownNameError, UsageError
+from blemish.io.atomic import reason
 
 __all__ = ["MetaJson", "Table"]
 

@@ -9,12 +9,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from blemish.atomic import reason
 from blemish.data.entries import Entry
 from blemish.data.files import FileSample, MaskFiles
 from blemish.data.samples import Split
 from blemish.data.scan import Scan
 from blemish.errors import UsageError
+from blemish.io.atomic import reason
 
 __all__ = ["fits", "read"]
 

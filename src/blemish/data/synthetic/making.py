@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.atomic import make_folder, reason, write_text
 from blemish.data.synthetic.benign import camera, varied
 from blemish.data.synthetic.captions import caption
 from blemish.data.synthetic.fields import Random
@@ -31,7 +30,8 @@ from blemish.data.synthetic.render import RENDERER_VERSION
 from blemish.data.synthetic.scenery import good_subject
 from blemish.errors import BlemishError, OutputError, UsageError
 from blemish.images import read, save
-from blemish.vocabulary import general_text
+from blemish.io.atomic import make_folder, reason, write_text
+from blemish.language import general_text
 
 __all__ = ["IDENTITY", "MANIFEST", "VOCABULARY", "Made", "check_folder", "make"]
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from blemish.ahead import in_order
 from blemish.errors import ImageError, UsageError
 from blemish.images import FoundImage, RangeGiven, Samples, ValueRanges, decode
+from blemish.io.prefetch import in_order
 
 __all__ = ["Good", "Survey", "survey"]
 

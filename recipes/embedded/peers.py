@@ -1,0 +1,230 @@
+"""What peers are worth (`blemish.methods.mutual`), on rendered series: `python -m recipes.embedded.peers`.
+
+A series is several pieces of one product, a third of them with defects of few types, from seeds never trained on. Printed is the
+mean over the series of image and pixel AUROC: of the words alone, of the peers alone, and of both by what is compared, by the
+share of peers that count and by their weight. What `MutualConfig` has by default is chosen by these tables (docs/peers.md).
+
+`--card METHOD ...` measures these methods with peers instead, and writes into the backbone's card what they reach and where the
+verdicts' lines lie.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from blemish.backbones.preprocess import to_tensor
+from blemish.data.synthetic import RENDERER_VERSION, SyntheticSample, render_series
+from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
+from blemish.images import Picture
+from blemish.inspection.load import load_method
+from blemish.io.atomic import write_text
+from blemish.maps import at_original
+from blemish.methods.base import Method, Scores
+from blemish.methods.mutual import (
+    CONVOLUTIONAL,
+    Centre,
+    Crowd,
+    Glance,
+    MutualConfig,
+    MutualScoring,
+    compared_maps,
+    highest,
+    moved,
+    nearest_mean,
+    on_grid,
+    together,
+)
+from blemish.metrics import PixelRanking, auroc
+from blemish.models.paths import package_models, read_json
+from blemish.models.prompts import CARD
+from blemish.training.held_out import card_thresholds
+
+SERIES_SEEDS = HELD_OUT_SEEDS + 1_000_000
+BATCH = 8
+FINE, AROUND = Glance(0, 1, standardised=False), Glance(0, 3, standardised=False)
+COARSE, COARSE_ALONE, COARSE_AROUND = (
+    Glance(1, 1, standardised=False),
+    Glance(1, 1, standardised=True),
+    Glance(1, 3, standardised=True),
+)
+COMPARED: dict[str, tuple[Glance, ...]] = {
+    "stride 8": (FINE,),
+    "stride 8, 3 x 3 places": (AROUND,),
+    "stride 16": (COARSE,),
+    "stride 16, standardised": (COARSE_ALONE,),
+    "stride 16, 3 x 3 places, standardised": (COARSE_AROUND,),
+    "stride 8; 16": (FINE, COARSE),
+    "stride 8; 8, 3 x 3; 16": (FINE, AROUND, COARSE),
+    "stride 8; 16, standardised": (FINE, COARSE_ALONE),
+    "stride 8; 16, 3 x 3, standardised": (FINE, COARSE_AROUND),
+}
+SHARES = (0.1, 0.2, 0.3, 0.5)  # a smaller one counts the same two peers, of so few
+WEIGHTS = (1.0, 2.0, 4.0, 8.0, 16.0)
+
+Maps = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Series:
+    """A rendered series as a method sees it: its truth, the words' scores, and how unlike the others each place is [B, h, w], by
+    glance and share."""
+
+    masks: NDArray[np.bool_]
+    words: Scores
+    unlike: Mapping[tuple[Glance, float], Tensor]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m recipes.embedded.peers", description=__doc__)
+    parser.add_argument("--series", type=int, default=40)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--card", nargs="+", metavar="METHOD", default=[])
+    parser.add_argument("--out", type=Path, default=package_models() / "embedded", help="folder of the card")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    seeds = range(SERIES_SEEDS, SERIES_SEEDS + arguments.series)
+    with multiprocessing.get_context("spawn").Pool(arguments.threads) as pool:
+        series = pool.map(render_series, seeds, chunksize=1)
+    if arguments.card:
+        _write_card(arguments.card, series, arguments.out / CARD)
+    else:
+        _print_tables(series)
+
+
+@torch.inference_mode()
+def _print_tables(series: Sequence[Sequence[SyntheticSample]]) -> None:
+    method = load_method(method="ensemble").method
+    method.prepare()
+    seen = [_look(method, pieces) for pieces in series]
+    chosen = MutualConfig()
+    rows = {"words alone": _figures(seen, None, chosen)}
+    rows["peers alone"] = _figures(seen, CONVOLUTIONAL, replace(chosen, weight=np.inf))
+    rows |= {f"both; compared: {name}": _figures(seen, glances, chosen) for name, glances in COMPARED.items()}
+    rows |= {f"both; share {share}": _figures(seen, CONVOLUTIONAL, replace(chosen, share=share)) for share in SHARES}
+    rows |= {
+        f"both; weight {weight:g}": _figures(seen, CONVOLUTIONAL, replace(chosen, weight=weight)) for weight in WEIGHTS
+    }
+    print(f"{len(series)} series of {len(series[0])}; differences from the words alone, ± standard error\n")
+    print("| | image AUROC | difference | pixel AUROC | difference |\n|---|---|---|---|---|")
+    for name, figures in rows.items():
+        cells = []
+        for kind in (0, 1):
+            apart = [own[kind] - words[kind] for own, words in zip(figures, rows["words alone"], strict=True)]
+            error = statistics.stdev(apart) / len(apart) ** 0.5
+            cells += [
+                f"{statistics.fmean(own[kind] for own in figures):.4f}",
+                f"{statistics.fmean(apart):+.4f} ± {error:.4f}",
+            ]
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+
+
+def _tensors(method: Method, pieces: Sequence[SyntheticSample]) -> list[Tensor]:
+    """The pieces in batches."""
+    ready = [
+        to_tensor(Picture(piece.image, str(index)), method.backbone.config.preprocess)
+        for index, piece in enumerate(pieces)
+    ]
+    return [torch.stack(ready[start : start + BATCH]) for start in range(0, len(ready), BATCH)]
+
+
+def _look(method: Method, pieces: Sequence[SyntheticSample]) -> Series:
+    batches = _tensors(method, pieces)
+    words = _scored(method, batches)
+    levels = [
+        torch.cat(level) for level in zip(*(compared_maps(method.backbone, batch) for batch in batches), strict=True)
+    ]
+    unlike = {}
+    for glance in dict.fromkeys(glance for glances in COMPARED.values() for glance in glances):
+        level = levels[glance.level]
+        others = ~torch.eye(len(level), dtype=torch.bool)
+        apart = list(Crowd(level, glance, others=others, counted=len(level)).apart(level, others))
+        for share in SHARES:
+            counted = MutualConfig(share=share).counted(len(level))
+            far = torch.stack([nearest_mean(one, counted) for one in apart]).reshape(len(level), *level.shape[-2:])
+            unlike[glance, share] = Centre.of(far).deviations(far)
+    return Series(np.stack([piece.mask for piece in pieces]), words, unlike)
+
+
+@torch.inference_mode()
+def _scored(method: Method, batches: Sequence[Tensor]) -> Scores:
+    found = [method.score(method.encode(batch)) for batch in batches]
+    image, maps, types, type_maps = (
+        torch.cat([getattr(one, name) for one in found])
+        for name in ("image_score", "anomaly_map", "type_scores", "type_maps")
+    )
+    return Scores(image, maps, found[0].types, types, type_maps)
+
+
+def _figures(
+    seen: Sequence[Series], glances: Sequence[Glance] | None, config: MutualConfig
+) -> list[tuple[float, float]]:
+    """Image and pixel AUROC of each series; of the words alone without glances, of the peers alone with an infinite weight."""
+    figures = []
+    for one in seen:
+        image, maps = one.words.image_score, one.words.anomaly_map
+        if glances is not None:
+            unlike = on_grid(together([one.unlike[glance, config.share] for glance in glances]), maps.shape[-2:])
+            top = highest(unlike, config.top_share)
+            top = Centre.of(top).deviations(top)
+            if np.isinf(config.weight):
+                image, maps = top, unlike
+            else:
+                image, maps = moved(image, top, config), moved(maps, unlike, config)
+        figures.append(_aurocs(image.numpy(), maps.numpy(), one.masks))
+    return figures
+
+
+def _aurocs(image: NDArray[np.floating], maps: Maps, masks: NDArray[np.bool_]) -> tuple[float, float]:
+    ranking = PixelRanking(score_range=None)
+    for one, mask in zip(maps, masks, strict=True):
+        ranking.add(at_original(one, mask.shape[::-1]), mask)
+    return float(auroc(image, masks.any((1, 2)))), float(ranking.auroc())
+
+
+def _write_card(names: Sequence[str], series: Sequence[Sequence[SyntheticSample]], card_file: Path) -> None:
+    card = read_json(card_file)
+    peers = card.setdefault("peers", {})
+    peers["measured_on"] = (
+        f"{len(series)} rendered series (renderer {RENDERER_VERSION}) of {len(series[0])} pieces, "
+        "those that chose share and weight"
+    )
+    for name in names:
+        method = load_method(method=name).method
+        method.prepare()
+        figures: dict[str, list[tuple[float, float]]] = {"alone": [], "with peers": []}
+        scores, peaks = [], []
+        for pieces in series:
+            batches, masks = _tensors(method, pieces), np.stack([piece.mask for piece in pieces])
+            alone, among = _scored(method, batches), _scored(MutualScoring(method, batches), batches)
+            for who, found in (("alone", alone), ("with peers", among)):
+                figures[who].append(_aurocs(found.image_score.numpy(), found.anomaly_map.numpy(), masks))
+            good = ~masks.any((1, 2))
+            scores.append(among.image_score.numpy()[good])
+            peaks.append(among.anomaly_map.numpy().max((1, 2))[good])
+        peers[name] = {
+            "thresholds": card_thresholds(np.concatenate(scores), np.concatenate(peaks)),
+            **{
+                who: dict(zip(("image_auroc", "pixel_auroc"), _means(own), strict=True)) for who, own in figures.items()
+            },
+        }
+        print(name, json.dumps(peers[name]), flush=True)
+        write_text(card_file, json.dumps(card, indent=2) + "\n")
+
+
+def _means(figures: Sequence[tuple[float, float]]) -> list[float]:
+    return [round(statistics.fmean(one), 4) for one in zip(*figures, strict=True)]
+
+
+if __name__ == "__main__":
+    main()

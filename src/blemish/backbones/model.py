@@ -1,0 +1,55 @@
+"""The two towers together."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+
+import torch
+from torch import nn
+
+from blemish.backbones.config import BackboneConfig, at_input
+from blemish.backbones.ensemble import ImageTowerEnsemble
+from blemish.backbones.text import TextTower
+from blemish.backbones.vision import ImageTower, Tower
+
+__all__ = ["Clip"]
+
+FINGERPRINT_VALUES = 1024  # of each tensor, evenly spread: hashing all of ViT-L would take seconds
+
+
+class Clip(nn.Module):
+    """An image tower and a text tower that share one joint space; `logit_scale` is the log of 1 / temperature."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.config = config
+        tower: type[Tower] = ImageTowerEnsemble if config.vision.members > 1 else ImageTower
+        self.image = tower(config.vision, config.joint_width)
+        self.text = TextTower(config.text, config.joint_width)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def at_input(self, input_px: int | None) -> Clip:
+        """The same towers, weights shared, for images resized to input_px x input_px; itself where that is None or no change.
+
+        Positions are interpolated. UsageError where the image tower does not take that size.
+        """
+        if input_px is None or input_px == self.config.preprocess.size:
+            return self
+        other = copy.copy(self)
+        other.config = at_input(self.config, input_px)
+        return other
+
+    def fingerprint(self) -> str:
+        """16 hex digits that tell these weights from others: of every tensor its name, shape and evenly spread values.
+
+        The values count in float16, so that a copy stored in that precision is the same backbone.
+        """
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            flat = tensor.detach().reshape(-1)
+            step = max(1, len(flat) // FINGERPRINT_VALUES)
+            digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            digest.update(flat[::step].to("cpu", torch.float16).numpy().tobytes())
+        return digest.hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Files, work in threads, provenance: what every room needs and nothing about images."""

@@ -1,0 +1,308 @@
+"""A folder of results: records and tables as they come, pictures in background threads, run.json first and last."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+import numpy as np
+
+from blemish.errors import ImageError, OutputError, UsageError
+from blemish.images import Picture, save
+from blemish.io.atomic import make_folder, reason, write_text
+from blemish.io.run_files import (
+    LINES_FILE,
+    MAPS,
+    MASKS,
+    OVERLAYS,
+    PARQUET_FILE,
+    RUN_FILE,
+    RUN_SCHEMA,
+    TABLE_FILE,
+    holds_run,
+)
+from blemish.maps import Part
+from blemish.report.overlay import draw_overlay, visible_part
+from blemish.results import Inspection, ModelInfo, Thresholds
+from blemish.runs.maps import write_maps
+from blemish.runs.reading import read_records
+from blemish.runs.records import CSV_COLUMNS, csv_row, error_record, json_line, json_text, record_of
+from blemish.runs.resume import began_only, check_identity, open_locked, recover
+from blemish.runs.tables import check_parquet, write_csv, write_parquet
+
+__all__ = ["DEFAULT_NAME", "ResultsFolder", "check_out"]
+
+DEFAULT_NAME = "blemish-results"
+MOST_WAITING, MOST_WAITING_BYTES = 8, 256 * 2**20  # pictures to be written, at most (one may exceed the bytes)
+JPEG_MOST_PX = 65_500  # what libjpeg writes, across or down
+# What the name or the size of one picture can cause (None: Pillow's encoder); anything else befalls all that follow.
+OF_ONE_PICTURE = {
+    *(None, errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG),
+    *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
+}
+
+
+def check_out(out: str | Path, *, overwrite: bool = False, resume: bool = False) -> Path:
+    """`out` as a path that results may go to: new or empty or, with `overwrite` or `resume`, a folder with an earlier run."""
+    path = Path(out).expanduser()
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path}: is a file, not a folder; choose another place with --out")
+    if path.is_dir() and any(path.iterdir()):
+        if ((overwrite or resume) and holds_run(path)) or (resume and began_only(path)):
+            return path
+        hint = "--overwrite replaces it, --resume goes on" if holds_run(path) else "choose a new or empty one"
+        raise UsageError(f"{path}: the folder is not empty; results of two runs are never mixed: {hint}")
+    return path
+
+
+class ResultsFolder:
+    """Writes a run into a folder; use it in a `with` block, which waits for pictures still being written.
+
+    `out` is a folder as `check_out` allows it; None makes the first free `blemish-results[-N]` here. An earlier run is
+    removed with `overwrite` only, and anything else in the folder stays. `record` gives the content of run.json, which
+    is there from the beginning, so that a folder of results can be told from images, and again at the end. `unwritten`
+    lists images whose pictures could not be written. With `keep_maps` the raw maps are kept, to find regions again; with
+    `parquet` the table is written as Parquet, too, at the end.
+
+    The record of an image is appended to results.jsonl, in the order of the images, once its pictures are there. With
+    `resume`, a run that was begun in `out` with the same `identity` goes on: its first records, as far as they and their
+    pictures are whole, are `kept`, and the rest is to be added again. `taken` is called with every record that is in
+    results.jsonl, and whether it is new.
+    """
+
+    def __init__(
+        self,
+        out: str | Path | None,
+        record: Callable[[], Mapping[str, Any]],
+        *,
+        overwrite: bool = False,
+        keep_maps: bool = False,
+        parquet: bool = False,
+        resume: bool = False,
+        identity: Mapping[str, Any] | None = None,
+        taken: Callable[[Mapping[str, Any], bool], None] = lambda _record, _new: None,
+    ) -> None:
+        if parquet:
+            check_parquet()
+        self.path = _new_folder() if out is None else check_out(out, overwrite=overwrite, resume=resume)
+        self.unwritten: list[ImageError] = []
+        self.keep_maps = keep_maps
+        self.kept = 0
+        self._parquet = parquet
+        self._identity = identity
+        self._record, self._taken = record, taken
+        make_folder(self.path)
+        if resume and holds_run(self.path):
+            self._lines, self._table_file = self._open_again(identity or {})
+        else:
+            self._lines, self._table_file = self._open_new(overwrite=overwrite, resume=resume)
+        self._table = csv.DictWriter(self._table_file, CSV_COLUMNS, lineterminator="\n")
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="blemish-write")
+        self._waiting: deque[_Waiting] = deque()
+
+    def _open_new(self, *, overwrite: bool, resume: bool) -> tuple[TextIO, TextIO]:
+        if overwrite and holds_run(self.path):
+            _clear(self.path)
+        with self._opening() as opened:
+            try:
+                (self.path / LINES_FILE).touch(exist_ok=resume)  # whose lock decides then
+            except FileExistsError as error:
+                raise UsageError(f"{self.path}: another run has begun to write there; choose a new folder") from error
+            lines = opened.enter_context(open_locked(self.path / LINES_FILE))
+            self._write_run("running")
+            write_csv((), self.path / TABLE_FILE)
+            table = opened.enter_context((self.path / TABLE_FILE).open("a", encoding="utf-8", newline=""))
+        return lines, table
+
+    def _open_again(self, identity: Mapping[str, Any]) -> tuple[TextIO, TextIO]:
+        check_identity(self.path, identity)
+        with self._opening() as opened:
+            lines = opened.enter_context(open_locked(self.path / LINES_FILE))
+            self.kept = recover(self.path)
+            for record in read_records(self.path):
+                self._note(record, new=False)
+            self._write_run("running")
+            write_csv(read_records(self.path), self.path / TABLE_FILE)
+            table = opened.enter_context((self.path / TABLE_FILE).open("a", encoding="utf-8", newline=""))
+        return lines, table
+
+    @contextmanager
+    def _opening(self) -> Iterator[ExitStack]:
+        """Files entered into it stay open if all goes well, and only then; what the system refuses is an OutputError."""
+        with ExitStack() as opened:
+            try:
+                yield opened
+            except OSError as error:
+                raise _unwritable(self.path, error) from error
+            opened.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        status = "finished" if kind is None else "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
+        self._pool.shutdown(wait=True, cancel_futures=status == "failed")
+        try:
+            self._finish(status)
+        except OutputError:
+            with suppress(OutputError):
+                self._write_run("failed")
+            if kind is None:  # else the error that ends the run says more
+                raise
+
+    def add(self, inspection: Inspection, picture: Picture, name: PurePosixPath, *, part: Part | None = None) -> None:
+        """Write one inspection under `name` (relative, no suffix); `part` is its `visible_part`, where there is one."""
+        too_large = max(inspection.width_px, inspection.height_px) > JPEG_MOST_PX
+        overlay, mask = f"{OVERLAYS}/{name}{'.png' if too_large else '.jpg'}", f"{MASKS}/{name}.png"
+        maps = f"{MAPS}/{name}.npz" if self.keep_maps else None
+        record = record_of(inspection, overlay=overlay, mask=mask, maps=maps)
+        held = picture.pixels.nbytes + (0 if part is None else part.scores.nbytes)
+        while self._waiting and sum(each.held_bytes for each in self._waiting) + held > MOST_WAITING_BYTES:
+            self._write_first()
+        pictures = _Pictures(inspection, picture, part)
+        job = self._pool.submit(self._write_pictures, pictures, overlay=overlay, mask=mask, maps=maps)
+        self._waiting.append(_Waiting(record, job, held))
+        self._write_done()
+
+    def add_error(self, error: ImageError, *, thresholds: Thresholds, model: ModelInfo) -> None:
+        """Write that an image could not be inspected, as a record in its turn."""
+        self._waiting.append(_Waiting(error_record(error, thresholds=thresholds, model=model)))
+        self._write_done()
+
+    def _write_done(self) -> None:
+        """Appends the records whose pictures are there, and waits for the first ones where too many are not."""
+        while self._waiting and (len(self._waiting) > MOST_WAITING or self._waiting[0].is_done):
+            self._write_first()
+
+    def _write_first(self) -> None:
+        first = self._waiting.popleft()
+        problem = None if first.job is None else first.job.result()
+        record = first.record
+        if problem is not None:
+            record = {**record, "error": problem.reason, "overlay": None, "mask": None, "maps": None}
+        try:
+            self._lines.write(json_line(record) + "\n")
+            self._lines.flush()
+            self._table.writerow(csv_row(record))
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        self._note(record, new=True)
+
+    def _note(self, record: Mapping[str, Any], *, new: bool) -> None:
+        if record["error"] is not None and record["verdict"] is not None:
+            self.unwritten.append(ImageError(record["source"], record["error"]))
+        self._taken(record, new)
+
+    def _write_pictures(self, of: _Pictures, *, overlay: str, mask: str, maps: str | None) -> ImageError | None:
+        """Writes overlay, mask and maps; an ImageError where this image alone stands in the way, an OutputError else."""
+        inspection = of.inspection
+        try:
+            if maps is not None:
+                write_maps(inspection, self.path / maps)
+            part = visible_part(inspection) if of.part is None else of.part
+            marked = np.zeros((inspection.height_px, inspection.width_px), bool)
+            marked[part.slices] = part.scores >= np.float32(inspection.thresholds.pixel)
+            save(marked, self.path / mask)
+            save(draw_overlay(of.picture, inspection, part=part), self.path / overlay)
+        except MemoryError:
+            return ImageError(inspection.source, "its pictures cannot be drawn (they do not fit into memory)")
+        except OutputError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in OF_ONE_PICTURE:
+                return ImageError(inspection.source, f"its pictures cannot be written ({reason(error.__cause__)})")
+            raise
+        return None
+
+    def _finish(self, status: str) -> None:
+        try:
+            while self._waiting and status != "failed":
+                self._write_first()
+        finally:
+            self._close()
+        if self._parquet:
+            write_parquet(read_records(self.path), self.path / PARQUET_FILE)
+        self._write_run(status)
+
+    def _close(self) -> None:
+        """Closes the tables; what the system could not write until now becomes an OutputError."""
+        failure: OSError | None = None
+        for file in (self._lines, self._table_file):
+            try:
+                with suppress(OSError):  # a file system without it
+                    os.fsync(file.fileno())
+                file.close()
+            except OSError as error:
+                failure = error
+        if failure is not None:
+            raise _unwritable(self.path, failure) from failure
+
+    def _write_run(self, status: str) -> None:
+        unwritten = [{"source": error.source, "reason": error.reason} for error in self.unwritten]
+        run = {"schema": RUN_SCHEMA, "status": status, **self._record(), "unwritten": unwritten}
+        if self._identity is not None:
+            run["identity"] = self._identity
+        write_text(self.path / RUN_FILE, json_text(run))
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """What the pictures of one image are drawn from."""
+
+    inspection: Inspection
+    picture: Picture
+    part: Part | None
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A record that is appended when the job of its pictures, which holds so many bytes, is done."""
+
+    record: dict[str, Any]
+    job: Future[ImageError | None] | None = None
+    held_bytes: int = 0
+
+    @property
+    def is_done(self) -> bool:
+        return self.job is None or self.job.done()
+
+
+def _new_folder() -> Path:
+    """The first free `blemish-results[-N]` here; made at once, so that a run beside this one takes the next."""
+    number, path = 1, Path(DEFAULT_NAME)
+    while True:
+        try:
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+            path = Path(f"{DEFAULT_NAME}-{number}")
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be made ({reason(error)}); choose another place with --out") from error
+        else:
+            return path
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path}: cannot be written ({reason(error)})")
+
+
+def _clear(path: Path) -> None:
+    """Removes what an earlier run wrote into `path`, and nothing else."""
+    try:
+        for name in (RUN_FILE, LINES_FILE, TABLE_FILE, PARQUET_FILE):
+            (path / name).unlink(missing_ok=True)
+        for name in (OVERLAYS, MASKS, MAPS):
+            if (path / name).is_dir():
+                shutil.rmtree(path / name)
+    except OSError as error:
+        raise OutputError(f"{path}: the earlier run cannot be removed ({reason(error)})") from error

@@ -1,0 +1,181 @@
+"""A finished run decided again, without the model: verdicts from the raw scores, regions from the raw maps where they were kept.
+
+No raw score is changed. The files are replaced one by one, pictures first and run.json last: after a crash the same command
+makes the run whole.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from blemish.calibration import Calibration
+from blemish.errors import ImageError
+from blemish.images import read, save
+from blemish.inspection.regions import find_regions
+from blemish.io.atomic import replace_file, write_text
+from blemish.io.run_files import LINES_FILE, PARQUET_FILE, RUN_FILE, TABLE_FILE
+from blemish.report.overlay import draw_overlay
+from blemish.results import Inspection, Thresholds, decide
+from blemish.runs.maps import read_inspection
+from blemish.runs.reading import Run, read_records, read_run
+from blemish.runs.records import CSV_COLUMNS, csv_row, json_line, json_text
+from blemish.runs.tables import write_parquet
+
+__all__ = ["Change", "Redecided", "rethreshold"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """New thresholds; None keeps what a run has."""
+
+    image: float | None = None
+    pixel: float | None = None
+    calibration: Calibration | None = None
+
+    def of(self, old: Thresholds) -> Thresholds:
+        """The thresholds in force after the change; the user's come before the calibration's."""
+        new, lines = old, None if self.calibration is None else self.calibration.lines
+        if lines is not None:
+            new = replace(new, image=lines.image, review=lines.review, calibration="calibrated")
+            if lines.pixel is not None:
+                new = replace(new, pixel=lines.pixel, pixel_calibration="calibrated")
+        if self.image is not None:
+            review = new.review if new.review is not None and new.review < self.image else None
+            new = replace(new, image=self.image, review=review, calibration="user")
+        if self.pixel is not None:
+            new = replace(new, pixel=self.pixel, pixel_calibration="user")
+        return new
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redecided:
+    """What became of a run: verdicts now, how many of them changed; images whose regions stay as found at the old pixel
+    threshold, as no maps were kept; overlays that still show the old decision."""
+
+    verdicts: Mapping[str, int]
+    changed: int
+    old_regions: int
+    old_overlays: int
+    thresholds: Thresholds
+
+
+def rethreshold(path: str | Path, change: Change, *, command: Sequence[str] = ()) -> Redecided:
+    """Decides the run in the folder `path` again, and says what became of it.
+
+    Verdicts come from the raw image scores. Where the pixel threshold changes, regions and masks are found again from the
+    kept maps (`inspect --keep-maps`), and overlays are drawn again where the image is still in its place; without maps regions
+    stay as they were, and so does the pixel threshold in their records. UsageError where the calibration does not fit the run.
+    """
+    run = read_run(path)
+    if change.calibration is not None:
+        change.calibration.check(run.setup)
+    verdicts: Counter[str] = Counter()
+    changed = old_regions = old_overlays = 0
+    with (
+        replace_file(run.path / LINES_FILE) as lines_path,
+        replace_file(run.path / TABLE_FILE) as table_path,
+        lines_path.open("w", encoding="utf-8", newline="\n") as lines,
+        table_path.open("w", encoding="utf-8", newline="") as table_stream,
+    ):
+        table = csv.DictWriter(table_stream, CSV_COLUMNS, lineterminator="\n")
+        table.writeheader()
+        for record in read_records(run.path):
+            new = _decide_again(run, record, change)
+            lines.write(json_line(new.record) + "\n")
+            table.writerow(csv_row(new.record))
+            if new.record["verdict"] is not None:
+                verdicts[new.record["verdict"]] += 1
+            changed += new.record["verdict"] != record["verdict"]
+            old_regions += new.old_regions
+            old_overlays += new.old_overlay
+    if (run.path / PARQUET_FILE).is_file():
+        write_parquet(read_records(run.path), run.path / PARQUET_FILE)
+    old = Thresholds(**run.record["thresholds"])
+    thresholds = change.of(old)
+    if old_regions:
+        thresholds = replace(thresholds, pixel=old.pixel, pixel_calibration=old.pixel_calibration)
+    done = Redecided(
+        verdicts=verdicts, changed=changed, old_regions=old_regions, old_overlays=old_overlays, thresholds=thresholds
+    )
+    _write_run(run, change, done, command)
+    return done
+
+
+@dataclass(frozen=True)
+class _New:
+    record: dict[str, Any]
+    old_regions: bool
+    old_overlay: bool
+
+
+def _decide_again(run: Run, record: dict[str, Any], change: Change) -> _New:
+    folder, min_lead = run.path, float(run.record.get("min_lead", 0.0))
+    old = Thresholds(**record["thresholds"])
+    thresholds = change.of(old)
+    if thresholds == old or record["verdict"] is None:  # it could not be inspected
+        return _New(record, old_regions=False, old_overlay=False)
+    maps = folder / record["maps"] if record.get("maps") else None
+    inspection = read_inspection(record, maps, min_lead=min_lead) if maps is not None and maps.is_file() else None
+    old_regions = inspection is None and thresholds.pixel != old.pixel
+    if old_regions:
+        thresholds = replace(thresholds, pixel=old.pixel, pixel_calibration=old.pixel_calibration)
+    verdict = decide(record["image_score"], thresholds)
+    new = {**record, "verdict": verdict.value, "thresholds": thresholds.to_dict()}
+    if inspection is None:
+        return _New(new, old_regions, old_overlay=bool(record.get("overlay")))
+    size, scores = (inspection.width_px, inspection.height_px), inspection.map_at_original()
+    regions = find_regions(
+        scores,
+        size,
+        threshold=thresholds.pixel,
+        min_area_px=inspection.min_area_px,
+        types=inspection.types,
+        type_maps=inspection.type_maps,
+        mm_per_px=inspection.mm_per_px,
+        min_lead=min_lead,
+    )
+    inspection = replace(inspection, verdict=verdict, thresholds=thresholds, regions=regions)
+    if record.get("mask"):
+        save(inspection.mask(), folder / record["mask"])
+    new["regions"] = [region.to_dict() for region in regions]
+    return _New(
+        new, old_regions=False, old_overlay=bool(record.get("overlay")) and not _draw(folder, record, inspection)
+    )
+
+
+def _draw(folder: Path, record: Mapping[str, Any], inspection: Inspection) -> bool:
+    """Whether the overlay could be drawn again: the image must still be where it was."""
+    try:
+        picture = read(record["source"], value_range=inspection.value_range, max_megapixels=float("inf"))
+    except ImageError:
+        return False
+    if (picture.width_px, picture.height_px) != (inspection.width_px, inspection.height_px):
+        return False
+    save(draw_overlay(picture, inspection), folder / record["overlay"])
+    return True
+
+
+def _write_run(run: Run, change: Change, done: Redecided, command: Sequence[str]) -> None:
+    entry = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": list(command),
+        "thresholds_before": run.record["thresholds"],
+        "changed_verdicts": done.changed,
+        "old_regions": done.old_regions,
+        "old_overlays": done.old_overlays,
+    }
+    record = {
+        **run.record,
+        "thresholds": done.thresholds.to_dict(),
+        "counts": {**run.record["counts"], **{name: done.verdicts.get(name, 0) for name in ("ok", "review", "ng")}},
+        "rethresholded": [*run.record.get("rethresholded", []), entry],
+    }
+    if change.calibration is not None:
+        record["calibration"] = change.calibration.identity
+    write_text(run.path / RUN_FILE, json_text(record))

@@ -1,0 +1,100 @@
+"""Records as tables: CSV with the standard library, Parquet with pyarrow (an extra), both from any iterator of records."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from blemish.errors import MissingExtraError
+from blemish.io.atomic import replace_file
+from blemish.results import SCHEMA
+from blemish.runs.records import CSV_COLUMNS, csv_row
+
+__all__ = ["check_parquet", "write_csv", "write_parquet"]
+
+ROWS_A_GROUP = 1000  # of Parquet in memory at a time
+
+
+def write_csv(records: Iterable[Mapping[str, Any]], path: Path) -> int:
+    """The records as CSV at `path`, whole or not at all; how many."""
+    count = 0
+    with replace_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        table = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
+        table.writeheader()
+        for record in records:
+            table.writerow(csv_row(record))
+            count += 1
+    return count
+
+
+def check_parquet() -> None:
+    """MissingExtraError where pyarrow is not installed."""
+    _pyarrow()
+
+
+def write_parquet(records: Iterable[Mapping[str, Any]], path: Path) -> int:
+    """The records as Parquet at `path`, whole or not at all, in groups of 1000 rows; how many.
+
+    Columns are those of the CSV; `types` is a map and `regions` a list of structs. The file's metadata names the schema.
+    """
+    arrow, parquet = _pyarrow()
+    schema = _schema(arrow)
+    count = 0
+    with replace_file(path) as temporary, parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for rows in _chunks(map(_row, records)):
+            writer.write_table(arrow.Table.from_pylist(rows, schema=schema))
+            count += len(rows)
+    return count
+
+
+def _row(record: Mapping[str, Any]) -> dict[str, Any]:
+    types, regions = list(record["types"].items()), [dict(region) for region in record["regions"]]
+    tags = list((record.get("tags") or {}).items())
+    return {**csv_row(record), "types": types, "regions": regions, "tags": tags}
+
+
+def _chunks(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    while chunk := list(islice(rows, ROWS_A_GROUP)):
+        yield chunk
+
+
+def _schema(arrow: Any) -> Any:
+    text, number, whole = arrow.string(), arrow.float64(), arrow.int64()
+    region = arrow.struct(
+        {
+            "type": text,
+            "type_probability": number,
+            "type_margin": number,
+            "box_px": arrow.list_(whole),
+            "area_px": whole,
+            "mean_score": number,
+            "peak_score": number,
+            "polygon_px": arrow.list_(arrow.list_(whole)),
+            "area_mm2": number,
+            "size_mm": arrow.list_(number),
+        }
+    )
+    numbers = {
+        *("image_score", "map_peak", "threshold", "review_threshold", "pixel_threshold"),
+        *("min_area_px", "mm_per_px", "value_low", "value_high"),
+    }
+    special = {
+        "types": arrow.map_(text, number),
+        "regions": arrow.list_(region),
+        "tags": arrow.map_(text, text),
+        **dict.fromkeys(("width_px", "height_px", "region_count"), whole),
+        **dict.fromkeys(numbers, number),
+    }
+    return arrow.schema([(name, special.get(name, text)) for name in CSV_COLUMNS], metadata={"blemish.schema": SCHEMA})
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "parquet", "Parquet") from error
+    return pyarrow, parquet

@@ -1,0 +1,143 @@
+"""Peers from names to scores: who they are, what is refused, and that calibrations and runs hold for the same ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import blemish
+from blemish import cli
+from blemish.data.synthetic import render_series
+from blemish.errors import UsageError
+from blemish.images import save
+from blemish.inspection.references import MOST_PEERS, find_peers
+from blemish.methods.mutual import LEAST_PEERS
+from blemish.metrics import auroc
+from blemish.models.paths import package_models, read_json
+
+SEED, PIECES, DEFECTIVE = 51_000_111, 12, 4
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a rendered series, the defective pieces last."""
+    folder = tmp_path_factory.mktemp("product")
+    for number, piece in enumerate(render_series(SEED, pieces=PIECES, defective=DEFECTIVE)):
+        save(piece.image, folder / f"{number:02}.png")
+    return folder
+
+
+def images(count: int) -> list[NDArray[np.uint8]]:
+    return [np.full((8, 8, 3), number % 250, np.uint8) for number in range(count)]
+
+
+def test_few_peers_are_all_taken_and_many_drawn_by_the_same_lot() -> None:
+    assert len(find_peers(images(LEAST_PEERS))) == LEAST_PEERS
+    many = images(3 * MOST_PEERS)
+    drawn = find_peers(many)
+    assert len(drawn) == MOST_PEERS
+    assert all(one is other for one, other in zip(drawn, find_peers(many), strict=True))
+    assert len({id(one) for one in drawn}) == MOST_PEERS
+    assert any(one is many[-1 - number] for number in range(MOST_PEERS) for one in drawn)  # not simply the first ones
+
+
+def test_a_folder_means_the_images_in_it(series: Path) -> None:
+    assert [Path(str(one)).name for one in find_peers(series)] == [f"{number:02}.png" for number in range(PIECES)]
+    assert len(find_peers(str(series / "0*.png"))) == 10
+
+
+def test_the_images_of_a_folder_judge_each_other(series: Path) -> None:
+    paths = sorted(series.glob("*.png"))
+    alone, together = blemish.load().inspect(paths), blemish.load(peers=series).inspect(paths)
+    labels = np.arange(PIECES) >= PIECES - DEFECTIVE
+
+    def right(found: list[blemish.Inspection]) -> float:
+        return float(auroc([one.image_score for one in found], labels))
+
+    assert right(together) > right(alone)
+    assert right(together) > 0.95
+    assert {one.model.method for one in together} == {"ensemble+mutual"}
+    assert [one.types for one in together] == [one.types for one in alone]
+
+
+def test_the_cards_thresholds_with_peers_are_used(series: Path) -> None:
+    card = read_json(package_models() / "embedded" / "card.json")
+    for method in ("ensemble", "faprompt", "dapo"):
+        lines = card["peers"][method]["thresholds"]
+        found = blemish.load(method=method, peers=series).thresholds
+        assert (found.image, found.review, found.pixel) == (lines["image"], lines["review"], lines["pixel"])
+        assert found.calibration == "uncalibrated"
+
+
+def test_what_cannot_be_compared_is_refused(series: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="at least 5 images of the same product, not 4"):
+        blemish.load(peers=images(4))
+    with pytest.raises(UsageError, match="no such file or folder"):
+        blemish.load(peers=tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="compared with whole images, not with tiles"):
+        blemish.load(peers=series, tiles="auto")
+    for one in (np.zeros((64, 64, 3), np.uint8), b"bytes", np.zeros((9, 8, 8, 3), np.uint8)):
+        with pytest.raises(UsageError, match="a folder, a pattern or a list of images, not"):
+            blemish.load(peers=one)  # type: ignore[arg-type]
+    for number in range(6):
+        (tmp_path / f"{number}.png").write_bytes(b"no image")
+    with pytest.raises(UsageError, match=r"at least 5 of their like, not with 0 \(.*0.png"):
+        blemish.load(peers=tmp_path)
+
+
+def test_an_unreadable_peer_is_left_out(series: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    inspector = blemish.load(peers=[*sorted(series.glob("*.png"))[:6], tmp_path / "broken.png"])
+    assert inspector.setup.peers.startswith("6 images (")
+
+
+def test_deep_images_are_read_on_the_value_range_of_their_peers() -> None:
+    rng = np.random.default_rng(0)
+    peers = [rng.integers(0, 4000, (32, 32), np.uint16) for _ in range(6)]
+    inspector = blemish.load(peers=peers)
+    assert inspector.value_range == (0, 4095)
+    assert inspector.inspect(np.full((32, 32), 100, np.uint16)).value_range == (0, 4095)
+    assert blemish.load(peers=peers, value_range=(0, 8000)).value_range == (0, 8000)
+    low, high = blemish.load(peers=peers, value_range=("1%", "99%")).value_range or (0, 0)
+    assert 0 <= low < 100
+    assert 3800 < high < 4000
+
+
+def test_a_calibration_holds_for_the_same_peers_only(
+    series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = tmp_path / "good"
+    for number, piece in enumerate(render_series(SEED, pieces=45, defective=0)[PIECES:]):
+        save(piece.image, good / f"{number:02}.png")
+    file, out = tmp_path / "calibration.json", tmp_path / "out"
+    rule = ["--max-false-rejects", "10%", "--review", "off", "--quiet"]
+    assert cli.main(["calibrate", str(good), "--peers", str(series), "--out", str(file), *rule]) == 0
+    assert json.loads(file.read_text())["setup"]["peers"].startswith("12 images (")
+    inspect = ["inspect", str(series), "--calibration", str(file), "--quiet"]
+    assert cli.main([*inspect, "--peers", str(series), "--out", str(out)]) == 0
+    run = json.loads((out / "run.json").read_text())
+    assert run["setup"]["peers"] == json.loads(file.read_text())["setup"]["peers"]
+    assert run["thresholds"]["calibration"] == "calibrated"
+    assert cli.main(["calibrate", str(good), "--peers", str(good), "--out", str(tmp_path / "other.json"), *rule]) == 2
+    assert "33 of the good images" in capsys.readouterr().err
+    for other in ([], ["--peers", str(good)]):
+        assert cli.main([*inspect, *other, "--out", str(tmp_path / "other")]) == 2
+        assert "the calibration" in capsys.readouterr().err
+
+
+def test_a_run_is_resumed_with_the_same_peers_only(
+    series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["inspect", str(series), "--out", str(tmp_path / "run"), "--quiet"]
+    assert cli.main([*call, "--peers", str(series)]) == 0
+    assert cli.main([*call, "--peers", str(series), "--resume"]) == 0
+    assert cli.main([*call, "--resume"]) == 2
+    assert "peers 12 images" in capsys.readouterr().err
+
+
+def test_without_peers_a_setup_is_that_of_versions_that_knew_none() -> None:
+    assert "peers" not in blemish.load().setup.to_dict()
