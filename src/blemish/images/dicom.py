@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from blemish.errors import ImageError
 from blemish.images.boundary import decoding, one_line
 from blemish.images.depth import Samples
-from blemish.images.kinds import DICOM_MARK, DICOM_MARK_AT
+from blemish.images.kinds import DICOM_MARK, DICOM_MARK_AT, is_dicom
 from blemish.images.limits import FREE_PX, MOST_PX_PER_BYTE, PER_BYTE
 from blemish.images.modern import missing
 from blemish.images.opened import OpenedImage
@@ -40,8 +40,12 @@ MOST_FRAMES = 1_000_000
 
 def count_frames(path: Path) -> int:
     """How many frames a file holds; 1 where it cannot be read, or pydicom is not installed."""
+    if not path.is_file():
+        return 1
     try:
         with decoding(str(path)), path.open("rb") as stream:
+            if not is_dicom(stream.read(132)):
+                return 1
             return _frames(_read(stream, str(path), pixels=False), str(path))
     except ImageError:  # reported when its turn comes
         return 1

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.images.depth import Samples
-from blemish.images.opened import MaskValues, OpenedImage
+from blemish.images.masks import MaskValues
+from blemish.images.opened import OpenedImage
 
 __all__ = ["open_netpbm"]
 

@@ -25,7 +25,8 @@ from blemish.errors import ImageError
 from blemish.images import png16
 from blemish.images.depth import Samples
 from blemish.images.limits import DEFLATE, FREE_PX, JPEG_PX_PER_BYTE, MOST_PX_PER_BYTE, check_size
-from blemish.images.opened import MaskValues, OpenedImage, upright
+from blemish.images.masks import MaskValues
+from blemish.images.opened import OpenedImage, upright
 
 __all__ = ["DEEP_MODES", "from_pillow", "open_pillow", "open_png", "orientation_of", "stored"]
 

@@ -21,7 +21,8 @@ from blemish.images.boundary import decoding
 from blemish.images.depth import Picture, RangeGiven, Samples, ValueRanges
 from blemish.images.kinds import kind_of
 from blemish.images.limits import DEFAULT_MEGAPIXELS, check_size
-from blemish.images.opened import MaskValues, OpenedImage
+from blemish.images.masks import MaskValues
+from blemish.images.opened import OpenedImage
 from blemish.images.pages import split_page
 from blemish.images.pillow import DEEP_MODES, from_pillow, open_pillow, open_png
 

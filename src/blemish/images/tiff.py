@@ -15,14 +15,15 @@ from blemish.errors import ImageError
 from blemish.images.depth import Samples
 from blemish.images.limits import FREE_PX, JPEG_PX_PER_BYTE, MOST_PX_PER_BYTE, PER_BYTE
 from blemish.images.modern import missing
-from blemish.images.opened import MaskValues, OpenedImage, upright
+from blemish.images.masks import MaskValues
+from blemish.images.opened import OpenedImage, upright
 from blemish.images.pages import full_pages
 from blemish.images.pillow import DEEP_MODES, MASK_MODES, from_pillow, orientation_of, stored
 
 __all__ = ["declared_bits", "open_tiff"]
 
-BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES_PER_PIXEL = 258, 259, 262, 274, 277
-STRIP_BYTES, TILE_BYTES, SAMPLE_FORMAT, DNG_VERSION = 279, 325, 339, 50706
+WIDTH, LENGTH, BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES_PER_PIXEL = 256, 257, 258, 259, 262, 274, 277
+SAMPLE_FORMAT, DNG_VERSION = 339, 50706
 MAX_SAMPLE_VALUE, S_MAX_SAMPLE_VALUE = 281, 341
 MIN_IS_WHITE, MIN_IS_BLACK, RGB = 0, 1, 2
 UNSIGNED, SIGNED, FLOAT, UNTYPED = 1, 2, 3, 4  # values of SampleFormat
@@ -108,17 +109,16 @@ def _keeps_values(tags: Any, *, big_endian: bool) -> bool:
 
 def _describe(image: TiffImagePlugin.TiffImageFile, source: str, file_bytes: int) -> OpenedImage:
     tags: Any = image.tag_v2
-    width, height = image.size
+    width, height = int(tags[WIDTH]), int(tags[LENGTH])  # image.size may be turned already
     deep = image.mode in DEEP_MODES
     compression = int(tags.get(COMPRESSION, 1))
     bits = sum(_numbers(tags.get(BITS_PER_SAMPLE, (1,))))
-    held = min(file_bytes, int(sum(_numbers(tags.get(STRIP_BYTES, tags.get(TILE_BYTES))))) or file_bytes)
     return OpenedImage(
         source=source,
         width_px=width,
         height_px=height,
         is_deep=deep,
-        file_bytes=held,
+        file_bytes=file_bytes,
         least_bytes=_least_bytes(compression, width * height, width * height * bits / 8),
         risky=compression not in SAFE,
         is_turned=lambda: orientation_of(image.getexif) >= 5,
@@ -166,7 +166,7 @@ class Page:
     def _read(self) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
         """Samples [H, W] or [H, W, 3] and the alpha channel [H, W] in 0..1 where there is one."""
         page = self.page
-        values = page.asarray(maxworkers=1)
+        values = page.asarray()
         if "S" in page.axes[:1]:  # planes stored one after the other
             values = np.moveaxis(values, 0, -1)  # [C, H, W] -> [H, W, C]
         if values.ndim == 2:
@@ -199,8 +199,9 @@ def _with_tifffile(stream: BinaryIO, source: str, index: int, file_bytes: int) -
     if not plain and find_spec("imagecodecs") is None:
         name = getattr(page.compression, "name", str(compression))
         raise missing("imagecodecs", source, f"this TIFF (compression {name}, {page.bitspersample} bits)")
-    if page.dtype is None or page.imagedepth != 1 or page.samplesperpixel > MOST_CHANNELS:
-        layout = f"{page.samplesperpixel} samples of {page.bitspersample} bits a pixel"
+    supported = page.dtype is not None and page.dtype.kind in "buif" and (page.dtype != bool or page.samplesperpixel == 1)
+    if not supported or page.imagedepth != 1 or page.samplesperpixel > MOST_CHANNELS:
+        layout = f"{page.samplesperpixel} samples of {page.bitspersample} bits a pixel, sample format {page.sampleformat}"
         raise ImageError(source, f"its layout is not supported ({layout})")
     pixels = page.imagewidth * page.imagelength
     per_px = page.samplesperpixel * page.dtype.itemsize
@@ -209,7 +210,7 @@ def _with_tifffile(stream: BinaryIO, source: str, index: int, file_bytes: int) -
         width_px=page.imagewidth,
         height_px=page.imagelength,
         is_deep=True,
-        file_bytes=min(file_bytes, sum(page.databytecounts)),
+        file_bytes=file_bytes,
         least_bytes=_least_bytes(compression, pixels, pixels * page.samplesperpixel * page.bitspersample / 8),
         decoded_bytes_per_px=per_px,
         risky=compression not in SAFE,
