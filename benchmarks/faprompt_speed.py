@@ -31,9 +31,9 @@ from blemish.backbones.layers import Block, set_linear_precision
 from blemish.backbones.model import Clip
 from blemish.backbones.text import TextTower
 from blemish.backbones.vision import ImageTower
-from blemish.inspection.load import load_method
 from blemish.methods.base import Features
 from blemish.methods.faprompt import FAPrompt, FAPromptConfig
+from blemish.models.load import load_method
 
 CONTEXT = 77
 Result = tuple[Tensor, Tensor]  # image score [B], map [B, S, S]

@@ -23,9 +23,9 @@ import torch
 from safetensors.torch import save_file
 
 from blemish.backbones.catalog import catalog
-from blemish.backbones.config import to_dict
 from blemish.backbones.model import Clip
 from blemish.backbones.weights import load_backbone
+from blemish.io.codec import to_dict
 
 GOAL_S = 1.5
 

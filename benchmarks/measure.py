@@ -27,12 +27,12 @@ import numpy as np
 import blemish
 from benchmarks.alternatives import Looker, alternatives
 from benchmarks.real_sets import IMAGE_SETS, PIXEL_SETS, SIMULATED, Comparison, Finding, available
-from blemish.inspection.load import load_method
 from blemish.inspection.references import MOST_PEERS
 from blemish.io.atomic import write_text
 from blemish.maps import at_original
 from blemish.methods.mutual import CONVOLUTIONAL, MutualConfig
 from blemish.metrics import PixelRanking, Value, auroc, mean
+from blemish.models.load import load_method
 from blemish.results import Inspection, Verdict
 
 EMBEDDED_METHODS = ("ensemble", "faprompt", "dapo")

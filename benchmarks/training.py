@@ -33,11 +33,12 @@ from safetensors.torch import save_file
 
 from blemish import models as store
 from blemish.backbones.catalog import catalog
-from blemish.backbones.config import BackboneConfig, to_dict
+from blemish.backbones.config import BackboneConfig
 from blemish.backbones.model import Clip
 from blemish.data.samples import DataSet, Split
 from blemish.data.synthetic import rendered
 from blemish.images import Picture
+from blemish.io.codec import to_dict
 from blemish.methods import build
 from blemish.methods.base import Features, Targets
 from blemish.models.feature_cache import FeatureStore, feature_store

@@ -36,11 +36,11 @@ from blemish.data.synthetic.recipes import parse_types
 from blemish.data.synthetic.scenery import good_subject
 from blemish.errors import UnknownNameError
 from blemish.images import Picture
-from blemish.inspection.load import load_method
 from blemish.language import Vocabulary, general
 from blemish.methods.base import Features, Method
 from blemish.metrics import Value
 from blemish.metrics.values import with_interval
+from blemish.models.load import load_method
 
 CONTRAST = (0.06, 0.12)  # of both defects: plain to see, within what every type can have
 SIZE = (0.1, 0.6)  # within what the types allow, so that two fit into a picture

@@ -23,9 +23,9 @@ from blemish.backbones.model import Clip
 from blemish.data.samples import DataSet
 from blemish.data.synthetic import drawn
 from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
-from blemish.inspection.load import Loaded, load_method
 from blemish.io.atomic import write_text
 from blemish.models.feature_cache import feature_store
+from blemish.models.load import Loaded, load_method
 from blemish.models.paths import WEIGHTS, package_models, read_json
 from blemish.models.prompts import CARD
 from blemish.training.batches import Source

@@ -27,7 +27,6 @@ from blemish.backbones.preprocess import to_tensor
 from blemish.data.synthetic import RENDERER_VERSION, SyntheticSample, render_series
 from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from blemish.images import Picture
-from blemish.inspection.load import load_method
 from blemish.io.atomic import write_text
 from blemish.maps import at_original
 from blemish.methods.base import Method, Scores
@@ -46,6 +45,7 @@ from blemish.methods.mutual import (
     together,
 )
 from blemish.metrics import PixelRanking, auroc
+from blemish.models.load import load_method
 from blemish.models.paths import package_models, read_json
 from blemish.models.prompts import CARD
 from blemish.training.held_out import card_thresholds

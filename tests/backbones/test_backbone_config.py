@@ -16,11 +16,10 @@ from blemish.backbones.config import (
     default_deep_text_blocks,
     default_levels,
     default_value_value_depth,
-    from_dict,
-    to_dict,
 )
 from blemish.backbones.model import Clip
 from blemish.errors import UnknownNameError, UsageError
+from blemish.io.codec import from_dict, to_dict
 
 TINY = """
 name = "tiny"

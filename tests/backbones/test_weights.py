@@ -19,12 +19,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel
 
 from blemish.backbones.catalog import catalog, entry_of_file
-from blemish.backbones.config import (
-    BackboneConfig,
-    default_deep_text_blocks,
-    default_levels,
-    default_value_value_depth,
-)
+from blemish.backbones.config import BackboneConfig, default_deep_text_blocks, default_levels, default_value_value_depth
 from blemish.backbones.model import Clip
 from blemish.backbones.weights import load_backbone, read_state, read_weights, save_backbone
 from blemish.errors import ModelError

@@ -15,7 +15,7 @@ from PIL import Image
 from blemish import cli
 from blemish.images import save
 from blemish.inspection import load as loading
-from blemish.inspection.load import Loaded
+from blemish.models.load import Loaded
 from blemish.results import UNKNOWN
 from fakes import PREPROCESS, DarknessMethod
 

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from golden_sets import GoldenSet, load, relative_error, sets
 from torch import Tensor
 
-from blemish.backbones.config import BackboneConfig, to_dict
+from blemish.backbones.config import BackboneConfig
 from blemish.backbones.model import Clip
+from blemish.io.codec import to_dict
 from blemish.language import DefectType, Vocabulary
 from blemish.methods.base import Features, Targets
 from blemish.methods.dapo import DAPO, DAPOConfig, abnormal_text, normal_text

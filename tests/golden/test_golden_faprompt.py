@@ -15,10 +15,11 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from blemish.backbones.config import BackboneConfig, PreprocessConfig, to_dict
+from blemish.backbones.config import BackboneConfig, PreprocessConfig
 from blemish.backbones.model import Clip
 from blemish.backbones.preprocess import to_tensor
 from blemish.images import read
+from blemish.io.codec import to_dict
 from blemish.methods.base import Features, Losses, Scores, Targets
 from blemish.methods.faprompt import FAPrompt, FAPromptConfig, Stages
 from blemish.methods.losses import dice, focal, focal_with_logits

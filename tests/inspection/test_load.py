@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 import blemish
-import blemish.inspection.load  # brings blemish.models in before it is replaced
+from blemish import models
 from blemish.backbones.config import BackboneConfig
 from blemish.backbones.model import Clip
 from blemish.errors import ModelError, UnknownNameError, UsageError
 from blemish.methods import build
 from blemish.models.feature_cache import feature_store
+from blemish.models.load import load_method
 from blemish.models.prompts import find_prompts, read_prompts, write_prompts
 
 CARD = {"thresholds": {"ensemble": {"image": 0.6, "review": 0.5, "pixel": 0.7}}}
@@ -47,8 +47,8 @@ def tiny_store(monkeypatch: pytest.MonkeyPatch) -> None:
     def card(name: str) -> dict[str, object]:
         return CARD
 
-    store = SimpleNamespace(load_backbone=load_backbone, card=card)
-    monkeypatch.setattr(blemish, "models", store, raising=False)
+    monkeypatch.setattr(models, "load_backbone", load_backbone)
+    monkeypatch.setattr(models, "card", card)
 
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
@@ -193,9 +193,7 @@ def test_prompts_serve_every_input_size(tmp_path: Path, method: str, options: di
 
 def test_features_of_another_input_are_kept_apart(tmp_path: Path) -> None:
     folders = {
-        feature_store(
-            blemish.inspection.load.load_method("tiny", input_px=px).method, dtype="float32", root=tmp_path
-        ).folder
+        feature_store(load_method("tiny", input_px=px).method, dtype="float32", root=tmp_path).folder
         for px in (None, 32, 64)
     }
     assert len(folders) == 2

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from blemish import methods
 from blemish.backbones.catalog import catalog
-from blemish.backbones.config import BackboneConfig, from_dict, to_dict
+from blemish.backbones.config import BackboneConfig
 from blemish.backbones.layers import place_tokens
 from blemish.backbones.model import Clip
 from blemish.errors import UnknownNameError, UsageError
+from blemish.io.codec import from_dict, to_dict
 from blemish.language import DefectType, Vocabulary, general, parse_defects
 from blemish.methods.base import Targets
 from blemish.methods.dapo import DAPO, VARIANTS, DAPOConfig

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from blemish import models as store
 from blemish.backbones import catalog as catalog_module
-from blemish.backbones.config import to_dict
 from blemish.backbones.model import Clip
 from blemish.backbones.weights import save_backbone
 from blemish.errors import MissingExtraError, ModelError, OutputError, UnknownNameError, UsageError
+from blemish.io.codec import to_dict
 from blemish.models import hub as hub_module
 from blemish.models import paths as places
 from blemish.models.prompts import find_prompts, read_prompts

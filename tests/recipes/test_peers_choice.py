@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from blemish.data.synthetic import SyntheticSample, render_series
-from blemish.inspection.load import load_method
 from blemish.methods.mutual import CONVOLUTIONAL, MutualConfig, MutualScoring
+from blemish.models.load import load_method
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 

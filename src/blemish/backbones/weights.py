@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from blemish.backbones.checkpoints import Checkpoint, read_checkpoint
-from blemish.backbones.config import BackboneConfig, to_dict
+from blemish.backbones.config import BackboneConfig
 from blemish.backbones.hints import OWN_CONFIG, Hints, read_hints
 from blemish.backbones.model import Clip
 from blemish.backbones.state_names import Naming, to_our_names
 from blemish.errors import ModelError, UsageError
 from blemish.io.atomic import replace_file, write_text
+from blemish.io.codec import to_dict
 
 __all__ = [
     "MODEL_FILE",

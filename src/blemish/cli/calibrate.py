@@ -152,7 +152,7 @@ def score_images(
     UsageError where none can be read, or images with more than 8 bits do not share one value range.
     """
     from blemish.calibration import Scored
-    from blemish.cli.progress import progress
+    from blemish.io.progress import progress
 
     scored: list[Scored | None] = []
     unreadable: list[ImageError] = []

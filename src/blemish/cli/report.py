@@ -33,7 +33,7 @@ def report(
     for path in (out, sheet):
         if path is not None and path.exists() and not overwrite:
             raise UsageError(f"{path}: is there already; --overwrite replaces it")
-    from blemish.cli.progress import progress
+    from blemish.io.progress import progress
     from blemish.report.page import write_page
     from blemish.report.sheet import write_contact_sheet
     from blemish.runs.reading import read_records, read_run

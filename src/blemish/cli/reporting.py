@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from blemish.cli.progress import progress_lines
+from blemish.io.progress import progress_lines
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blemish.cli import options
-from blemish.cli.progress import progress
 from blemish.errors import UsageError
+from blemish.io.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from blemish.backbones.config import PreprocessConfig, to_dict
+from blemish.backbones.config import PreprocessConfig
 from blemish.errors import UnknownNameError, UsageError
-from blemish.inspection import load as loading
+from blemish.io.codec import to_dict
 from blemish.language import Vocabulary, parse_defects
 from blemish.methods import METHODS
 from blemish.methods.base import Method
+from blemish.models.load import load_method
 from blemish.models.prompts import find_prompts, read_prompts
 
 __all__ = ["Choice", "Model", "choose", "load_model", "with_vocabulary"]
@@ -88,8 +89,8 @@ def choose(methods: Sequence[str], *, backbones: Sequence[str], prompts: Sequenc
 def load_model(
     choice: Choice, *, options: Mapping[str, Any] | None = None, force: bool = False, input_px: int | None = None
 ) -> Model:
-    """The model of a choice; the errors are those of `blemish.inspection.load.load_method`."""
-    loaded = loading.load_method(
+    """The model of a choice; the errors are those of `blemish.models.load.load_method`."""
+    loaded = load_method(
         choice.backbone,
         method=choice.method,
         prompts=choice.prompts,

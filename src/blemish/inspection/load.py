@@ -3,41 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from blemish.backbones.config import from_dict, to_dict
 from blemish.calibration import Calibration, Lines, read_calibration
-from blemish.errors import ModelError, UnknownNameError, UsageError
+from blemish.errors import UsageError
 from blemish.images import DEFAULT_MEGAPIXELS, RangeGiven, ValueRanges
 from blemish.inspection.inspector import Inspector, device_of
 from blemish.inspection.masks import Interest
 from blemish.inspection.references import Peers, among
 from blemish.inspection.tiling import check_tiles
 from blemish.language import Vocabulary, load_vocabulary, parse_defects
-from blemish.methods import METHODS, build
 from blemish.methods.base import Method
-from blemish.models.prompts import Prompts, find_prompts, read_prompts, shipped_prompts
+from blemish.models.load import load_method
 from blemish.results import Origin, Thresholds
 
-__all__ = ["Loaded", "choose_thresholds", "load", "load_method"]
-
-SHIPPED = "shipped"
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A method with everything it was trained to be, not yet prepared. `prompts` names its trained prompts, "" where it has none;
-    `thresholds` are the card's for it, `with_peers` those where images are compared with others, and `min_lead` is the line
-    below which a type is unknown (0: none); `notes` are lines worth telling the user."""
-
-    method: Method
-    prompts: str = ""
-    thresholds: dict[str, float] = field(default_factory=dict)
-    with_peers: dict[str, float] = field(default_factory=dict)
-    min_lead: float = 0.0
-    notes: tuple[str, ...] = ()
+__all__ = ["choose_thresholds", "load"]
 
 
 def load(
@@ -132,62 +113,6 @@ def load(
     )
 
 
-def load_method(
-    backbone: str = "embedded",
-    *,
-    method: str | None = None,
-    prompts: str | Path | None = None,
-    options: Mapping[str, Any] | None = None,
-    force: bool = False,
-    input_px: int | None = None,
-) -> Loaded:
-    """A method on a backbone, with trained prompts where it needs some; not yet prepared.
-
-    `prompts` is a name in the store or a path to what `blemish train` wrote; None takes those that ship for this backbone.
-    `options` override the method's. Prompts of another backbone, and options other than those that the prompts were trained
-    with (`Method.scoring_options` excepted), are refused unless `force`. Without `method`, it is the prompts', else the
-    backbone's default. `input_px` is the side in pixels that images are resized to, None for the backbone's own; prompts hold no
-    positions and serve every size. UsageError where the backbone does not take it (`clip.config.at_input`).
-    """
-    from blemish import models as store
-
-    if method is not None and method not in METHODS:
-        raise UnknownNameError("method", method, METHODS)
-    card = store.card(backbone)
-    found = None if prompts is None else read_prompts(find_prompts(prompts))
-    if found is not None and method not in (None, found.method):
-        raise UsageError(f"{found.place}: prompts of the method {found.method!r}, not of {method!r}")
-    name = found.method if found is not None else method or str(card.get("default_method", "ensemble"))
-    clip = store.load_backbone(backbone).at_input(input_px)
-    if found is None and (shipped := shipped_prompts(clip.config.name, name)) is not None:
-        found, prompts = read_prompts(shipped), SHIPPED
-    if found is None:
-        built = build(name, clip, options)
-        if built.trained_parts():
-            raise UsageError(
-                f"the method {name!r} needs trained prompts, and none ship for {clip.config.name}: name some with --prompts, "
-                f"import the authors' (blemish models import), or train them (blemish train {name} --backbone …)"
-            )
-        lead = float(card.get("typing", {}).get(name, {}).get("min_lead", 0.0))
-        lines = dict(card.get("thresholds", {}).get(name, {}))
-        return Loaded(built, thresholds=lines, with_peers=_lines_with_peers(card, name), min_lead=lead)
-    try:
-        built = build(name, clip, {**found.options, **(options or {})})
-    except UsageError as error:
-        raise ModelError(f"{found.place}: these prompts do not fit the backbone {clip.config.name}: {error}") from error
-    notes = _mismatches(found, built, options or {})
-    if notes and not force:
-        raise ModelError(f"{found.place}: {'; '.join(notes)} (--force goes on all the same)")
-    try:
-        built.load_trained(found.state)
-    except ModelError as error:
-        raise ModelError(f"{found.place}: {error}") from error
-    typing = found.card.get("typing") or {}
-    thresholds, lead = dict(found.card.get("thresholds") or {}), float(typing.get("min_lead", 0.0))
-    with_peers = _lines_with_peers(card, name) if prompts == SHIPPED else {}
-    return Loaded(built, str(prompts), thresholds, with_peers, lead, tuple(notes))
-
-
 def choose_thresholds(
     card: Mapping[str, float],
     *,
@@ -224,11 +149,6 @@ def choose_thresholds(
     )
 
 
-def _lines_with_peers(card: Mapping[str, Any], method: str) -> dict[str, float]:
-    """The thresholds of a backbone's card for a method with peers; empty where it has none."""
-    return dict(card.get("peers", {}).get(method, {}).get("thresholds", {}))
-
-
 def _vocabulary(defects: str | Sequence[str] | None, file: str | Path | None, product: str | None) -> Vocabulary | None:
     """The vocabulary of these names or of this file; None for the built-in one."""
     if defects is not None and file is not None:
@@ -256,18 +176,3 @@ def _take_input(method: Method, calibration: Calibration) -> None:
     known = calibration.setup
     if known.model.backbone == method.backbone.config.name and known.input_px != method.backbone.config.preprocess.size:
         method.backbone = method.backbone.at_input(known.input_px)
-
-
-def _mismatches(prompts: Prompts, method: Method, options: Mapping[str, Any]) -> list[str]:
-    """In what the method differs from the one that the prompts were trained for."""
-    here, fingerprint = method.backbone.config.name, method.backbone.fingerprint()
-    found = []
-    if prompts.fingerprint and prompts.fingerprint != fingerprint:
-        found.append(
-            f"trained on the backbone {prompts.backbone} ({prompts.fingerprint}), not on {here} ({fingerprint})"
-        )
-    trained = to_dict(from_dict(method.config_type, prompts.options))
-    for name, value in to_dict(method.config).items():
-        if name in options and name not in method.scoring_options and value != trained.get(name):
-            found.append(f"trained with {name} {trained.get(name)!r}, not {value!r}")
-    return found

@@ -6,8 +6,8 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from blemish.backbones.config import from_dict
 from blemish.errors import UnknownNameError
+from blemish.io.codec import from_dict
 
 if TYPE_CHECKING:
     from blemish.backbones.model import Clip

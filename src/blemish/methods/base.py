@@ -16,9 +16,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from blemish.backbones.config import to_dict
 from blemish.backbones.model import Clip
 from blemish.errors import ModelError, UsageError
+from blemish.io.codec import to_dict
 from blemish.language import Vocabulary, general
 
 __all__ = ["Features", "Losses", "Method", "Scores", "Targets"]

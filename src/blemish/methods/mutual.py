@@ -22,10 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blemish.backbones.config import to_dict
 from blemish.backbones.efficientnet import COMPARED
 from blemish.backbones.model import Clip
 from blemish.errors import UsageError
+from blemish.io.codec import to_dict
 from blemish.language import Vocabulary
 from blemish.methods.base import Features, Method, Scores
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from blemish.backbones.config import to_dict
 from blemish.errors import ModelError, OutputError, UnknownNameError
 from blemish.io.atomic import make_folder, replace_file, write_text
+from blemish.io.codec import to_dict
 from blemish.models.paths import HOME_VARIABLE, home, read_json
 
 if TYPE_CHECKING:

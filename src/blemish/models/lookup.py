@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blemish.backbones.catalog import EMBEDDED, catalog
-from blemish.backbones.config import to_dict
 from blemish.errors import ModelError, UnknownNameError, UsageError
+from blemish.io.codec import to_dict
 from blemish.models.paths import (
     SOURCE_FILE,
     WEIGHTS,

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blemish._version import __version__
-from blemish.backbones.config import to_dict
 from blemish.errors import ModelError, UnknownNameError
 from blemish.io.atomic import replace_file, write_text
+from blemish.io.codec import to_dict
 from blemish.models.paths import WEIGHTS, folder_of, installed, is_installed, is_name, package_models, read_json
 
 if TYPE_CHECKING:

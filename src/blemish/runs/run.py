@@ -18,10 +18,10 @@ import typer
 
 from blemish._version import __version__
 from blemish.calibration import Setup, vocabulary_hash
-from blemish.cli.progress import progress
 from blemish.errors import ImageError
 from blemish.images import FoundImage
 from blemish.inspection.inspector import Inspected, Inspector
+from blemish.io.progress import progress
 from blemish.runs.folder import ResultsFolder
 from blemish.runs.names import arriving_name, output_names
 from blemish.runs.records import error_record, json_line, record_of

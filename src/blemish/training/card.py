@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from blemish._version import __version__
-from blemish.backbones.config import to_dict
 from blemish.data.samples import DataSet
+from blemish.io.codec import to_dict
 from blemish.methods.base import Method
 from blemish.training.examples import Examples
 from blemish.training.recipe import Recipe

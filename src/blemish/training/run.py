@@ -13,12 +13,12 @@ from typing import Any
 import torch
 
 from blemish import models as store
-from blemish.backbones.config import from_dict
 from blemish.backbones.model import Clip
 from blemish.data.samples import DataSet
 from blemish.errors import UsageError
 from blemish.inspection.inspector import device_of
 from blemish.io.atomic import make_folder, write_text
+from blemish.io.codec import from_dict
 from blemish.language import parse_defects
 from blemish.methods import build, method_class
 from blemish.methods.base import Method
