@@ -15,7 +15,7 @@ from blemish.cli import options
 from blemish.errors import UsageError
 
 if TYPE_CHECKING:
-    from blemish.images import FoundImage
+    from blemish.images import FoundImages
     from blemish.runs.folder import ResultsFolder
     from blemish.runs.run import Run
 
@@ -50,6 +50,9 @@ def inspect(
     watch_for: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="--watch until none has come for so long.")
     ] = None,
+    watch_rest: Annotated[
+        float, typer.Option(metavar="SECONDS", help="--watch takes a file when it has not changed for so long.")
+    ] = 1.0,
     defects: options.Defects = None,
     vocabulary: options.VocabularyFile = None,
     product: options.Product = None,
@@ -110,6 +113,8 @@ def inspect(
     watch = watch or watch_for is not None
     if watch and (listed is not None or "-" in (paths or ())):
         raise UsageError("--watch takes folders, not lists of images")
+    if not watch_rest >= 0:
+        raise UsageError(f"--watch-rest is a number of seconds from 0 on, not {watch_rest:g}")
     if resume and (out is None or overwrite):
         raise UsageError("--resume takes the folder of the run, --out, and goes without --overwrite")
     from blemish.images import watch_images
@@ -147,6 +152,8 @@ def inspect(
         max_megapixels=max_megapixels,
     )
     run = Run(inspector, json_lines=json_lines, quiet=quiet)
+    if images is not None:
+        run.left_out, run.unlisted = dict(images.left_out), list(images.unlisted)
     # the folder is made only now, so that a start that fails leaves none behind
     with (
         nullcontext()
@@ -165,11 +172,12 @@ def inspect(
         if images is None:
             folders = [Path(path) for path in paths or []]
             skip = out if results is None else results.path
-            arrivals = watch_images(folders, skip=skip, known=run.sources, for_s=watch_for)
+            known = run.sources - {error.source for error in run.unreadable}
+            arrivals = watch_images(folders, skip=skip, known=known, for_s=watch_for, rest_s=watch_rest)
             run.watch(arrivals, folders, results)
         else:
             run.inspect(images, results)
-    for error in run.unreadable:
+    for error in [*run.unlisted, *run.unreadable]:
         typer.echo(f"unreadable: {error}", err=True)
     for error in [] if results is None else results.unwritten:
         typer.echo(f"not drawn: {error}", err=True)
@@ -178,7 +186,7 @@ def inspect(
     raise typer.Exit(_exit_code(run, results, fail_on))
 
 
-def _images(named: Sequence[str], listed: Path | None, skip: Path | None) -> list[FoundImage]:
+def _images(named: Sequence[str], listed: Path | None, skip: Path | None) -> FoundImages:
     """The images meant: of the paths, of the list, and of stdin where a path is `-`."""
     from blemish.images import find_images
 
@@ -189,7 +197,7 @@ def _images(named: Sequence[str], listed: Path | None, skip: Path | None) -> lis
 
 
 def _exit_code(run: Run, results: ResultsFolder | None, fail_on: FailOn | None) -> int:
-    if run.unreadable or (results is not None and results.unwritten):
+    if run.unreadable or run.unlisted or (results is not None and results.unwritten):
         return UNREADABLE
     failing = {None: (), FailOn.NG: ("ng",), FailOn.REVIEW: ("ng", "review")}[fail_on]
     return FAILED if any(run.verdicts[verdict] for verdict in failing) else 0

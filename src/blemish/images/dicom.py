@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -248,7 +249,11 @@ def _whole(data: Any, name: str, source: str, default: int = 0) -> int:
         value = data.get(name)
         if value is None or value == "":
             return default
+        if not isinstance(value, str | int | float):
+            raise ImageError(source, f"its {name} is not one number")
         number = int(value)
+    except ImageError:
+        raise
     except Exception as error:
         raise ImageError(source, f"its {name} cannot be read as a whole number ({one_line(error)})") from error
     return number
@@ -271,6 +276,7 @@ def _read(stream: BinaryIO, source: str, *, pixels: bool) -> Any:
         import pydicom
     except ImportError as error:
         raise missing("pydicom", source, "DICOM", extra="medical") from error
+    warnings.filterwarnings("ignore", module=r"pydicom\.")  # it complains of every odd element; those that matter are checked
     stream.seek(DICOM_MARK_AT)
     bare = stream.read(4) != DICOM_MARK  # no preamble
     stream.seek(0)

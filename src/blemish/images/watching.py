@@ -117,7 +117,7 @@ class Arrivals:
         now = time.monotonic()
         there: dict[Path, _File] = {}
         found: list[tuple[FoundImage, _File]] = []
-        for image in (image for folder in self._folders for image in self._search.folder(folder)):
+        for image in (image for folder in self._folders for image in self._in(folder)):
             state = _state(image.path)
             if state is None or image.path in there:
                 continue
@@ -128,6 +128,15 @@ class Arrivals:
             found.append((image, file))
         self._files = there
         return found
+
+    def _in(self, folder: Path) -> list[FoundImage]:
+        """The images in a folder; none where it is gone, for a drive may come back."""
+        try:
+            return self._search.folder(folder)
+        except UsageError:
+            name = folder.as_posix()
+            self._search.unlisted[name] = ImageError(name, "the folder cannot be listed")
+            return []
 
     def _is_known(self, image: FoundImage) -> bool:
         name = image.path.as_posix()

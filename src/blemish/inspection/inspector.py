@@ -245,12 +245,23 @@ class Inspector:
             scores = self.method.score(features)
         return _rows(scores, features.grid)
 
+    def _inside(self, picture: Picture) -> NDArray[np.bool_] | None:
+        """The pixels [H, W] that count: of the region of interest, and not the padding of the image; None: all."""
+        size = (picture.width_px, picture.height_px)
+        inside = None if self.interest is None else self.interest.inside(picture.source, size)
+        if picture.inside is None or inside is None:
+            return picture.inside if inside is None else inside
+        both = inside & picture.inside
+        if not both.any():
+            raise ImageError(picture.source, "no pixel of it counts (the region of interest lies in its padding)")
+        return both
+
     def _assemble(self, picture: Picture, row: RawScores, plan: Plan | None) -> Inspected | ImageError:
         size = (picture.width_px, picture.height_px)
         cell_px = size[0] * size[1] / (row.grid[0] * row.grid[1]) if plan is None else plan.cell_px
         min_area_px = self.min_area_px or max(1.0, self.min_area_cells * cell_px)
         try:
-            inside = None if self.interest is None else self.interest.inside(picture.source, size)
+            inside = self._inside(picture)
             scores = at_original(row.anomaly_map, size, inside)
             regions = find_regions(
                 scores,

@@ -7,7 +7,7 @@ import platform
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -19,7 +19,7 @@ import typer
 from blemish._version import __version__
 from blemish.calibration import Setup, vocabulary_hash
 from blemish.errors import ImageError
-from blemish.images import FoundImage
+from blemish.images import Arrivals, FoundImage, FoundImages
 from blemish.inspection.inspector import Inspected, Inspector
 from blemish.io.progress import progress
 from blemish.runs.folder import ResultsFolder
@@ -27,6 +27,8 @@ from blemish.runs.names import arriving_name, output_names
 from blemish.runs.records import error_record, json_line, record_of
 
 __all__ = ["Run", "print_summary"]
+
+MOST_NOTES = 5  # in the summary
 
 
 @dataclass
@@ -40,6 +42,9 @@ class Run:
     top_types: Counter[str] = field(default_factory=Counter)
     value_ranges: Counter[tuple[float, float]] = field(default_factory=Counter)
     unreadable: list[ImageError] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)  # files in the folders that are no images, by suffix
+    unlisted: list[ImageError] = field(default_factory=list)  # folders that could not be looked into
+    notes: Counter[str] = field(default_factory=Counter)  # what is to be known of how images were read
     names: set[str] = field(default_factory=set)  # of the pictures there are
     sources: set[str] = field(default_factory=set)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -57,26 +62,52 @@ class Run:
                 self._add(outcome, name, results)
                 advance()
 
-    def watch(self, arrivals: Iterable[FoundImage], roots: Sequence[Path], results: ResultsFolder | None) -> None:
-        """Inspects images as they arrive, until no more will, or Ctrl-C."""
-        names: deque[PurePosixPath] = deque()
+    def watch(self, arrivals: Arrivals, roots: Sequence[Path], results: ResultsFolder | None) -> None:
+        """Inspects images as they arrive, until no more will, or Ctrl-C.
+
+        What cannot be read is recorded only when it is not looked at again: it may still be on its way.
+        """
+        given: deque[tuple[FoundImage, PurePosixPath]] = deque()
+        waiting: dict[Path, tuple[ImageError, PurePosixPath]] = {}
 
         def paths() -> Iterator[Path]:
             for image in arrivals:
-                names.append(arriving_name(image, roots, self.names))
+                given.append((image, arriving_name(image, roots, self.names)))
                 yield image.path
 
         try:
             with progress(None, "inspecting", quiet=self.quiet) as advance:
                 for outcome in self.inspector.stream(paths()):
-                    self._add(outcome, names.popleft(), results)
+                    image, name = given.popleft()
+                    waiting.pop(image.path, None)
+                    if isinstance(outcome, ImageError):
+                        self.names.discard(name.as_posix().casefold())
+                        if arrivals.failed(image.path):
+                            waiting[image.path] = outcome, name
+                            continue
+                    self._add_arrived(outcome, name, results)
                     advance()
         except KeyboardInterrupt:  # the way to end it
             pass
+        for error, name in waiting.values():
+            self._add_arrived(error, name, results)
+        self.left_out, self.unlisted = arrivals.left_out, list(arrivals.unlisted)
+
+    def _add_arrived(
+        self, outcome: Inspected | ImageError, name: PurePosixPath, results: ResultsFolder | None
+    ) -> None:
+        known = isinstance(outcome, ImageError) and any(str(error) == str(outcome) for error in self.unreadable)
+        if not known:  # a resumed run has that record
+            self._add(outcome, name, results)
 
     def take(self, record: Mapping[str, Any], new: bool) -> None:
         """Counts the record of one image, and prints it where it is new and --json asks for it."""
+        if record["source"] in self.sources:  # it was written again: its last record counts
+            self.unreadable = [error for error in self.unreadable if error.source != record["source"]]
         self.sources.add(record["source"])
+        note = (record.get("tags") or {}).get("note")
+        if note is not None:
+            self.notes[note] += 1
         if record["mask"] is not None:
             self.names.add(record["mask"].partition("/")[2].removesuffix(".png").casefold())
         if record["verdict"] is None:
@@ -141,6 +172,8 @@ class Run:
             "counts": {verdict: self.verdicts[verdict] for verdict in ("ok", "review", "ng")}
             | {"unreadable": len(self.unreadable)},
             "unreadable": [{"source": error.source, "reason": error.reason} for error in self.unreadable],
+            "left_out": self.left_out,
+            "unlisted": [{"source": error.source, "reason": error.reason} for error in self.unlisted],
         }
 
     def _add(self, outcome: Inspected | ImageError, name: PurePosixPath, results: ResultsFolder | None) -> None:
@@ -188,6 +221,10 @@ def print_summary(run: Run, results: ResultsFolder | None) -> None:
         console.print(f"each compared with {run.inspector.method.peers}", markup=False)
     for low, high in sorted(run.value_ranges):
         console.print(f"images with more than 8 bits were read as {low:g}:{high:g}", markup=False)
+    for note, count in run.notes.most_common(MOST_NOTES):
+        console.print(f"note: {count} {'image' if count == 1 else 'images'}: {note}", markup=False)
+    if run.left_out:
+        console.print(FoundImages((), run.left_out).summary, markup=False)
     if results is not None and results.kept:
         console.print(f"of these, {results.kept} from before --resume", markup=False)
     if results is not None:
