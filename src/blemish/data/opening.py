@@ -11,7 +11,7 @@ from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 
-from blemish.data.counts import differences
+from blemish.data.counts import absent_products, differences, product_line
 from blemish.data.entries import Entry, entry, known_sets
 from blemish.data.files import FileSample
 from blemish.data.layouts import LAYOUTS, OWN
@@ -81,6 +81,7 @@ def _read(place: Path, found: Entry) -> Reading:
     scan = Scan(place)
     own = found in OWN
     samples = LAYOUTS[found.layout].read(scan, found)
+    scan.tell_moved()
     if not samples:
         told = "; ".join(_first(scan.problems))
         raise UsageError(f"{place}: read as {found.title}, but no image can be used{': ' if told else ''}{told}")
@@ -88,6 +89,10 @@ def _read(place: Path, found: Entry) -> Reading:
         samples = quarter_tested(samples)
     problems = tuple(dict.fromkeys(scan.problems))
     missing = differences(samples, found, whole=name_of(place) not in found.products)
+    absent = absent_products(samples, found)
+    if len(found.products) - len(absent) == 1 and len(absent) > 1:  # one product was meant to be there, not fifteen
+        missing = [line for line in missing if line not in {product_line(product) for product in absent}]
+        scan.remark(f"one of the {len(found.products)} products of {found.title} is there")
     counted = [f"not the whole official set: {'; '.join(_first(missing))}"] if missing else []
     dataset = DataSet(
         name=_own_name(place) if own else found.name,

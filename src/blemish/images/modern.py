@@ -19,7 +19,7 @@ from blemish.images.limits import FREE_PX, MOST_PX_PER_BYTE
 from blemish.images.opened import OpenedImage, upright
 from blemish.images.pillow import OPENERS, describe, from_pillow, orientation_of
 
-__all__ = ["missing", "open_modern"]
+__all__ = ["from_array", "missing", "open_modern"]
 
 EXTRA = "formats"
 JPEG_2000_CODESTREAM = b"\xff\x4f\xff\x51"

@@ -14,7 +14,7 @@ from PIL import ImageFile, TiffImagePlugin
 from blemish.errors import ImageError
 from blemish.images.depth import Samples
 from blemish.images.limits import FREE_PX, JPEG_PX_PER_BYTE, MOST_PX_PER_BYTE, PER_BYTE
-from blemish.images.modern import missing
+from blemish.images.modern import from_array, missing
 from blemish.images.masks import MaskValues
 from blemish.images.opened import OpenedImage, upright
 from blemish.images.pages import full_pages
@@ -67,7 +67,7 @@ def open_tiff(stream: BinaryIO, source: str, *, page: int | None) -> OpenedImage
         tags = image.tag_v2
         if DNG_VERSION in tags:
             raise ImageError(source, "is a camera's raw file (DNG), which is not read: develop it to TIFF or JPEG")
-        if _keeps_values(tags, big_endian=head[:2] == b"MM"):
+        if _keeps_values(tags, big_endian=head[:2] == b"MM") and not _rather_tifffile(tags):
             return _describe(image, source, file_bytes)
     stream.seek(0)
     return _with_tifffile(stream, source, index, file_bytes)
@@ -105,6 +105,13 @@ def _keeps_values(tags: Any, *, big_endian: bool) -> bool:
         return True
     plain = tags.get(COMPRESSION, 1) == 1 or not big_endian
     return layout in ((SIGNED, 16), (SIGNED, 32), (FLOAT, 32)) and plain
+
+
+def _rather_tifffile(tags: Any) -> bool:
+    """Whether a coding that not every Pillow has is read by the extra, which is there."""
+    rare = int(tags.get(COMPRESSION, 1)) not in (*SAFE, *JPEG)
+    plain = tags.get(PHOTOMETRIC, 1) in (MIN_IS_WHITE, MIN_IS_BLACK, RGB)
+    return rare and plain and all(find_spec(name) is not None for name in ("tifffile", "imagecodecs"))
 
 
 def _describe(image: TiffImagePlugin.TiffImageFile, source: str, file_bytes: int) -> OpenedImage:
@@ -155,12 +162,16 @@ class Page:
 
     def samples(self) -> Samples:
         values, alpha = self._read()
-        bits = declared_bits(self.tags)
-        if values.dtype.itemsize == 1:  # a rare layout of ordinary depth
-            bits = 1 if values.dtype == bool else 8
-            values = values.astype(np.int16 if values.dtype == np.int8 else np.uint16)
-        coverage = None if alpha is None else upright(alpha, self.orientation)
         inverted = self.page.photometric == MIN_IS_WHITE
+        if values.dtype in (np.uint8, bool):  # a rare layout of ordinary depth
+            shown = values.astype(np.uint8) * np.uint8(255) if values.dtype == bool else values
+            channels = [255 - shown if inverted else shown]
+            if alpha is not None:
+                channels.append((alpha * np.float32(255) + np.float32(0.5)).astype(np.uint8))
+            together = np.dstack(channels) if len(channels) > 1 else channels[0]
+            return from_array(together, self.source, bits=8, turn=self.orientation)
+        bits = 8 if values.dtype == np.int8 else declared_bits(self.tags)
+        coverage = None if alpha is None else upright(alpha, self.orientation)
         return Samples(upright(values, self.orientation), self.source, bits, inverted, coverage)
 
     def _read(self) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
@@ -177,7 +188,8 @@ class Page:
             raise ImageError(self.source, f"its colour layout {page.photometric!s} {list(values.shape)} is not supported")
         alpha = None
         if values.shape[2] > colours and page.extrasamples and page.extrasamples[0] in (1, 2):
-            full = 1.0 if np.issubdtype(values.dtype, np.floating) else float(np.iinfo(values.dtype).max)
+            whole = np.issubdtype(values.dtype, np.integer)
+            full = float(np.iinfo(values.dtype).max) if whole else 1.0
             alpha = np.clip(values[..., colours].astype(np.float32) / np.float32(full), 0, 1)
             if page.extrasamples[0] == 1:
                 raise ImageError(
@@ -209,7 +221,7 @@ def _with_tifffile(stream: BinaryIO, source: str, index: int, file_bytes: int) -
         source=source,
         width_px=page.imagewidth,
         height_px=page.imagelength,
-        is_deep=True,
+        is_deep=page.dtype not in (np.uint8, bool),
         file_bytes=file_bytes,
         least_bytes=_least_bytes(compression, pixels, pixels * page.samplesperpixel * page.bitspersample / 8),
         decoded_bytes_per_px=per_px,

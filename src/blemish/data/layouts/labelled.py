@@ -9,8 +9,8 @@ from pathlib import Path
 from blemish.data.entries import Entry
 from blemish.data.files import FileSample
 from blemish.data.scan import Scan, holds_images
+from blemish.data.text import read_text
 from blemish.errors import UsageError
-from blemish.io.atomic import reason
 
 __all__ = ["HeadScans", "SolarCells", "rows_of"]
 
@@ -32,7 +32,7 @@ class SolarCells:
         present = {scan.name(file) for file in scan.images(scan.root / "images")}
         named = set()
         unsure = 0
-        for number, line in enumerate(_lines(scan.root / LABELS), start=1):
+        for number, line in enumerate(_lines(scan.root / LABELS, scan), start=1):
             words = line.split()
             if len(words) != 3 or not _is_number(words[1]):
                 scan.report(scan.root / LABELS, f"line {number} is not a path, a probability and a kind: {line!r}")
@@ -67,7 +67,7 @@ class HeadScans:
             {} if folder is None else {int(file.stem): file for file in scan.images(folder) if file.stem.isdecimal()}
         )
         samples = []
-        for row in rows_of(scan.root / LABELS):
+        for row in rows_of(scan.root / LABELS, scan):
             number, label = row.get("id", ""), row.get("hemorrhage", "")
             picture = pictures.pop(int(number), None) if number.isdecimal() else None
             if picture is None or label not in ("0", "1"):
@@ -90,25 +90,26 @@ class HeadScans:
         return samples
 
 
-def rows_of(table: Path) -> Iterator[dict[str, str]]:
-    """The rows of a table with commas, semicolons or tabs; keys and values without blanks around them, keys in lower case."""
-    lines = list(_lines(table))
+def rows_of(table: Path, scan: Scan | None = None) -> Iterator[dict[str, str]]:
+    """The rows of a table with commas, semicolons or tabs; keys and values without blanks around them, keys in lower case.
+
+    `scan` takes note where the text is not UTF-8.
+    """
+    lines = _lines(table, scan)
     if not lines:
         return
     separator = max(",;\t", key=lines[0].count)
-    header, *rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    try:
+        header, *rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    except csv.Error as error:
+        raise UsageError(f"{table}: is not a table ({error})") from error
     keys = [key.strip().lower() for key in header]
     for row in rows:
         yield dict(zip(keys, (value.strip() for value in row), strict=False))
 
 
-def _lines(table: Path) -> list[str]:
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"{table}: cannot be read ({reason(error)})") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{table}: is not a text file in UTF-8") from error
+def _lines(table: Path, scan: Scan | None = None) -> list[str]:
+    text = read_text(table)[0] if scan is None else scan.text(table)
     return [line for line in text.splitlines() if line.strip()]
 
 
