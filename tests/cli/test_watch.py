@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_what_is_there_comes_first_and_what_arrives_after_it(folder: Path) -> None:
-    arrivals = watch_images([folder], for_s=30, poll_s=POLL_S)
+    arrivals = watch_images([folder], for_s=30, rest_s=POLL_S, poll_s=POLL_S)
     assert next(arrivals).path.name == "a.png"
     save(np.full((8, 8), 255, np.uint8), folder / "sub" / "b.png")
     assert next(arrivals).path == folder / "sub" / "b.png"
@@ -43,7 +43,7 @@ def test_a_file_that_still_grows_is_waited_for(folder: Path, monkeypatch: pytest
         sleep(seconds)
 
     monkeypatch.setattr(time, "sleep", grow_and_sleep)
-    arrivals = watch_images([folder], for_s=30, poll_s=POLL_S)
+    arrivals = watch_images([folder], for_s=30, rest_s=POLL_S, poll_s=POLL_S)
     assert next(arrivals).path.name == "a.png"
     written_to[0] = False
     assert next(arrivals).path.name == "0.png"
@@ -52,7 +52,7 @@ def test_a_file_that_still_grows_is_waited_for(folder: Path, monkeypatch: pytest
 def test_known_and_empty_files_are_not_given_and_it_ends(folder: Path) -> None:
     (folder / "empty.png").touch()
     known = [(folder / "a.png").as_posix()]
-    assert list(watch_images([folder], known=known, for_s=5 * POLL_S, poll_s=POLL_S)) == []
+    assert list(watch_images([folder], known=known, for_s=5 * POLL_S, rest_s=POLL_S, poll_s=POLL_S)) == []
 
 
 def test_ctrl_c_while_it_waits_ends_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

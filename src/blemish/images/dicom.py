@@ -15,7 +15,7 @@ from blemish.errors import ImageError
 from blemish.images.boundary import decoding, one_line
 from blemish.images.depth import Samples
 from blemish.images.kinds import DICOM_MARK, DICOM_MARK_AT, is_dicom
-from blemish.images.limits import FREE_PX, MOST_PX_PER_BYTE, PER_BYTE
+from blemish.images.limits import PER_BYTE
 from blemish.images.modern import missing
 from blemish.images.opened import OpenedImage
 
@@ -75,7 +75,7 @@ def open_dicom(stream: BinaryIO, source: str, *, page: int | None) -> OpenedImag
     elif str(syntax) == RLE:
         least = frame_bytes / PER_BYTE["packbits"]
     else:
-        least = max(0, width * height - FREE_PX) / MOST_PX_PER_BYTE
+        least = 0.0
     return OpenedImage(
         source=source,
         width_px=width,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from blemish.errors import ImageError
 
-__all__ = ["DEFAULT_MEGAPIXELS", "FREE_PX", "PER_BYTE", "check_held", "check_memory", "check_size", "free_memory"]
+__all__ = ["DEFAULT_MEGAPIXELS", "DEFLATE", "JPEG_PX_PER_BYTE", "PER_BYTE", "check_held", "check_memory", "check_size", "free_memory"]
 
 DEFAULT_MEGAPIXELS = 200.0
 FREE_PX = 16_000_000  # an image of up to so many pixels costs little, whatever its file may hold
@@ -19,12 +19,11 @@ PER_BYTE = {
     "deflate": DEFLATE,
     "lzw": 2731.0,  # the longest of 4096 strings in twelve bits
     "packbits": 64.0,  # 128 bytes in two
-    "zstd": 32_768.0,  # a block of 128 KiB that repeats one byte, in four
-    "lzma": 8_192.0,
 }
-# Codings that can say "all the same" in almost no bits: above FREE_PX, more pixels a byte than any picture has.
-MOST_PX_PER_BYTE = 4096.0
 JPEG_PX_PER_BYTE = 1024.0  # Huffman codes need one bit for each block of 64 pixels; twice that, to be safe
+# Other codings can say "all the same" in almost no bits. Above FREE_PX they get what deflate could hold, which is several
+# times what any picture of something needs.
+MOST_PER_BYTE = DEFLATE
 NEEDS_A_LOOK = 256 * 2**20  # bytes from which free memory is asked for
 
 
@@ -41,10 +40,13 @@ def check_size(size: tuple[int, int], source: str, max_megapixels: float) -> Non
         )
 
 
-def check_held(size: tuple[int, int], source: str, *, least_bytes: float, file_bytes: int) -> None:
-    """ImageError where a file is shorter than what its pixels need at least, by how they are coded."""
-    if file_bytes < least_bytes:
-        width, height = size
+def check_held(
+    size: tuple[int, int], source: str, *, least_bytes: float, bytes_per_px: float, file_bytes: int
+) -> None:
+    """ImageError where a file is shorter than its pixels need: than its coding allows, or far beyond what pictures need."""
+    width, height = size
+    needed = max(least_bytes, (width * height - FREE_PX) * bytes_per_px / MOST_PER_BYTE)
+    if file_bytes < needed:
         raise ImageError(
             source,
             f"claims {width} x {height} pixels, more than its {file_bytes:,} bytes can hold: it is damaged or cut off",

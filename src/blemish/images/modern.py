@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from blemish.errors import ImageError, MissingExtraError
 from blemish.images.depth import Samples
-from blemish.images.limits import FREE_PX, MOST_PX_PER_BYTE
 from blemish.images.opened import OpenedImage, upright
 from blemish.images.pillow import OPENERS, describe, from_pillow, orientation_of
 
@@ -49,7 +48,6 @@ def _opened(
         height_px=size[1],
         is_deep=is_deep,
         file_bytes=len(data),
-        least_bytes=max(0, size[0] * size[1] - FREE_PX) / MOST_PX_PER_BYTE,
         risky=True,
         is_turned=lambda: is_turned,
         samples=samples,

@@ -31,7 +31,8 @@ class OpenedImage:
     file_bytes: int
     samples: Callable[[], Samples]  # decodes the pixels
     least_bytes: float = 0.0  # so many bytes a file needs at least to hold these pixels
-    decoded_bytes_per_px: float = 4.0
+    bytes_per_px: float = 1.0  # of the samples as they are stored; 1 for lossy codings, which leave most away
+    decoded_bytes_per_px: float = 4.0  # of the samples in memory
     risky: bool = False  # its decoder is better run in a process of its own
     is_turned: Callable[[], bool] = field(default=lambda: False)  # width and height change places
     is_lossy: bool = False  # values scatter about what was meant
@@ -54,7 +55,13 @@ class OpenedImage:
     def check(self, max_megapixels: float) -> None:
         """ImageError where the claims are above the limit, more than the file can hold, or more than memory allows."""
         check_size(self.size, self.source, max_megapixels)
-        check_held(self.size, self.source, least_bytes=self.least_bytes, file_bytes=self.file_bytes)
+        check_held(
+            self.size,
+            self.source,
+            least_bytes=self.least_bytes,
+            bytes_per_px=self.bytes_per_px,
+            file_bytes=self.file_bytes,
+        )
         per_px = DEEP_BYTES_PER_PX if self.is_deep else BYTES_PER_PX
         check_memory(self.size, self.source, needed_bytes=per_px * self.width_px * self.height_px)
 

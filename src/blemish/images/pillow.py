@@ -24,7 +24,7 @@ from PIL import (
 from blemish.errors import ImageError
 from blemish.images import png16
 from blemish.images.depth import Samples
-from blemish.images.limits import DEFLATE, FREE_PX, JPEG_PX_PER_BYTE, MOST_PX_PER_BYTE, check_size
+from blemish.images.limits import DEFLATE, JPEG_PX_PER_BYTE, PER_BYTE, check_size
 from blemish.images.masks import MaskValues
 from blemish.images.opened import OpenedImage, upright
 
@@ -76,6 +76,7 @@ def open_png(stream: BinaryIO, source: str) -> OpenedImage:
         is_deep=True,
         file_bytes=file_bytes,
         least_bytes=height * row_bytes / DEFLATE,
+        bytes_per_px=2 * channels,
         decoded_bytes_per_px=2 * channels,
         is_turned=lambda: _png_is_turned(stream),
         samples=lambda: _deep_png(stream, source),
@@ -92,6 +93,7 @@ def describe(image: ImageFile.ImageFile, kind: str, source: str, file_bytes: int
         is_deep=image.mode in DEEP_MODES,
         file_bytes=file_bytes,
         least_bytes=_least_bytes(image, kind),
+        bytes_per_px=1 / 8 if image.mode in ("1", "P") else 1.0,
         risky=kind == "JPEG 2000",
         is_lossy=kind == "JPEG",
         is_turned=lambda: _is_turned(image, kind),
@@ -210,7 +212,7 @@ def _least_bytes(image: ImageFile.ImageFile, kind: str) -> float:
         return pixels / (64 if image.tile[0][0] == "tga_rle" else 8 if image.mode == "1" else 1)
     if kind == "JPEG":
         return pixels / JPEG_PX_PER_BYTE
-    return max(0, pixels - FREE_PX) / MOST_PX_PER_BYTE
+    return pixels / PER_BYTE["lzw"] if kind == "GIF" else 0.0
 
 
 def _check_scans(image: ImageFile.ImageFile, source: str) -> None:

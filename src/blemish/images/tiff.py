@@ -13,7 +13,7 @@ from PIL import ImageFile, TiffImagePlugin
 
 from blemish.errors import ImageError
 from blemish.images.depth import Samples
-from blemish.images.limits import FREE_PX, JPEG_PX_PER_BYTE, MOST_PX_PER_BYTE, PER_BYTE
+from blemish.images.limits import JPEG_PX_PER_BYTE, PER_BYTE
 from blemish.images.modern import from_array, missing
 from blemish.images.masks import MaskValues
 from blemish.images.opened import OpenedImage, upright
@@ -27,8 +27,9 @@ SAMPLE_FORMAT, DNG_VERSION = 339, 50706
 MAX_SAMPLE_VALUE, S_MAX_SAMPLE_VALUE = 281, 341
 MIN_IS_WHITE, MIN_IS_BLACK, RGB = 0, 1, 2
 UNSIGNED, SIGNED, FLOAT, UNTYPED = 1, 2, 3, 4  # values of SampleFormat
-CODINGS = {1: "raw", 5: "lzw", 8: "deflate", 32946: "deflate", 32773: "packbits", 50000: "zstd", 34925: "lzma"}
+CODINGS = {1: "raw", 5: "lzw", 8: "deflate", 32946: "deflate", 32773: "packbits"}
 JPEG = (6, 7)
+LOSSLESS = (50000, 34925)  # Zstandard, LZMA
 SAFE = (1, 2, 3, 4, 5, 8, 32773, 32946, 32771)  # plain, fax, LZW, deflate, packbits: decoders that are small and old
 WITHOUT_IMAGECODECS = (1, 8, 32773, 32946, 34925)  # what tifffile decodes by itself
 MOST_CHANNELS = 5
@@ -127,6 +128,7 @@ def _describe(image: TiffImagePlugin.TiffImageFile, source: str, file_bytes: int
         is_deep=deep,
         file_bytes=file_bytes,
         least_bytes=_least_bytes(compression, width * height, width * height * bits / 8),
+        bytes_per_px=1.0 if compression in JPEG else bits / 8,
         risky=compression not in SAFE,
         is_turned=lambda: orientation_of(image.getexif) >= 5,
         samples=lambda: from_pillow(
@@ -206,6 +208,9 @@ def _with_tifffile(stream: BinaryIO, source: str, index: int, file_bytes: int) -
         raise missing("tifffile", source, what, extra="tiff") from error
     page: Any = tifffile.TiffFile(stream).pages[index]
     opened = Page(page, source, {tag.code: tag.value for tag in page.tags})
+    numbers = (page.imagewidth, page.imagelength, page.imagedepth, page.samplesperpixel, page.bitspersample)
+    if not all(isinstance(number, int) for number in numbers):  # a damaged tag may hold several
+        raise ImageError(source, "its header does not state one width, height and depth: it is damaged")
     compression = int(page.compression)
     plain = compression in WITHOUT_IMAGECODECS and page.bitspersample in (1, 8, 16, 32, 64)
     if not plain and find_spec("imagecodecs") is None:
@@ -224,6 +229,7 @@ def _with_tifffile(stream: BinaryIO, source: str, index: int, file_bytes: int) -
         is_deep=page.dtype not in (np.uint8, bool),
         file_bytes=file_bytes,
         least_bytes=_least_bytes(compression, pixels, pixels * page.samplesperpixel * page.bitspersample / 8),
+        bytes_per_px=1.0 if compression not in (*SAFE, *LOSSLESS) else per_px,
         decoded_bytes_per_px=per_px,
         risky=compression not in SAFE,
         is_turned=lambda: opened.orientation >= 5,
@@ -238,7 +244,7 @@ def _least_bytes(compression: int, pixels: int, decoded_bytes: float) -> float:
         return decoded_bytes / PER_BYTE[coding]
     if compression in JPEG:
         return pixels / JPEG_PX_PER_BYTE
-    return max(0, pixels - FREE_PX) / MOST_PX_PER_BYTE
+    return 0.0
 
 
 def _numbers(value: Any) -> tuple[float, ...]:

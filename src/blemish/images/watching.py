@@ -53,8 +53,8 @@ def watch_images(
     return Arrivals(watched, skip=skip, known=set(known), for_s=for_s, rest_s=rest_s, poll_s=poll_s)
 
 
-class Arrivals:
-    """The images that `watch_images` gives, to be gone through once.
+class Arrivals(Iterator[FoundImage]):
+    """The images that `watch_images` gives, one after the other.
 
     Whoever reads them says with `failed` which could not be read: those are given again when they change, and once more
     when they have not for a while, or at the end.
@@ -74,6 +74,13 @@ class Arrivals:
         self._for_s, self._rest_s, self._poll_s = for_s, rest_s, poll_s
         self._files: dict[Path, _File] = {}
         self._search = Search(skip)
+        self._given = self._run()
+
+    def __iter__(self) -> Arrivals:
+        return self
+
+    def __next__(self) -> FoundImage:
+        return next(self._given)
 
     @property
     def left_out(self) -> dict[str, int]:
@@ -93,7 +100,7 @@ class Arrivals:
         file.failed = time.monotonic()
         return True
 
-    def __iter__(self) -> Iterator[FoundImage]:
+    def _run(self) -> Iterator[FoundImage]:
         last = time.monotonic()
         try:
             while True:
