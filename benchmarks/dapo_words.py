@@ -14,15 +14,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from blemish.evaluation.models import with_vocabulary
 from numpy.typing import NDArray
 
-from blemish.data.synthetic import drawn
-from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
-from blemish.evaluation.models import with_vocabulary
 from blemish.language import DefectType, Vocabulary, general
 from blemish.methods.base import Features, Method
 from blemish.models.feature_cache import feature_store
 from blemish.models.load import load_method
+from blemish.synthesis import HELD_OUT_SEEDS, drawn
 from blemish.training import Reporter
 from blemish.training.batches import Source, cache_features, in_chunks
 from blemish.training.examples import Examples, examine

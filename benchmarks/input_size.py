@@ -19,10 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 import blemish
-from blemish.data.synthetic import SyntheticSample, render
-from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from blemish.metrics import AnomalyAccumulator, Value
 from blemish.metrics.exact import auroc
+from blemish.synthesis import HELD_OUT_SEEDS, SyntheticSample, render
 
 SOURCE_PX = 448
 SMALL_SHARE = 0.002  # of a picture
@@ -71,7 +70,7 @@ def measure(inspector: blemish.Inspector, samples: Sequence[SyntheticSample]) ->
     score, label, few = np.array(scores), np.array(labels), np.array(small)
     counted = few | ~label
     return Figures(
-        input_px=inspector.preprocess.size,
+        input_px=inspector.engine.input.size,
         image_auroc=auroc(score, label, rounds=ROUNDS),
         pixel_auroc=tally.report().mean.values["pixel_auroc"],
         small_auroc=auroc(score[counted], label[counted], rounds=ROUNDS),

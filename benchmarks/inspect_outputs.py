@@ -20,12 +20,12 @@ from statistics import median
 import torch
 
 from blemish import images
-from blemish.data.synthetic import render
 from blemish.images import FoundImage
 from blemish.inspection import load as loading
 from blemish.inspection.inspector import Inspected, Inspector
 from blemish.runs.folder import ResultsFolder
 from blemish.runs.names import output_names
+from blemish.synthesis import render
 
 SIZES_PX = (256, 512, 1024, 2048)
 RENDERED = 8

@@ -27,7 +27,7 @@ import numpy as np
 import blemish
 from benchmarks.alternatives import Looker, alternatives
 from benchmarks.real_sets import IMAGE_SETS, PIXEL_SETS, SIMULATED, Comparison, Finding, available
-from blemish.inspection.references import MOST_PEERS
+from blemish.inspection.references import MOST_REFERENCES
 from blemish.io.atomic import write_text
 from blemish.maps import at_original
 from blemish.methods.mutual import CONVOLUTIONAL, MutualConfig
@@ -64,7 +64,7 @@ class Embedded:
     def __init__(self, backbone: str, method: str | None, name: str = "") -> None:
         self.backbone, self.method = backbone, method
         self.inspector = blemish.load(backbone, method=method)
-        self.name = name or self.inspector.method.name
+        self.name = name or self.inspector.model.method
         self.known: dict[Path, Finding] = {}
 
     def identity(self) -> str:
@@ -88,7 +88,9 @@ class Embedded:
 class AmongPeers(Embedded):
     """The same with --peers: each image compared with a lot drawn from all images of its product, good and bad, unlabelled."""
 
-    remark = f"zero-shot; each image also compared with {MOST_PEERS} of its product, good and bad, that nobody labelled"
+    remark = (
+        f"zero-shot; each image also compared with {MOST_REFERENCES} of its product, good and bad, that nobody labelled"
+    )
 
     def __init__(self, backbone: str, method: str | None, name: str = "") -> None:
         super().__init__(backbone, method, name)
@@ -98,7 +100,7 @@ class AmongPeers(Embedded):
 
     def identity(self) -> str:
         lines = load_method(self.backbone, method=self.method).with_peers
-        return f"{super().identity()} {lines} {MOST_PEERS} {MutualConfig()} {CONVOLUTIONAL}"
+        return f"{super().identity()} {lines} {MOST_REFERENCES} {MutualConfig()} {CONVOLUTIONAL}"
 
     def look(self, comparison: Comparison) -> Sequence[Finding]:
         if comparison.peers != self.peers:

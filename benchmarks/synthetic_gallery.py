@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from blemish.data.synthetic import benign
-from blemish.data.synthetic.damage import KINDS
-from blemish.data.synthetic.placing import Drawn, draw
-from blemish.data.synthetic.scenery import MATERIALS, good_subject
-from blemish.data.synthetic.subjects import Subject
 from blemish.errors import UsageError
 from blemish.images import save
+from blemish.synthesis import benign
+from blemish.synthesis.damage import KINDS
+from blemish.synthesis.placing import Drawn, draw
+from blemish.synthesis.scenery import MATERIALS, good_subject
+from blemish.synthesis.subjects import Subject
 
 __all__ = ["write_gallery"]
 

@@ -27,13 +27,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from blemish.backbones.preprocess import to_tensor
-from blemish.data.synthetic import RENDERER_VERSION
-from blemish.data.synthetic.benign import camera
-from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
-from blemish.data.synthetic.placing import draw
-from blemish.data.synthetic.recipes import parse_types
-from blemish.data.synthetic.scenery import good_subject
+from blemish.backbones.preprocess import to_array
 from blemish.errors import UnknownNameError
 from blemish.images import Picture
 from blemish.language import Vocabulary, general
@@ -41,6 +35,11 @@ from blemish.methods.base import Features, Method
 from blemish.metrics import Value
 from blemish.metrics.values import with_interval
 from blemish.models.load import load_method
+from blemish.synthesis import HELD_OUT_SEEDS, RENDERER_VERSION
+from blemish.synthesis.benign import camera
+from blemish.synthesis.placing import draw
+from blemish.synthesis.recipes import parse_types
+from blemish.synthesis.scenery import good_subject
 
 CONTRAST = (0.06, 0.12)  # of both defects: plain to see, within what every type can have
 SIZE = (0.1, 0.6)  # within what the types allow, so that two fit into a picture
@@ -179,7 +178,9 @@ def by_type(answers: Sequence[Answer], types: Sequence[str]) -> str:
 
 @torch.inference_mode()
 def encoded(method: Method, pair: Pair) -> Features:
-    return method.encode(to_tensor(Picture(pair.image, "pair"), method.backbone.config.preprocess)[None])
+    return method.encode(
+        torch.from_numpy(to_array(Picture(pair.image, "pair"), method.backbone.config.preprocess))[None]
+    )
 
 
 def tables(method: Method, pairs: Sequence[Pair], types: Sequence[str]) -> str:

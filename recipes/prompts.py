@@ -21,13 +21,12 @@ from blemish import models as store
 from blemish import training
 from blemish.backbones.model import Clip
 from blemish.data.samples import DataSet
-from blemish.data.synthetic import drawn
-from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from blemish.io.atomic import write_text
 from blemish.models.feature_cache import feature_store
 from blemish.models.load import Loaded, load_method
 from blemish.models.paths import WEIGHTS, package_models, read_json
 from blemish.models.prompts import CARD
+from blemish.synthesis import HELD_OUT_SEEDS, drawn
 from blemish.training.batches import Source
 from blemish.training.examples import examine
 from recipes import add_device

@@ -20,10 +20,9 @@ import torch
 
 from blemish.backbones.model import Clip
 from blemish.backbones.weights import save_backbone
-from blemish.data.synthetic import RENDERER_VERSION
-from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from blemish.io.atomic import write_text
 from blemish.models.paths import read_json
+from blemish.synthesis import HELD_OUT_SEEDS, RENDERER_VERSION
 from recipes import add_device
 from recipes.embedded.checkpoint import minutes_spent, plain
 from recipes.embedded.config import BACKBONE, Recipe, TextRecipe

@@ -23,9 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blemish.backbones.preprocess import to_tensor
-from blemish.data.synthetic import RENDERER_VERSION, SyntheticSample, render_series
-from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
+from blemish.backbones.preprocess import to_array
 from blemish.images import Picture
 from blemish.io.atomic import write_text
 from blemish.maps import at_original
@@ -48,6 +46,7 @@ from blemish.metrics import PixelRanking, auroc
 from blemish.models.load import load_method
 from blemish.models.paths import package_models, read_json
 from blemish.models.prompts import CARD
+from blemish.synthesis import HELD_OUT_SEEDS, RENDERER_VERSION, SyntheticSample, render_series
 from blemish.training.held_out import card_thresholds
 
 SERIES_SEEDS = HELD_OUT_SEEDS + 1_000_000
@@ -132,7 +131,7 @@ def _print_tables(series: Sequence[Sequence[SyntheticSample]]) -> None:
 def _tensors(method: Method, pieces: Sequence[SyntheticSample]) -> list[Tensor]:
     """The pieces in batches."""
     ready = [
-        to_tensor(Picture(piece.image, str(index)), method.backbone.config.preprocess)
+        torch.from_numpy(to_array(Picture(piece.image, str(index)), method.backbone.config.preprocess))
         for index, piece in enumerate(pieces)
     ]
     return [torch.stack(ready[start : start + BATCH]) for start in range(0, len(ready), BATCH)]

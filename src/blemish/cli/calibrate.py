@@ -139,7 +139,7 @@ def calibrate(
     good, bad_ones = (
         [one for one in part if one is not None] for part in (scored[: len(good_paths)], scored[len(good_paths) :])
     )
-    found = _calibrate(rule, good, bad_ones, setup=setup, types=inspector.method.types)
+    found = _calibrate(rule, good, bad_ones, setup=setup, types=inspector.types)
     found.write(out)
     _report(found, out, unreadable, quiet=quiet)
 
@@ -152,12 +152,12 @@ def score_images(
     UsageError where none can be read, or images with more than 8 bits do not share one value range.
     """
     from blemish.calibration import Scored
-    from blemish.io.progress import progress
+    from blemish.io.progress import TerminalReporter
 
     scored: list[Scored | None] = []
     unreadable: list[ImageError] = []
     ranges = set()
-    with progress(len(paths), "scoring", quiet=quiet) as advance:
+    with TerminalReporter(quiet=quiet).progress("scoring", len(paths)) as advance:
         for outcome in inspector.stream(list(paths)):
             if isinstance(outcome, ImageError):
                 unreadable.append(outcome)
@@ -232,9 +232,9 @@ def _rule(
 
 def _check_apart(good: Sequence[Path], peers: str) -> None:
     """UsageError where a good image is one of those that all are compared with: what is promised is for images that are not."""
-    from blemish.inspection.references import find_peers
+    from blemish.inspection.references import find_references
 
-    drawn = {Path(str(image)).resolve() for image in find_peers(peers)}
+    drawn = {Path(str(image)).resolve() for image in find_references(peers)}
     shared = [path for path in good if path.resolve() in drawn]
     if shared:
         raise UsageError(
@@ -264,13 +264,13 @@ def _add_false_alarms(listed: Path, calibration: Path, run: Path | None, out: Pa
         scored, setup, unreadable = score_images(inspector, _images([str(listed)]), quiet=quiet)
         before.check(setup)
         alarms = [one for one in scored if one is not None]
-    after = before.with_false_alarms(alarms, why=f"false alarms listed in {listed}", command=sys.argv)
+    after = before.with_false_alarms(alarms, reason=f"false alarms listed in {listed}", command=sys.argv)
     after.write(out)
     if not quiet:
         entry = after.history[-1]
-        moved = f"image threshold {before.lines.image:.4g} -> {after.lines.image:.4g}"
-        if before.lines.pixel is not None and after.lines.pixel is not None:
-            moved += f", pixel {before.lines.pixel:.4g} -> {after.lines.pixel:.4g}"
+        moved = f"image threshold {before.thresholds.image:.4g} -> {after.thresholds.image:.4g}"
+        if before.thresholds.pixel is not None and after.thresholds.pixel is not None:
+            moved += f", pixel {before.thresholds.pixel:.4g} -> {after.thresholds.pixel:.4g}"
         count = len(entry["added"])
         typer.echo(f"{moved}; of {count} added images {entry['now_below_image_threshold']} are no longer NG")
     _report(after, out, unreadable, quiet=quiet)
@@ -297,7 +297,7 @@ def _report(found: Calibration, out: Path, unreadable: Sequence[ImageError], *, 
     for error in unreadable:
         typer.echo(f"unreadable: {error}", err=True)
     if not quiet:
-        lines = found.lines
+        lines = found.thresholds
         shown = [f"image {lines.image:.4g}"]
         shown += [] if lines.review is None else [f"review {lines.review:.4g}"]
         shown += [] if lines.pixel is None else [f"pixel {lines.pixel:.4g}"]

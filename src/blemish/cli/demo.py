@@ -31,7 +31,7 @@ def demo(
 ) -> None:
     """Inspect a sample of real solar cells and of rendered parts, offline, with the embedded model."""
     from blemish.cli.inspect import inspect
-    from blemish.report.sheet import write_contact_sheet
+    from blemish.reports.sheet import write_contact_sheet
 
     photos = _solar_cells()
     typer.echo(TERMS if photos else MISSING)
@@ -65,8 +65,8 @@ def _solar_cells() -> list[Path]:
 
 def _render(folder: Path) -> Path:
     """A few good pictures and one of each shown type, by fixed seeds, as PNG files that say what they show."""
-    from blemish.data.synthetic import NORMAL, render
     from blemish.images import save
+    from blemish.synthesis import NORMAL, render
 
     kinds = [*[NORMAL] * 3, *SHOWN]
     for number, kind in enumerate(kinds):

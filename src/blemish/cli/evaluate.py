@@ -12,12 +12,12 @@ import typer
 from typer.core import TyperCommand
 
 from blemish.cli.options import InputPx, parse_settings
-from blemish.cli.reporting import printing_reporter
 from blemish.errors import UsageError
+from blemish.io.progress import TerminalReporter
 
 if TYPE_CHECKING:
     from blemish.evaluation import Session, Settings, Table
-    from blemish.training import Reporter
+    from blemish.io.progress import Reporter
 
 __all__ = ["ListingCommand", "evaluate"]
 
@@ -155,7 +155,7 @@ def evaluate(
         device=device,
         save_every_s=save_every,
     )
-    reporter = None if quiet else printing_reporter()
+    reporter = None if quiet else TerminalReporter()
     if suite is not None:
         session, table = _suite(
             suite,

@@ -33,13 +33,13 @@ def report(
     for path in (out, sheet):
         if path is not None and path.exists() and not overwrite:
             raise UsageError(f"{path}: is there already; --overwrite replaces it")
-    from blemish.io.progress import progress
-    from blemish.report.page import write_page
-    from blemish.report.sheet import write_contact_sheet
+    from blemish.io.progress import TerminalReporter
+    from blemish.reports.page import write_page
+    from blemish.reports.sheet import write_contact_sheet
     from blemish.runs.reading import read_records, read_run
 
     finished = read_run(run)
-    with progress(sum(finished.record["counts"].values()), "drawing", quiet=quiet) as advance:
+    with TerminalReporter(quiet=quiet).progress("drawing", sum(finished.record["counts"].values())) as advance:
         count = write_page(
             finished.path, finished.record, read_records(finished.path), out, inline=inline, advance=advance
         )

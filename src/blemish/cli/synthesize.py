@@ -12,16 +12,16 @@ import typer
 
 from blemish.cli import options
 from blemish.errors import UsageError
-from blemish.io.progress import progress
+from blemish.io.progress import TerminalReporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from blemish.data.synthetic.making import Made
-    from blemish.data.synthetic.recipes import Task
-    from blemish.data.synthetic.survey import Survey
     from blemish.images import FoundImage, RangeGiven
+    from blemish.synthesis.making import Made
+    from blemish.synthesis.recipes import Task
+    from blemish.synthesis.survey import Survey
 
 __all__ = ["synthesize"]
 
@@ -100,8 +100,8 @@ def synthesize(
         raise UsageError("--count is for all images together, --per-image for each: give one of them")
     if workers is not None and workers < 1:
         raise UsageError(f"--workers takes a number from 1 on, not {workers}")
-    from blemish.data.synthetic import making, recipes
     from blemish.images import find_images
+    from blemish.synthesis import making, recipes
 
     recipe = recipes.Recipe(
         types=recipes.parse_types(defects),
@@ -152,9 +152,9 @@ def _survey(
     quiet: bool,
 ) -> Survey:
     """Looks at every good image, and says what is wrong with which."""
-    from blemish.data.synthetic.survey import survey
+    from blemish.synthesis.survey import survey
 
-    with progress(len(images), "good images", quiet=quiet) as advance:
+    with TerminalReporter(quiet=quiet).progress("good images", len(images)) as advance:
         found = survey(
             images, value_range=value_range, max_megapixels=max_megapixels, threads=threads, progress=advance
         )
@@ -166,7 +166,7 @@ def _survey(
 
 
 def _progress(total: int, done: int, *, quiet: bool) -> AbstractContextManager[Callable[[], None]]:
-    return progress(total, "pictures", quiet=quiet, done=done)
+    return TerminalReporter(quiet=quiet).progress("pictures", total, done=done)
 
 
 def _range(text: str, option: str) -> tuple[float, float]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blemish.cli.options import parse_settings
-from blemish.cli.reporting import printing_reporter
 from blemish.errors import UsageError
+from blemish.io.progress import TerminalReporter
 
 if TYPE_CHECKING:
     from blemish.data import DataSet
@@ -135,7 +135,7 @@ def train(
         save_every_s=save_every,
         log_every=log_every,
         command=shlex.join(["blemish", *sys.argv[1:]]),
-        reporter=None if quiet else printing_reporter(),
+        reporter=None if quiet else TerminalReporter(),
     )
     if not quiet:
         _print_summary(done)

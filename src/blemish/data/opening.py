@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -12,23 +11,20 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from blemish.data.counts import absent_products, differences, product_line
-from blemish.data.entries import Entry, entry, known_sets
+from blemish.data.entries import Entry, entry, known_sets, maker_of
 from blemish.data.files import FileSample
-from blemish.data.layouts import LAYOUTS, OWN
+from blemish.data.layouts import OWN, layout_of
 from blemish.data.samples import DataSet, Level
 from blemish.data.scan import Problem, Scan, name_of, same_name
 from blemish.data.splits import quarter_tested
-from blemish.data.synthetic import rendered
 from blemish.errors import UsageError
 
 __all__ = ["Reading", "open_data", "read_data"]
 
 ROOT_VARIABLE = "BLEMISH_DATA"
-RENDERED = re.compile(r"synthetic(?::(?P<count>[\d_]+)(?:@(?P<first>[\d_]+))?)?")
-RENDERED_COUNT = 1000
 MOST_NAMED = 5
 CONVERTED = "mvtec"  # the layout that others convert data sets to
-IN_A_FILE = ("table", "coco", "meta")
+IN_A_FILE = ("table", "coco", "meta_json")
 
 
 @dataclass(frozen=True)
@@ -54,9 +50,9 @@ def open_data(where: str | Path, *, root: Path | None = None) -> DataSet:
     Only lists of files are read (and masks, where they alone say which images are anomalous). UsageError where nothing or
     several things fit, and where masks and images cannot be paired without doubt.
     """
-    asked = RENDERED.fullmatch(where) if isinstance(where, str) else None
-    if asked is not None:
-        return rendered(int(asked["count"] or RENDERED_COUNT), first_seed=int(asked["first"] or 0))
+    make = maker_of(where) if isinstance(where, str) else None
+    if make is not None:
+        return make(str(where).partition(":")[2])
     reading = read_data(where, root=root)
     fatal = [problem for problem in reading.problems if problem.fatal]
     if fatal:
@@ -80,7 +76,7 @@ def read_data(where: str | Path, *, root: Path | None = None, exact: bool = Fals
 def _read(place: Path, found: Entry) -> Reading:
     scan = Scan(place)
     own = found in OWN
-    samples = LAYOUTS[found.layout].read(scan, found)
+    samples = layout_of(found).read(scan, found)
     scan.tell_moved()
     if not samples:
         told = "; ".join(_first(scan.problems))
@@ -129,7 +125,7 @@ def _locate(found: Entry, asked: Path | None, *, exact: bool) -> tuple[Path, Ent
         raise UsageError(f"{root}: there is no such folder to look for {found.name} in")
     named = list(dict.fromkeys(_called_so(root, found, exact=exact)))
     for reading in (found, _converted(found)):
-        fitting = [place for place in named if LAYOUTS[reading.layout].fits(place, reading, sure=False)]
+        fitting = [place for place in named if layout_of(reading).fits(place, reading, sure=False)]
         fitting = [place for place in fitting if not set(place.parents) & set(fitting)]
         if len(fitting) == 1:
             return fitting[0], reading
@@ -137,7 +133,7 @@ def _locate(found: Entry, asked: Path | None, *, exact: bool) -> tuple[Path, Ent
             raise UsageError(
                 f"{root}: {found.name} lies there more than once: {', '.join(map(str, fitting))}; name one"
             )
-    if not found.needs_name and LAYOUTS[found.layout].fits(root, found, sure=True):
+    if not found.needs_name and layout_of(found).fits(root, found, sure=True):
         return root, found  # it has another name, and nothing in it speaks against it
     package = found.options.get("package")
     if package is not None and find_spec(package) is not None:
@@ -201,7 +197,7 @@ def _recognise(place: Path) -> tuple[Path, Entry]:
     able = [own for own in OWN if folder or own.layout in IN_A_FILE]
     for here in places:
         for own in able:
-            if LAYOUTS[own.layout].fits(here, own, sure=True):
+            if layout_of(own).fits(here, own, sure=True):
                 return here, own
     there = ", ".join(path.name for path in Scan(place).entries(place)[:8]) or "nothing" if folder else "a file"
     raise UsageError(
@@ -215,4 +211,4 @@ def _is(place: Path, known: Entry) -> bool:
     called_so = bool(names & {name_of(place).lower(), name_of(place.absolute().parent).lower()})
     if known.needs_name and not called_so:
         return False
-    return LAYOUTS[known.layout].fits(place, known, sure=not called_so)
+    return layout_of(known).fits(place, known, sure=not called_so)

@@ -1,7 +1,7 @@
 """Evaluation: methods on data sets, resumable, with tables, files and pages, and the protocols of papers."""
 
+from blemish.evaluation.candidates import Candidate, Choice, choose, load_candidate
 from blemish.evaluation.finding import find_data
-from blemish.evaluation.models import Choice, Model, choose, load_model
 from blemish.evaluation.outcome import Evaluation, Group, Spread, evaluate, grouped
 from blemish.evaluation.published import Published, published
 from blemish.evaluation.session import Session, open_session
@@ -10,10 +10,10 @@ from blemish.evaluation.suites import Suite, load_suite, run_suite, suite_names
 from blemish.evaluation.tables import Provenance, Table, overview
 
 __all__ = [
+    "Candidate",
     "Choice",
     "Evaluation",
     "Group",
-    "Model",
     "Provenance",
     "Published",
     "Session",
@@ -25,7 +25,7 @@ __all__ = [
     "evaluate",
     "find_data",
     "grouped",
-    "load_model",
+    "load_candidate",
     "load_suite",
     "open_session",
     "overview",

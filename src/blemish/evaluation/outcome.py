@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from blemish.data import DataSet
 from blemish.errors import UsageError
+from blemish.evaluation.candidates import Candidate
 from blemish.evaluation.finding import describe
-from blemish.evaluation.models import Model
 from blemish.evaluation.published import Published, published
 from blemish.evaluation.ranks import Curve, curves_of, image_steps
-from blemish.evaluation.running import Run
+from blemish.evaluation.running import EvaluationRun
 from blemish.evaluation.settings import LEGACY_METRIC, Settings
+from blemish.io.progress import Reporter
 from blemish.metrics import METRICS, AnomalyAccumulator, Report, Row, Value, mean
 from blemish.metrics.values import undefined
-from blemish.training.recipe import Reporter
 
 __all__ = ["Evaluation", "Group", "Spread", "evaluate", "grouped"]
 
@@ -140,14 +140,19 @@ def grouped(evaluations: Sequence[Evaluation]) -> list[Group]:
 
 
 def evaluate(
-    model: Model, data: DataSet, *, out: str | Path, settings: Settings | None = None, reporter: Reporter | None = None
-) -> tuple[Evaluation, Run]:
-    """Measures a model on a data set, going on where the same evaluation was stopped below `out`.
+    candidate: Candidate,
+    data: DataSet,
+    *,
+    out: str | Path,
+    settings: Settings | None = None,
+    reporter: Reporter | None = None,
+) -> tuple[Evaluation, EvaluationRun]:
+    """Measures a candidate on a data set, going on where the same evaluation was stopped below `out`.
 
     UsageError: no images, none that can be read. The run can look at images again, for pictures.
     """
     settings, reporter = settings or Settings(), reporter or Reporter()
-    run = Run(model, data, out=Path(out), settings=settings, reporter=reporter)
+    run = EvaluationRun(candidate, data, out=Path(out), settings=settings, reporter=reporter)
     counts = run.count()
     records = tuple(run.folder.records())
     if len(counts.anomaly) == 0:
@@ -160,17 +165,17 @@ def evaluate(
     image_types = counts.image_types if counts.image_types is not None and len(counts.image_types) else None
     pixel_types = counts.pixel_types if counts.pixel_types is not None and len(counts.pixel_types) else None
     found = Evaluation(
-        model=model.to_dict(),
+        model=candidate.to_dict(),
         data=describe(data) | {"content_digest": _content(records)},
         settings=settings.to_dict(),
         report=report,
         records=records,
         curves=_curves(counts.anomaly, records, limit=settings.limit),
-        published=published(model.name, data.name),
+        published=published(candidate.name, data.name),
         pixel_types=None if pixel_types is None else pixel_types.report(),
         image_types=None if image_types is None else image_types.report(),
         confusion=None if image_types is None else image_types.confusion(),
-        notes=(*model.notes, *data.notes, *_notes(run, records), *_vanished(report)),
+        notes=(*candidate.notes, *data.notes, *_notes(run, records), *_vanished(report)),
         seconds=run.folder.progress().seconds,
     )
     return found, run
@@ -181,7 +186,7 @@ def _raise_unreadable(data: DataSet, records: Sequence[Mapping[str, Any]]) -> No
     raise UsageError(f"{data.name}: none of {len(data.samples)} images can be used; the first: {first}")
 
 
-def _notes(run: Run, records: Sequence[Mapping[str, Any]]) -> list[str]:
+def _notes(run: EvaluationRun, records: Sequence[Mapping[str, Any]]) -> list[str]:
     found = []
     if unreadable := sum("error" in record for record in records):
         found.append(f"{unreadable} of {len(records)} images cannot be read or paired and are in no number")

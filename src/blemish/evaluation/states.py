@@ -14,9 +14,9 @@ from typing import Any
 
 from blemish.errors import UsageError
 from blemish.io.atomic import make_folder, write_text
+from blemish.io.log import Log, read_log
 from blemish.metrics import AnomalyAccumulator, ImageTypeAccumulator, PixelTypeAccumulator
 from blemish.models.paths import read_json, remove
-from blemish.training.log import Log, read_log
 
 __all__ = ["IDENTITY_FILE", "IMAGES_FILE", "Counts", "Progress", "RunFolder", "merged"]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from blemish.data import DataSet
 from blemish.errors import UnknownNameError, UsageError
+from blemish.evaluation.candidates import Choice
 from blemish.evaluation.finding import find_data
-from blemish.evaluation.models import Choice
 from blemish.evaluation.outcome import Evaluation, Group
 from blemish.evaluation.published import Published, published
 from blemish.evaluation.session import Session

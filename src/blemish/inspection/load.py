@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from blemish.calibration import Calibration, Lines, read_calibration
+from blemish.calibration import CalibratedThresholds, Calibration, read_calibration
+from blemish.engines.base import Engine
+from blemish.engines.torch import TorchEngine, device_of
 from blemish.errors import UsageError
 from blemish.images import DEFAULT_MEGAPIXELS, RangeGiven, ValueRanges
-from blemish.inspection.inspector import Inspector, device_of
-from blemish.inspection.masks import Interest
-from blemish.inspection.references import Peers, among
+from blemish.inspection.inspector import Inspector
+from blemish.inspection.masks import Masks
+from blemish.inspection.references import References, with_references
 from blemish.inspection.tiling import check_tiles
 from blemish.language import Vocabulary, load_vocabulary, parse_defects
-from blemish.methods.base import Method
-from blemish.models.load import load_method
+from blemish.models.load import Loaded, load_method
 from blemish.results import Origin, Thresholds
 
 __all__ = ["choose_thresholds", "load"]
@@ -44,7 +45,7 @@ def load(
     batch_size: int = 8,
     value_range: RangeGiven | None = None,
     max_megapixels: float = DEFAULT_MEGAPIXELS,
-    peers: Peers | None = None,
+    peers: References | None = None,
 ) -> Inspector:
     """An inspector with a backbone (a name that `blemish models list` shows, or a path) and a method, ready to use.
 
@@ -66,47 +67,47 @@ def load(
     """
     types = _vocabulary(defects, vocabulary, product)
     calibrated = None if calibration is None else read_calibration(calibration)
-    interest = Interest.open(roi, ignore)
+    masks = Masks.open(roi, ignore)
     value_range = _value_range(value_range, calibrated)
     device_of(device)
-    loaded = load_method(backbone, method=method, prompts=prompts, options=options, force=force, input_px=input_px)
-    if input_px is None and calibrated is not None:
-        _take_input(loaded.method, calibrated)
+
+    def load_at(input_px: int | None) -> Loaded:
+        return load_method(backbone, method=method, prompts=prompts, options=options, force=force, input_px=input_px)
+
+    loaded = load_at(input_px)
+    shape = loaded.method.backbone.config
+    if input_px is None and calibrated is not None and calibrated.setup.model.backbone == shape.name:
+        if calibrated.setup.input_px != shape.preprocess.size:
+            loaded = load_at(calibrated.setup.input_px)
     tiles = check_tiles(tiles if tiles is not None else "off" if calibrated is None else calibrated.setup.tiles)
-    used, card = loaded.method, loaded.thresholds
+    engine: Engine = TorchEngine(
+        loaded.method, backbone=loaded.method.backbone.config.name, prompts=loaded.prompts, device=device
+    )
+    card = loaded.thresholds
     if peers is not None:
         if tiles != "off":
             raise UsageError("peers are compared with whole images, not with tiles: leave one of them out")
-        used, value_range = among(
-            loaded.method.to(device),
-            peers,
-            value_range=value_range,
-            max_megapixels=max_megapixels,
-            batch_size=batch_size,
+        engine, value_range = with_references(
+            engine, peers, value_range=value_range, max_megapixels=max_megapixels, batch_size=batch_size
         )
         card = loaded.with_peers or card
     thresholds = choose_thresholds(
         card,
         threshold=threshold,
         pixel_threshold=pixel_threshold,
-        calibration=None if calibrated is None else calibrated.lines,
-        only_map=interest is not None,
+        calibration=None if calibrated is None else calibrated.thresholds,
+        only_map=masks is not None,
     )
-    used.prepare(types)
-    config = used.backbone.config
     return Inspector(
-        used,
-        preprocess=config.preprocess,
+        engine,
         thresholds=thresholds,
-        backbone=config.name,
-        prompts=loaded.prompts,
+        vocabulary=types,
         min_lead=loaded.min_lead,
-        device=device,
         batch_size=batch_size,
         min_area_px=min_area_px,
         mm_per_px=mm_per_px,
         tiles=tiles,
-        interest=interest,
+        masks=masks,
         calibration=calibrated,
         value_range=value_range,
         max_megapixels=max_megapixels,
@@ -118,7 +119,7 @@ def choose_thresholds(
     *,
     threshold: float | None = None,
     pixel_threshold: float | None = None,
-    calibration: Lines | None = None,
+    calibration: CalibratedThresholds | None = None,
     only_map: bool = False,
 ) -> Thresholds:
     """The thresholds of a card for one method, overridden by a calibration's, and those by the user's where given.
@@ -169,10 +170,3 @@ def _value_range(given: RangeGiven | None, calibration: Calibration | None) -> R
             f"{known[0]:g}:{known[1]:g}: leave --range out"
         )
     return known if given is None else given
-
-
-def _take_input(method: Method, calibration: Calibration) -> None:
-    """Gives the method the calibration's input size, unless that is of another backbone: such a calibration is refused later."""
-    known = calibration.setup
-    if known.model.backbone == method.backbone.config.name and known.input_px != method.backbone.config.preprocess.size:
-        method.backbone = method.backbone.at_input(known.input_px)

@@ -17,6 +17,7 @@ from typing import Any, Self, TextIO
 
 import numpy as np
 
+from blemish.drawing.overlay import draw_overlay
 from blemish.errors import ImageError, OutputError, UsageError
 from blemish.images import Picture, save
 from blemish.io.atomic import make_folder, reason, write_text
@@ -31,8 +32,7 @@ from blemish.io.run_files import (
     TABLE_FILE,
     holds_run,
 )
-from blemish.maps import Part
-from blemish.report.overlay import draw_overlay, visible_part
+from blemish.maps import Part, visible_part
 from blemish.results import Inspection, ModelInfo, Thresholds
 from blemish.runs.maps import write_maps
 from blemish.runs.reading import read_records
@@ -211,9 +211,11 @@ class ResultsFolder:
         try:
             if maps is not None:
                 write_maps(inspection, self.path / maps)
-            part = visible_part(inspection) if of.part is None else of.part
+            part, threshold = of.part, inspection.thresholds.pixel
+            if part is None:
+                part = visible_part(inspection.anomaly_map, inspection.map_at_original(), pixel_threshold=threshold)
             marked = np.zeros((inspection.height_px, inspection.width_px), bool)
-            marked[part.slices] = part.scores >= np.float32(inspection.thresholds.pixel)
+            marked[part.slices] = part.scores >= np.float32(threshold)
             save(marked, self.path / mask)
             save(draw_overlay(of.picture, inspection, part=part), self.path / overlay)
         except MemoryError:

@@ -27,7 +27,7 @@ class Run:
         """UsageError where an earlier version made the run and did not record it."""
         try:
             return Setup.from_dict(self.record["setup"])
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, UsageError) as error:
             raise UsageError(f"{self.path}: the run does not say how its scores were made: inspect again") from error
 
 

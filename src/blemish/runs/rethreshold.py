@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from blemish.calibration import Calibration
+from blemish.drawing.overlay import draw_overlay
 from blemish.errors import ImageError
 from blemish.images import read, save
 from blemish.inspection.regions import find_regions
 from blemish.io.atomic import replace_file, write_text
 from blemish.io.run_files import LINES_FILE, PARQUET_FILE, RUN_FILE, TABLE_FILE
-from blemish.report.overlay import draw_overlay
 from blemish.results import Inspection, Thresholds, decide
 from blemish.runs.maps import read_inspection
 from blemish.runs.reading import Run, read_records, read_run
@@ -40,7 +40,7 @@ class Change:
 
     def of(self, old: Thresholds) -> Thresholds:
         """The thresholds in force after the change; the user's come before the calibration's."""
-        new, lines = old, None if self.calibration is None else self.calibration.lines
+        new, lines = old, None if self.calibration is None else self.calibration.thresholds
         if lines is not None:
             new = replace(new, image=lines.image, review=lines.review, calibration="calibrated")
             if lines.pixel is not None:

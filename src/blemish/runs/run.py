@@ -21,7 +21,7 @@ from blemish.calibration import Setup, vocabulary_hash
 from blemish.errors import ImageError
 from blemish.images import Arrivals, FoundImage, FoundImages
 from blemish.inspection.inspector import Inspected, Inspector
-from blemish.io.progress import progress
+from blemish.io.progress import TerminalReporter
 from blemish.runs.folder import ResultsFolder
 from blemish.runs.names import arriving_name, output_names
 from blemish.runs.records import error_record, json_line, record_of
@@ -57,7 +57,7 @@ class Run:
         start = kept // self.inspector.batch_size * self.inspector.batch_size
         names = output_names(images)
         outcomes = self.inspector.stream([image.path for image in images], start=start)
-        with progress(len(images), "inspecting", quiet=self.quiet, done=kept) as advance:
+        with TerminalReporter(quiet=self.quiet).progress("inspecting", len(images), done=kept) as advance:
             for name, outcome in zip(names[kept:], islice(outcomes, kept - start, None), strict=True):
                 self._add(outcome, name, results)
                 advance()
@@ -76,7 +76,7 @@ class Run:
                 yield image.path
 
         try:
-            with progress(None, "inspecting", quiet=self.quiet) as advance:
+            with TerminalReporter(quiet=self.quiet).progress("inspecting", None) as advance:
                 for outcome in self.inspector.stream(paths()):
                     image, name = given.popleft()
                     waiting.pop(image.path, None)
@@ -131,8 +131,8 @@ class Run:
         return {
             "model": setup.pop("model"),
             **setup,
-            "types": list(inspector.method.types),
-            "words": vocabulary_hash(inspector.method.vocabulary),
+            "types": list(inspector.types),
+            "words": vocabulary_hash(inspector.vocabulary),
             "thresholds": inspector.thresholds.to_dict(),
             "value_range": inspector.value_range,
             "min_lead": inspector.min_lead,
@@ -162,7 +162,7 @@ class Run:
                 "pillow": PIL.__version__,
             },
             "model": inspector.model.to_dict(),
-            "types": list(inspector.method.types),
+            "types": list(inspector.types),
             "min_lead": inspector.min_lead,
             "thresholds": inspector.thresholds.to_dict(),
             "calibration": None if inspector.calibration is None else inspector.calibration.identity,
@@ -217,8 +217,8 @@ def print_summary(run: Run, results: ResultsFolder | None) -> None:
         listed = ", ".join(f"{name} {count}" for name, count in run.top_types.most_common(5))
         console.print(f"top types of what is not OK: {listed}", markup=False)
     console.print(_threshold_line(run), markup=False)
-    if run.inspector.method.peers:
-        console.print(f"each compared with {run.inspector.method.peers}", markup=False)
+    if run.inspector.engine.references:
+        console.print(f"each compared with {run.inspector.engine.references}", markup=False)
     for low, high in sorted(run.value_ranges):
         console.print(f"images with more than 8 bits were read as {low:g}:{high:g}", markup=False)
     for note, count in run.notes.most_common(MOST_NOTES):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,12 @@ import torch
 from blemish import models as store
 from blemish.backbones.model import Clip
 from blemish.data.samples import DataSet
+from blemish.engines.torch import device_of
 from blemish.errors import UsageError
-from blemish.inspection.inspector import device_of
 from blemish.io.atomic import make_folder, write_text
 from blemish.io.codec import from_dict
+from blemish.io.progress import Reporter
+from blemish.io.provenance import command_line
 from blemish.language import parse_defects
 from blemish.methods import build, method_class
 from blemish.methods.base import Method
@@ -26,11 +27,11 @@ from blemish.models.feature_cache import CacheDtype, FeatureStore, feature_store
 from blemish.models.paths import WEIGHTS, read_json
 from blemish.models.prompts import CARD
 from blemish.training.batches import Source, cache_features
-from blemish.training.card import circumstances, describe_data, differences, identity, in_short
+from blemish.training.card import describe_data, differences, identity, in_short, provenance
 from blemish.training.examples import Examples, examine, require_both_classes, require_masks
 from blemish.training.log import LOG_FILE, PLOT_FILE
 from blemish.training.loop import Settings, Trainer, epoch_folder
-from blemish.training.recipe import Recipe, Reporter
+from blemish.training.recipe import Recipe
 from blemish.training.state import STATE_FILE
 
 __all__ = ["IDENTITY_FILE", "Trained", "train"]
@@ -114,7 +115,7 @@ def train(
             "data": described,
             "held_out": described_held_out,
             "types": list(built.types),
-            **circumstances(recipe, place, command=command or shlex.join(sys.argv)),
+            **provenance(recipe, place, command=command or shlex.join(command_line())),
         },
         held_out=None if measured is None else Source(measured, clip.config.preprocess, features),
         reporter=reporter,
