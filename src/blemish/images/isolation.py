@@ -23,8 +23,9 @@ from blemish.images.depth import Samples
 from blemish.images.limits import free_memory
 from blemish.images.opened import OpenedImage
 
-__all__ = ["decode", "is_available", "receive", "send", "time_limit"]
+__all__ = ["decode", "is_available", "receive", "send", "stop_all", "time_limit"]
 
+MODULE = "blemish.images.decoder_process"
 MOST_PROCESSES = 4
 START_S = 60.0  # to start a process, on a machine that is busy
 # The time that a file gets: a few times what the slowest decoders need for it.
@@ -85,7 +86,7 @@ class _Process:
     def __init__(self) -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}  # noqa: PTH109
         self.child = subprocess.Popen(
-            [sys.executable, "-m", "blemish.images.decoder_process"],
+            [sys.executable, "-m", MODULE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -226,7 +227,8 @@ def _memory_limit() -> int | None:
 
 
 @atexit.register
-def _stop_all() -> None:
+def stop_all() -> None:
+    """Ends the processes that wait for work; the next file that needs one starts it."""
     with _lock:
         if _owner == os.getpid():
             while _processes:
