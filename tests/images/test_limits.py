@@ -15,6 +15,7 @@ from PIL import Image
 from blemish import images
 from blemish.errors import ImageError
 from blemish.images import limits, opened
+from tiff_files import one_strip_tiff
 
 SIDE = 9900  # 98 megapixels
 
@@ -25,14 +26,6 @@ def png(width: int, height: int, bits: int, colour_type: int, body: bytes) -> by
 
     header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
-
-
-def tiff(width: int, height: int, *, bits: int, samples: int, compression: int, data: bytes) -> bytes:
-    """A TIFF of one strip that says what it is told to."""
-    entries = [(256, width), (257, height), (258, bits), (259, compression), (262, 2 if samples == 3 else 1)]
-    entries += [(273, 8), (277, samples), (278, height), (279, len(data))]
-    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", tag, 4, 1, v) for tag, v in entries)
-    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + directory + b"\0\0\0\0"
 
 
 def bmp(width: int, height: int) -> bytes:
@@ -46,10 +39,10 @@ CLAIMS = {
     + struct.pack(">HH", SIDE, SIDE)
     + b"\x03\x01\x22\0\x02\x11\x01\x03\x11\x01\xff\xda\0\x0c\x03\x01\0\x02\x11\x03\x11\0\x3f\0"
     + bytes(60_000),
-    "tiff, uncompressed": tiff(SIDE, SIDE, bits=8, samples=1, compression=1, data=bytes(66_000)),
-    "tiff, deflate": tiff(SIDE, SIDE, bits=16, samples=1, compression=8, data=bytes(66_000)),
-    "tiff, lzw": tiff(SIDE, SIDE, bits=16, samples=1, compression=5, data=bytes(66_000)),
-    "tiff, zstd": tiff(SIDE, SIDE, bits=8, samples=1, compression=50000, data=bytes(66_000)),
+    "tiff, uncompressed": one_strip_tiff(SIDE, SIDE, bits=8, samples=1, compression=1, data=bytes(66_000)),
+    "tiff, deflate": one_strip_tiff(SIDE, SIDE, bits=16, samples=1, compression=8, data=bytes(66_000)),
+    "tiff, lzw": one_strip_tiff(SIDE, SIDE, bits=16, samples=1, compression=5, data=bytes(66_000)),
+    "tiff, zstd": one_strip_tiff(SIDE, SIDE, bits=8, samples=1, compression=50000, data=bytes(66_000)),
     "bmp": bmp(SIDE, SIDE),
     "webp": b"RIFF\x2a\0\0\0WEBPVP8L\x1e\0\0\0\x2f" + struct.pack("<I", (SIDE - 1) | (SIDE - 1) << 14) + bytes(60),
     "gif": b"GIF89a" + struct.pack("<HH", SIDE, SIDE) + b"\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0"
@@ -89,7 +82,7 @@ def test_flat_images_and_empty_masks_are_read_whatever_their_files_shrink_to() -
 
 
 def test_what_does_not_fit_into_memory_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = tiff(5000, 5000, bits=8, samples=1, compression=1, data=bytes(25_000_000))
+    data = one_strip_tiff(5000, 5000, bits=8, samples=1, compression=1, data=bytes(25_000_000))
     assert images.decode(data).values.shape == (5000, 5000, 3)
     monkeypatch.setattr(opened, "check_memory", limits.check_memory)
     monkeypatch.setattr(limits, "free_memory", lambda: 200 * 2**20)
@@ -121,7 +114,7 @@ def test_a_jpeg_of_very_many_scans_is_refused(progressive: bool) -> None:
 
 def test_samples_without_end_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="not supported"):
-        images.decode(tiff(16, 16, bits=16, samples=60_000, compression=1, data=bytes(40_000_000)))
+        images.decode(one_strip_tiff(16, 16, bits=16, samples=60_000, compression=1, data=bytes(40_000_000)))
     path = tmp_path / "planes.tif"
     tifffile.imwrite(path, np.zeros((9, 8, 8), np.uint16), photometric="minisblack", planarconfig="separate")
     with pytest.raises(ImageError, match="not supported"):

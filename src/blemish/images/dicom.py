@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.errors import ImageError
+from blemish.images import dicom_codecs
 from blemish.images.boundary import decoding, one_line
 from blemish.images.depth import Samples
 from blemish.images.kinds import DICOM_MARK, DICOM_MARK_AT, is_dicom
@@ -35,6 +36,8 @@ GROUPS = {
     **dict.fromkeys(("PixelSpacing", "SliceThickness"), "PixelMeasuresSequence"),
 }
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+NO_PIXELS = "holds no image (it has no pixel data)"
+PIXEL_TAGS = (b"\xe0\x7f\x10\0", b"\xe0\x7f\x08\0", b"\xe0\x7f\x09\0", b"\x7f\xe0\0\x10")  # as they stand in files
 RLE = "1.2.840.10008.1.2.5"
 MOST_FRAMES = 1_000_000
 
@@ -76,6 +79,8 @@ def open_dicom(stream: BinaryIO, source: str, *, page: int | None) -> OpenedImag
         least = frame_bytes / PER_BYTE["packbits"]
     else:
         least = 0.0
+    if file_bytes < least and not _holds_pixels(stream):
+        raise ImageError(source, NO_PIXELS)
     return OpenedImage(
         source=source,
         width_px=width,
@@ -95,8 +100,11 @@ def _frame(stream: BinaryIO, source: str, number: int) -> Samples:
 
     data = _read(stream, source, pixels=True)
     if not any(name in data for name in PIXELS):
-        raise ImageError(source, "holds no image (it has no pixel data)")
+        raise ImageError(source, NO_PIXELS)
     tags = FrameTags(data, number, source)
+    syntax = data.file_meta.TransferSyntaxUID
+    if str(syntax) in dicom_codecs.DECODER_DEPENDENCIES and not dicom_codecs.offer(str(syntax)):
+        _check_decoder(syntax, source)
     values = pydicom.pixels.pixel_array(data, index=number - 1)
     kind = tags.text("PhotometricInterpretation")
     if kind == "PALETTE COLOR":
@@ -119,6 +127,14 @@ def _frame(stream: BinaryIO, source: str, number: int) -> Samples:
         tags=texts,
         inside=inside,
     )
+
+
+def _check_decoder(syntax: Any, source: str) -> None:
+    """ImageError with the extra that brings a decoder, where pydicom has none for this transfer syntax."""
+    from pydicom.pixels import get_decoder
+
+    if not get_decoder(syntax).is_available:
+        raise missing("imagecodecs", source, f"DICOM in {syntax.name}")
 
 
 @dataclass(frozen=True)
@@ -234,6 +250,12 @@ def _eight_bits(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     if values.dtype == np.uint8:
         return values
     return (values >> max(0, bits - 8)).astype(np.uint8)
+
+
+def _holds_pixels(stream: BinaryIO) -> bool:
+    stream.seek(0)
+    data = stream.read()
+    return any(tag in data for tag in PIXEL_TAGS)
 
 
 def _frames(header: Any, source: str) -> int:

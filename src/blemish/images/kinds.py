@@ -39,6 +39,7 @@ HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"
 AVIF_BRANDS = (b"avif", b"avis")
 DICOM_MARK_AT, DICOM_MARK = 128, b"DICM"
 TGA_FOOTER = b"TRUEVISION-XFILE.\0"
+HIGHEST_FIRST = 0x0100  # element numbers with which a file begins
 # The value representations of DICOM that a file's first elements can have.
 FIRST_ELEMENTS = frozenset((b"UL", b"UI", b"OB", b"CS", b"DA", b"TM", b"DT", b"SH", b"LO", b"SQ"))
 
@@ -74,13 +75,20 @@ def kind_of(stream: BinaryIO, source: str) -> str:
 
 
 def is_dicom(prefix: bytes) -> bool:
-    """Whether a file begins as DICOM: with the mark after a preamble, or without both as older machines write it."""
+    """Whether a file begins as DICOM: with the mark after a preamble, or without both as older machines write it.
+
+    Without them the first element must be one of group 2 or 8, of a representation that those have or, where none is stated,
+    with a short value and another element of the group behind it.
+    """
     if prefix[DICOM_MARK_AT : DICOM_MARK_AT + 4] == DICOM_MARK:
         return True
-    if len(prefix) < 132 or prefix[:4] not in (b"\x02\0\0\0", b"\x02\0\x10\0", b"\x08\0\0\0", b"\x08\0\x05\0", b"\x08\0\x08\0"):
+    group, number = prefix[:2], int.from_bytes(prefix[2:4], "little")
+    if group not in (b"\x02\0", b"\x08\0") or number > HIGHEST_FIRST:
         return False
-    # group 2 or 8, little endian: a known representation follows, or (implicit) a short length
-    return prefix[4:6] in FIRST_ELEMENTS or int.from_bytes(prefix[4:8], "little") < 128
+    if prefix[4:6] in FIRST_ELEMENTS:
+        return True
+    length = int.from_bytes(prefix[4:8], "little")
+    return length % 2 == 0 and prefix[8 + length : 10 + length] == group
 
 
 def _is_tga(stream: BinaryIO, prefix: bytes, source: str) -> bool:
