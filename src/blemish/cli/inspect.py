@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -191,6 +192,8 @@ def _images(named: Sequence[str], listed: Path | None, skip: Path | None) -> Fou
     from blemish.images import find_images
 
     asked: list[str] = [] if listed is None else options.read_list(listed)
+    if "-" in named and isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # names of files may be no text
     for name in named:
         asked += [line for line in sys.stdin.read().splitlines() if line.strip()] if name == "-" else [name]
     return find_images(asked, skip=skip)

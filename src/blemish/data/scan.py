@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from blemish.data.text import read_text
+from blemish.io.text import read_text
 from blemish.errors import UsageError
 from blemish.images import SUFFIXES
 from blemish.io.atomic import reason
 
 __all__ = ["MASK_ENDINGS", "Problem", "Scan", "holds_images", "name_of", "same_name"]
 
+ESCAPED = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 FOREIGN = re.compile(r"/|~|[A-Za-z]:|.*\\", re.DOTALL)  # an absolute path, a drive, or backslashes
 MOST_WALKED = 500_000  # files among which one that was moved is looked for
 MASK_ENDINGS = ("_segmentation", "_mask", "_label", "_gt")
@@ -66,6 +67,7 @@ class Scan:
         taken that ends with the same folders and name, if there is one only; `tell_moved` says so. None where there is none,
         or several fit.
         """
+        name = ESCAPED.sub(lambda found: chr(int(found[1], 16)), name)  # a name that is no text, as our own lists write it
         plain = name.replace("\\", "/")
         for spelled in dict.fromkeys((name, plain)):
             for folder in inner:

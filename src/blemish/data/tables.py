@@ -9,7 +9,7 @@ from pathlib import Path
 
 from blemish.data.files import FileSample, MaskFiles
 from blemish.data.scan import Scan
-from blemish.data.text import read_text
+from blemish.io.text import read_text
 from blemish.errors import MissingExtraError, UsageError
 
 __all__ = ["parquet_rows", "sample_list", "table_rows", "text_lines"]

@@ -80,8 +80,8 @@ def rethreshold(path: str | Path, change: Change, *, command: Sequence[str] = ()
     with (
         replace_file(run.path / LINES_FILE) as lines_path,
         replace_file(run.path / TABLE_FILE) as table_path,
-        lines_path.open("w", encoding="utf-8", newline="\n") as lines,
-        table_path.open("w", encoding="utf-8", newline="") as table_stream,
+        lines_path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as lines,
+        table_path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as table_stream,
     ):
         table = csv.DictWriter(table_stream, CSV_COLUMNS, lineterminator="\n")
         table.writeheader()

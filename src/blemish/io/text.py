@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 from pathlib import Path
 
 from blemish.errors import UsageError
@@ -20,11 +21,14 @@ MARKS = (  # the longer ones first: the mark of UTF-16 begins that of UTF-32
 SHARE_OF_ZEROS = 0.3  # of the bytes: Latin text in UTF-16 has half
 
 
-def read_text(path: Path) -> tuple[str, str]:
+def read_text(path: Path, *, of_names: bool = False) -> tuple[str, str]:
     """The text of a file, and the name of its coding where that is not UTF-8 (else "").
 
     UTF-16 and UTF-32 are told by their marks, UTF-16 also by its zeros; what is not UTF-8 is read as Windows-1252, which holds
-    Latin-1. UsageError where the file cannot be read.
+    Latin-1. In a list of names (`of_names`) such bytes stay as they are, where names of files are bytes.
+
+    Raises:
+        UsageError: the file cannot be read.
     """
     try:
         data = path.read_bytes()
@@ -46,4 +50,6 @@ def read_text(path: Path) -> tuple[str, str]:
     try:
         return data.decode("utf-8"), ""
     except UnicodeDecodeError:
+        if of_names and os.name != "nt":
+            return data.decode("utf-8", errors="surrogateescape"), "bytes"
         return data.decode("cp1252", errors="replace"), "Latin-1 (Windows-1252)"
