@@ -60,9 +60,10 @@ def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 def _pillow() -> Iterator[Seed]:
     rgb = Image.fromarray(_pixels())
+    options: dict[str, Any]
     exif = Image.Exif()
     exif[0x0112] = 6
-    several = {"save_all": True, "append_images": [rgb.rotate(90), rgb.rotate(180)]}
+    several: dict[str, Any] = {"save_all": True, "append_images": [rgb.rotate(90), rgb.rotate(180)]}
     for name, image, options in (
         ("rgb", rgb, {}),
         ("progressive", rgb, {"progressive": True}),
@@ -82,7 +83,12 @@ def _pillow() -> Iterator[Seed]:
         ("animated", rgb, several),
     ):
         yield Seed("PNG", name, ".png", _saved(image, "PNG", **options))
-    for name, image in (("rgb", rgb), ("grey", rgb.convert("L")), ("one bit", rgb.convert("1")), ("palette", rgb.quantize(16))):
+    for name, image in (
+        ("rgb", rgb),
+        ("grey", rgb.convert("L")),
+        ("one bit", rgb.convert("1")),
+        ("palette", rgb.quantize(16)),
+    ):
         yield Seed("BMP", name, ".bmp", _saved(image, "BMP"))
     for name, image, options in (
         ("lossy", rgb, {}),
@@ -125,7 +131,20 @@ def _tiff() -> Iterator[Seed]:
         yield Seed("TIFF", f"rgb {kind}", ".tif", written(_pixels(kind), photometric="rgb"))
         planes = np.ascontiguousarray(np.moveaxis(_pixels(kind), -1, 0))
         yield Seed("TIFF", f"planes {kind}", ".tif", written(planes, photometric="rgb", planarconfig="separate"))
-    for coding in ("lzw", "zlib", "packbits", "zstd", "lzma", "webp", "jpeg", "jpeg2000", "jpegxl", "png", "lerc", "jpegxr"):
+    for coding in (
+        "lzw",
+        "zlib",
+        "packbits",
+        "zstd",
+        "lzma",
+        "webp",
+        "jpeg",
+        "jpeg2000",
+        "jpegxl",
+        "png",
+        "lerc",
+        "jpegxr",
+    ):
         yield Seed("TIFF", coding, ".tif", written(_pixels(), photometric="rgb", compression=coding))
     for coding in ("lzw", "zlib", "zstd", "lzma", "jpeg2000", "jpegxl", "lerc"):
         yield Seed("TIFF", f"16 bits {coding}", ".tif", written(_pixels("u2"), photometric="rgb", compression=coding))
@@ -142,6 +161,7 @@ def _tiff() -> Iterator[Seed]:
 def _dicom() -> Iterator[Seed]:
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import (
+        UID,
         CTImageStorage,
         DeflatedExplicitVRLittleEndian,
         ExplicitVRLittleEndian,
@@ -151,12 +171,14 @@ def _dicom() -> Iterator[Seed]:
         RLELossless,
     )
 
-    def written(pixels: NDArray[Any], *, syntax: Any = ExplicitVRLittleEndian, coded: bytes | None = None, **tags: Any) -> bytes:
+    def written(
+        pixels: NDArray[Any], *, syntax: Any = ExplicitVRLittleEndian, coded: bytes | None = None, **tags: Any
+    ) -> bytes:
         data = Dataset()
         data.file_meta = FileMetaDataset()
         data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax is RLELossless else syntax
         data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = CTImageStorage
-        data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = "1.2.3.4"
+        data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = UID("1.2.3.4")
         data.Modality = "CT"
         colour = pixels.ndim == 3 and pixels.shape[-1] == 3
         if pixels.ndim == 3 and not colour:
@@ -194,7 +216,16 @@ def _dicom() -> Iterator[Seed]:
         PixelValueTransformationSequence=[item(RescaleSlope=2, RescaleIntercept=-1024, RescaleType="HU")],
         FrameVOILUTSequence=[item(WindowCenter=40, WindowWidth=400)],
     )
-    window = {"WindowCenter": [40, 80], "WindowWidth": [400, 200], "RescaleSlope": 1, "RescaleIntercept": -1024}
+    window: dict[str, Any] = {
+        "WindowCenter": [40, 80],
+        "WindowWidth": [400, 200],
+        "RescaleSlope": 1,
+        "RescaleIntercept": -1024,
+    }
+    palette: dict[str, Any] = {}
+    for name in ("Red", "Green", "Blue"):
+        palette[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
+        palette[f"{name}PaletteColorLookupTableData"] = (np.arange(256, dtype="<u2") * 257).tobytes()
     for name, data in (
         ("grey", written(grey, **window)),
         ("signed", written(signed, PixelPaddingValue=-32768, PixelPaddingRangeLimit=-30000)),
@@ -205,21 +236,14 @@ def _dicom() -> Iterator[Seed]:
         ("ybr", written(colour, PhotometricInterpretation="YBR_FULL")),
         ("enhanced", written(np.stack([grey] * 2), PerFrameFunctionalGroupsSequence=[group, group])),
         ("no preamble", written(grey)[132:]),
-        (
-            "palette",
-            written(
-                _pixels(np.uint8, 1),
-                PhotometricInterpretation="PALETTE COLOR",
-                **{f"{name}PaletteColorLookupTableDescriptor": [256, 0, 16] for name in ("Red", "Green", "Blue")},
-                **{
-                    f"{name}PaletteColorLookupTableData": (np.arange(256, dtype="<u2") * 257).tobytes()
-                    for name in ("Red", "Green", "Blue")
-                },
-            ),
-        ),
+        ("palette", written(_pixels(np.uint8, 1), PhotometricInterpretation="PALETTE COLOR", **palette)),
         (
             "jpeg",
-            written(_pixels(np.uint8, 1), syntax=JPEGBaseline8Bit, coded=_saved(Image.fromarray(_pixels(channels=1)), "JPEG")),
+            written(
+                _pixels(np.uint8, 1),
+                syntax=JPEGBaseline8Bit,
+                coded=_saved(Image.fromarray(_pixels(channels=1)), "JPEG"),
+            ),
         ),
         (
             "jpeg 2000",

@@ -24,7 +24,18 @@ from blemish.images.boundary import decoding
 from blemish.images.opened import OpenedImage
 
 LIBRARIES = ("PIL", "tifffile", "pydicom", "imagecodecs", "pillow_heif", "numpy")
-SKIPPED = ("tests", "testing", "_pyinstaller", "f2py", "distutils", "ImageTk", "ImageQt", "ImageShow", "fixes", "__main__")
+SKIPPED = (
+    "tests",
+    "testing",
+    "_pyinstaller",
+    "f2py",
+    "distutils",
+    "ImageTk",
+    "ImageQt",
+    "ImageShow",
+    "fixes",
+    "__main__",
+)
 ENDS_THE_PROGRAM = (KeyboardInterrupt, SystemExit, GeneratorExit)
 
 
@@ -57,7 +68,12 @@ def exceptions() -> list[type[BaseException]]:
 
 def made(kind: type[BaseException]) -> BaseException:
     """One of that class, however many arguments it wants."""
-    for arguments in (("damaged\nbeyond repair",), (), ("utf-8", b"x", 0, 1, "damaged"), ("damaged", [ValueError("x")])):
+    for arguments in (
+        ("damaged\nbeyond repair",),
+        (),
+        ("utf-8", b"x", 0, 1, "damaged"),
+        ("damaged", [ValueError("x")]),
+    ):
         try:
             return kind(*arguments)
         except Exception:
@@ -124,11 +140,11 @@ def test_what_ends_the_program_passes(kind: type[BaseException]) -> None:
 
 
 def test_an_exception_that_cannot_be_printed_is_named_by_its_type() -> None:
-    class Broken(Exception):
+    class BrokenError(Exception):
         def __str__(self) -> str:
             raise ValueError
 
-    with pytest.raises(ImageError, match=r"cannot be decoded \(Broken\)"), decoding("a.png"):
-        raise Broken
-    with pytest.raises(ImageError, match="x{300}…"), decoding("a.png"):
+    with pytest.raises(ImageError, match=r"cannot be decoded \(BrokenError\)"), decoding("a.png"):
+        raise BrokenError
+    with pytest.raises(ImageError, match=r"x{300}…"), decoding("a.png"):
         raise ValueError("x" * 5000)

@@ -20,8 +20,8 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
-    JPEGLSLossless,
     JPEGLosslessSV1,
+    JPEGLSLossless,
     RLELossless,
 )
 
@@ -38,7 +38,9 @@ def item(**tags: Any) -> Dataset:
     return data
 
 
-def dicom(pixels: NDArray[Any], *, syntax: Any = ExplicitVRLittleEndian, coded: bytes | None = None, **tags: Any) -> bytes:
+def dicom(
+    pixels: NDArray[Any], *, syntax: Any = ExplicitVRLittleEndian, coded: bytes | None = None, **tags: Any
+) -> bytes:
     """A small file: [H, W], [frames, H, W] or [H, W, 3]."""
     colour = pixels.ndim == 3 and pixels.shape[-1] == 3
     data = item(
@@ -132,7 +134,11 @@ def test_padding_has_no_say_in_range_and_score() -> None:
     unsigned[:5], unsigned[5] = 63536, 63530
     ranged = images.read(dicom(unsigned, PixelPaddingValue=63536, PixelPaddingRangeLimit=63530))
     np.testing.assert_array_equal(ranged.inside, unsigned < 60000)
-    for none in (dicom(RAMP, PixelPaddingValue=65000), dicom(RAMP), dicom(np.full((4, 4), 7, np.uint16), PixelPaddingValue=7)):
+    for none in (
+        dicom(RAMP, PixelPaddingValue=65000),
+        dicom(RAMP),
+        dicom(np.full((4, 4), 7, np.uint16), PixelPaddingValue=7),
+    ):
         assert images.read(none).inside is None
 
 
@@ -169,7 +175,9 @@ def test_files_without_suffix_are_found_by_their_mark(tmp_path: Path) -> None:
     np.testing.assert_array_equal(images.read(found[3].path).pixels, images.read(data).pixels)
 
 
-@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, RLELossless])
+@pytest.mark.parametrize(
+    "syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, RLELossless]
+)
 def test_every_lossless_syntax_of_pydicom_gives_the_same_values(syntax: Any) -> None:
     data = dicom(RAMP, syntax=syntax, **WINDOW)
     np.testing.assert_array_equal(images.read(data).pixels, images.read(dicom(RAMP, **WINDOW)).pixels)
@@ -209,7 +217,9 @@ def test_ybr_and_palette_become_rgb() -> None:
     table = np.arange(256)
     for bits, kind in ((8, "u1"), (16, "<u2")):
         luts = {
-            f"{name}PaletteColorLookupTableData": ((255 - table if name == "Red" else table) * (1 if bits == 8 else 257))
+            f"{name}PaletteColorLookupTableData": (
+                (255 - table if name == "Red" else table) * (1 if bits == 8 else 257)
+            )
             .astype(kind)
             .tobytes()
             for name in ("Red", "Green", "Blue")

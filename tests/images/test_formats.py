@@ -96,7 +96,9 @@ def test_jpeg_xl_keeps_its_values(values: np.ndarray[Any, Any]) -> None:
     assert images.read_size(data) == (64, 48)
 
 
-@pytest.mark.parametrize(("width", "height"), [(8, 8), (256, 256), (300, 200), (1, 999), (640, 480), (1280, 720), (257, 1)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(8, 8), (256, 256), (300, 200), (1, 999), (640, 480), (1280, 720), (257, 1)]
+)
 def test_the_size_of_a_jpeg_xl_is_read_from_its_first_bits(width: int, height: int) -> None:
     data = bytes(codecs().jpegxl_encode(np.zeros((height, width), np.uint8)))
     assert images.read_size(data) == (width, height)
@@ -164,9 +166,7 @@ def test_gif_gives_its_first_image_and_tga_is_known_by_its_name_or_its_end(tmp_p
         ("imagecodecs", lambda: bytes(codecs().jpeg2k_encode(DEEP, reversible=True))),
     ],
 )
-def test_a_missing_library_is_named_with_its_extra(
-    package: str, make: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_library_is_named_with_its_extra(package: str, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     data = make()
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setattr(isolation, "is_available", lambda: False)

@@ -83,9 +83,7 @@ def test_a_file_that_takes_too_much_memory_is_an_image_error(jp2: bytes, monkeyp
     np.testing.assert_array_equal(images.decode(jp2).values, PIXELS)
 
 
-def test_a_decoder_that_crashes_is_an_image_error(
-    jp2: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_decoder_that_crashes_is_an_image_error(jp2: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "crashing.py").write_text(
         textwrap.dedent("""
             import os, sys

@@ -29,7 +29,9 @@ def png(width: int, height: int, bits: int, colour_type: int, body: bytes) -> by
 
 
 def bmp(width: int, height: int) -> bytes:
-    return b"BM" + struct.pack("<IHHIIiiHHIIiiII", 1000, 0, 0, 54, 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0) + bytes(900)
+    return (
+        b"BM" + struct.pack("<IHHIIiiHHIIiiII", 1000, 0, 0, 54, 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0) + bytes(900)
+    )
 
 
 CLAIMS = {
@@ -86,7 +88,9 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_is_decoded(monkeypat
     assert images.decode(data).values.shape == (5000, 5000, 3)
     monkeypatch.setattr(opened, "check_memory", limits.check_memory)
     monkeypatch.setattr(limits, "free_memory", lambda: 200 * 2**20)
-    with pytest.raises(ImageError, match=r"does not fit into memory: 5000 x 5000 pixels take about 0\.3 GB .* 0\.2 GB are free"):
+    with pytest.raises(
+        ImageError, match=r"does not fit into memory: 5000 x 5000 pixels take about 0\.3 GB .* 0\.2 GB are free"
+    ):
         images.decode(data)
     monkeypatch.setattr(limits, "free_memory", lambda: None)
     assert images.decode(data).values.shape == (5000, 5000, 3)
@@ -106,7 +110,9 @@ def test_a_jpeg_of_very_many_scans_is_refused(progressive: bool) -> None:
     assert images.decode(data).values.shape == (64, 64, 3)
     last = data.rindex(b"\xff\xda")
     if not progressive:  # a first scan of one component makes the others wait
-        data = data.replace(data[last : last + 14], b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + data[last + 14 : last + 18], 1)
+        data = data.replace(
+            data[last : last + 14], b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + data[last + 14 : last + 18], 1
+        )
     scan = data[last:-2]
     with pytest.raises(ImageError, match=r"holds \d+ scans, far more than encoders write"):
         images.decode(data[:-2] + scan * 200 + data[-2:])

@@ -69,7 +69,12 @@ def test_values_of_every_sample_format_are_those_stored(kind: str, channels: int
 @pytest.mark.parametrize("coding", CODINGS)
 def test_values_of_every_coding_are_those_stored(coding: str) -> None:
     pytest.importorskip("imagecodecs")
-    lossless = {"jpegxr": {"level": 100}, "webp": {"level": 101}, "jpegxl": {"lossless": True}, "jpeg": {"lossless": True}}
+    lossless = {
+        "jpegxr": {"level": 100},
+        "webp": {"level": 101},
+        "jpegxl": {"lossless": True},
+        "jpeg": {"lossless": True},
+    }
     options = {"compression": coding, "compressionargs": lossless.get(coding)}
     eight = pixels("u1", 3)
     if coding == "jpeg":
@@ -101,7 +106,9 @@ def test_packed_bits_are_unpacked(bits: int) -> None:
 
 def test_white_is_zero_and_alpha_hold_in_rare_layouts_of_8_bits() -> None:
     grey = pixels("u1", 1)
-    np.testing.assert_array_equal(images.decode(tiff(grey, photometric="miniswhite", compression="zstd")).values[..., 0], 255 - grey)
+    np.testing.assert_array_equal(
+        images.decode(tiff(grey, photometric="miniswhite", compression="zstd")).values[..., 0], 255 - grey
+    )
     rgba = np.dstack([pixels("u1", 3), np.zeros((17, 23), np.uint8)])
     planes = np.ascontiguousarray(np.moveaxis(rgba, -1, 0))
     data = tiff(planes, photometric="rgb", extrasamples=["unassalpha"], planarconfig="separate", compression="zlib")
@@ -139,7 +146,9 @@ def test_values_that_are_not_numbers_are_refused_on_any_range() -> None:
 def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     data = tiff(pixels("u2", 3), compression="lzw")
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
-    with pytest.raises(ImageError, match=r'compression LZW, 16 bits\) needs imagecodecs: pip install "blemish\[formats\]"'):
+    with pytest.raises(
+        ImageError, match=r'compression LZW, 16 bits\) needs imagecodecs: pip install "blemish\[formats\]"'
+    ):
         images.read(data)
     assert images.read(tiff(pixels("u2", 3), compression="zlib")).value_range == (0, 65535)
     monkeypatch.setitem(sys.modules, "tifffile", None)

@@ -89,7 +89,10 @@ def _left_out(reading: Reading) -> list[str]:
             others[path.suffix.lower() or "no suffix"] += 1
     return [
         f"{sum(counts.values()):,} {what} ({_most(counts)})"
-        for counts, what in ((images, "image files are no part of the set as it was read"), (others, "files are no images"))
+        for counts, what in (
+            (images, "image files are no part of the set as it was read"),
+            (others, "files are no images"),
+        )
         if counts
     ]
 
@@ -107,7 +110,9 @@ def _files(reading: Reading) -> Iterator[tuple[str, str]]:
 def _most(counts: Counter[str]) -> str:
     ordered = counts.most_common()
     rest = sum(count for _, count in ordered[MOST_NAMED:])
-    return ", ".join([*(f"{name} {count:,}" for name, count in ordered[:MOST_NAMED]), *([f"others {rest:,}"] if rest else [])])
+    return ", ".join(
+        [*(f"{name} {count:,}" for name, count in ordered[:MOST_NAMED]), *([f"others {rest:,}"] if rest else [])]
+    )
 
 
 def _count(samples: tuple[FileSample, ...]) -> list[Row]:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from blemish.io.text import read_text
 from blemish.errors import UsageError
 from blemish.images import SUFFIXES
 from blemish.io.atomic import reason
+from blemish.io.text import read_text
 
 __all__ = ["MASK_ENDINGS", "Problem", "Scan", "holds_images", "name_of", "same_name"]
 
@@ -67,7 +67,9 @@ class Scan:
         taken that ends with the same folders and name, if there is one only; `tell_moved` says so. None where there is none,
         or several fit.
         """
-        name = ESCAPED.sub(lambda found: chr(int(found[1], 16)), name)  # a name that is no text, as our own lists write it
+        name = ESCAPED.sub(
+            lambda found: chr(int(found[1], 16)), name
+        )  # a name that is no text, as our own lists write it
         plain = name.replace("\\", "/")
         for spelled in dict.fromkeys((name, plain)):
             for folder in inner:
@@ -88,7 +90,9 @@ class Scan:
         """A remark for all files that `locate` found elsewhere than their list says."""
         if self.moved:
             name, path = next(iter(self.moved.items()))
-            self.remark(f"{len(self.moved)} files lie elsewhere than their list says ({name} was found as {path.as_posix()})")
+            self.remark(
+                f"{len(self.moved)} files lie elsewhere than their list says ({name} was found as {path.as_posix()})"
+            )
 
     def _below(self, base: Path) -> dict[str, list[Path]]:
         """The files below a folder by their names in lower case."""

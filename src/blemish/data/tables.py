@@ -9,8 +9,8 @@ from pathlib import Path
 
 from blemish.data.files import FileSample, MaskFiles
 from blemish.data.scan import Scan
-from blemish.io.text import read_text
 from blemish.errors import MissingExtraError, UsageError
+from blemish.io.text import read_text
 
 __all__ = ["parquet_rows", "sample_list", "table_rows", "text_lines"]
 

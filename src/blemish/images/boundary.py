@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from blemish.io.atomic import reason
 from blemish.errors import ImageError, UsageError
+from blemish.io.atomic import reason
 
 __all__ = ["NO_MEMORY", "decoding", "one_line"]
 

@@ -228,8 +228,10 @@ def _smallest_bits(samples: Samples) -> int | None:
 
 def _between(values: NDArray[Any], low: float, high: float) -> NDArray[np.float32]:
     """Values as 0..1 between the ends of a range, which a range given by the user, or a window, may leave outside."""
-    exact = np.float64 if values.dtype.itemsize >= 4 and values.dtype != np.float32 else np.float32  # 32 bits and more
-    pixels = (values.astype(exact) - exact(low)) / exact(high - low)
+    many_bits = values.dtype.itemsize >= 4 and values.dtype != np.float32  # more than float32 holds
+    pixels: NDArray[Any] = values.astype(np.float64 if many_bits else np.float32)
+    pixels -= pixels.dtype.type(low)
+    pixels /= pixels.dtype.type(high - low)
     np.clip(pixels, 0, 1, out=pixels)
     return pixels.astype(np.float32, copy=False)
 

@@ -96,7 +96,8 @@ def open_dicom(stream: BinaryIO, source: str, *, page: int | None) -> OpenedImag
 
 def _frame(stream: BinaryIO, source: str, number: int) -> Samples:
     """The samples of one frame."""
-    import pydicom.pixels
+    from pydicom.pixels.processing import apply_color_lut
+    from pydicom.pixels.utils import pixel_array
 
     data = _read(stream, source, pixels=True)
     if not any(name in data for name in PIXELS):
@@ -105,10 +106,10 @@ def _frame(stream: BinaryIO, source: str, number: int) -> Samples:
     syntax = data.file_meta.TransferSyntaxUID
     if str(syntax) in dicom_codecs.DECODER_DEPENDENCIES and not dicom_codecs.offer(str(syntax)):
         _check_decoder(syntax, source)
-    values = pydicom.pixels.pixel_array(data, index=number - 1)
+    values = pixel_array(data, index=number - 1)
     kind = tags.text("PhotometricInterpretation")
     if kind == "PALETTE COLOR":
-        values = pydicom.pixels.apply_color_lut(values, data)
+        values = apply_color_lut(values, data)
         return Samples(_eight_bits(values, 8 * values.dtype.itemsize), source, tags=tags.all_texts())
     if values.ndim == 3:
         bits = _whole(data, "BitsStored", source, 8 * values.dtype.itemsize)
@@ -131,7 +132,7 @@ def _frame(stream: BinaryIO, source: str, number: int) -> Samples:
 
 def _check_decoder(syntax: Any, source: str) -> None:
     """ImageError with the extra that brings a decoder, where pydicom has none for this transfer syntax."""
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     if not get_decoder(syntax).is_available:
         raise missing("imagecodecs", source, f"DICOM in {syntax.name}")
@@ -204,10 +205,10 @@ class FrameTags:
 
 def _rescaled(values: NDArray[Any], data: Any, tags: FrameTags) -> NDArray[np.float32]:
     """Stored values in the modality's units."""
-    import pydicom.pixels
+    from pydicom.pixels.processing import apply_modality_lut
 
     if "ModalityLUTSequence" in data:
-        return np.asarray(pydicom.pixels.apply_modality_lut(values, data), np.float32)
+        return np.asarray(apply_modality_lut(values, data), np.float32)
     slope, intercept = tags.number_of("RescaleSlope"), tags.number_of("RescaleIntercept")
     if slope == 0:
         raise ImageError(tags.source, "its RescaleSlope is 0")
@@ -298,7 +299,9 @@ def _read(stream: BinaryIO, source: str, *, pixels: bool) -> Any:
         import pydicom
     except ImportError as error:
         raise missing("pydicom", source, "DICOM", extra="medical") from error
-    warnings.filterwarnings("ignore", module=r"pydicom\.")  # it complains of every odd element; those that matter are checked
+    warnings.filterwarnings(
+        "ignore", module=r"pydicom\."
+    )  # it complains of every odd element; those that matter are checked
     stream.seek(DICOM_MARK_AT)
     bare = stream.read(4) != DICOM_MARK  # no preamble
     stream.seek(0)

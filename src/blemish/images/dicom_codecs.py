@@ -29,7 +29,7 @@ def offer(uid: str) -> bool:
     """Makes pydicom use this module for a transfer syntax, where it can help; whether it can."""
     if not is_available(uid):
         return False
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     with _lock:
         decoder = get_decoder(uid)

@@ -40,7 +40,9 @@ class FoundImages(Sequence[FoundImage]):
     """The images that were found, in order, and what lay beside them."""
 
     images: tuple[FoundImage, ...]
-    left_out: Mapping[str, int] = field(default_factory=dict)  # suffix in lower case -> files in folders that are no images
+    left_out: Mapping[str, int] = field(
+        default_factory=dict
+    )  # suffix in lower case -> files in folders that are no images
     unlisted: tuple[ImageError, ...] = ()  # folders that could not be looked into
 
     @overload
@@ -231,7 +233,11 @@ def _matches(root: Path, parts: Sequence[str]) -> Iterator[Path]:
     elif glob.has_magic(first):
         for entry in _entries(root):
             hidden = entry.name.startswith(".") and not first.startswith(".")
-            if not hidden and fnmatch(entry.name, first) and (not rest or (entry.is_dir() and not _leads_back(entry, root))):
+            if (
+                not hidden
+                and fnmatch(entry.name, first)
+                and (not rest or (entry.is_dir() and not _leads_back(entry, root)))
+            ):
                 yield from _matches(root / entry.name, rest)
     elif (root / first).exists():
         yield from _matches(root / first, rest)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import IO, Any
 
 import numpy as np
@@ -161,10 +162,8 @@ class _Process:
         self.child.wait()
         for pipe in (self.child.stdin, self.child.stdout):
             if pipe is not None:
-                try:
+                with suppress(OSError):  # what was still to be written to it
                     pipe.close()
-                except OSError:  # what was still to be written to it
-                    pass
 
 
 def send(pipe: IO[bytes], said: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -54,24 +54,24 @@ def kind_of(stream: BinaryIO, source: str) -> str:
     stream.seek(0)
     if not prefix:
         raise ImageError(source, "the file is empty")
+    kind = _by_signature(prefix) or ("TGA" if _is_tga(stream, prefix, source) else None)
+    if kind is None:
+        raise ImageError(source, f"is not a {NAMES} image")
+    return kind
+
+
+def _by_signature(prefix: bytes) -> str | None:
     if is_dicom(prefix):
         return "DICOM"
-    for signature, kind in SIGNATURES:
-        if prefix.startswith(signature):
-            return kind
+    found = next((kind for signature, kind in SIGNATURES if prefix.startswith(signature)), None)
+    if found is not None:
+        return found
     if prefix.startswith(b"RIFF") and prefix[8:12] == b"WEBP":
         return "WebP"
     if prefix[4:8] == b"ftyp":
         brands = {prefix[8:12], *(prefix[at : at + 4] for at in range(16, min(int.from_bytes(prefix[:4]), 132), 4))}
-        if brands & set(AVIF_BRANDS):
-            return "AVIF"
-        if brands & set(HEIC_BRANDS):
-            return "HEIC"
-    if NETPBM.match(prefix):
-        return "PGM/PPM"
-    if _is_tga(stream, prefix, source):
-        return "TGA"
-    raise ImageError(source, f"is not a {NAMES} image")
+        return "AVIF" if brands & set(AVIF_BRANDS) else "HEIC" if brands & set(HEIC_BRANDS) else None
+    return "PGM/PPM" if NETPBM.match(prefix) else None
 
 
 def is_dicom(prefix: bytes) -> bool:
@@ -92,7 +92,12 @@ def is_dicom(prefix: bytes) -> bool:
 
 
 def _is_tga(stream: BinaryIO, prefix: bytes, source: str) -> bool:
-    if len(prefix) < 18 or prefix[1] > 1 or prefix[2] not in (1, 2, 3, 9, 10, 11) or prefix[16] not in (8, 15, 16, 24, 32):
+    if (
+        len(prefix) < 18
+        or prefix[1] > 1
+        or prefix[2] not in (1, 2, 3, 9, 10, 11)
+        or prefix[16] not in (8, 15, 16, 24, 32)
+    ):
         return False
     if PurePath(source).suffix.lower() in TGA_SUFFIXES:
         return True

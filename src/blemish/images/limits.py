@@ -8,7 +8,16 @@ from pathlib import Path
 
 from blemish.errors import ImageError
 
-__all__ = ["DEFAULT_MEGAPIXELS", "DEFLATE", "JPEG_PX_PER_BYTE", "PER_BYTE", "check_held", "check_memory", "check_size", "free_memory"]
+__all__ = [
+    "DEFAULT_MEGAPIXELS",
+    "DEFLATE",
+    "JPEG_PX_PER_BYTE",
+    "PER_BYTE",
+    "check_held",
+    "check_memory",
+    "check_size",
+    "free_memory",
+]
 
 DEFAULT_MEGAPIXELS = 200.0
 FREE_PX = 16_000_000  # an image of up to so many pixels costs little, whatever its file may hold
@@ -40,9 +49,7 @@ def check_size(size: tuple[int, int], source: str, max_megapixels: float) -> Non
         )
 
 
-def check_held(
-    size: tuple[int, int], source: str, *, least_bytes: float, bytes_per_px: float, file_bytes: int
-) -> None:
+def check_held(size: tuple[int, int], source: str, *, least_bytes: float, bytes_per_px: float, file_bytes: int) -> None:
     """ImageError where a file is shorter than its pixels need: than its coding allows, or far beyond what pictures need."""
     width, height = size
     needed = max(least_bytes, (width * height - FREE_PX) * bytes_per_px / MOST_PER_BYTE)

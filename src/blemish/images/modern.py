@@ -40,7 +40,13 @@ def missing(package: str, source: str, what: str, *, extra: str = EXTRA) -> Imag
 
 
 def _opened(
-    data: bytes, source: str, size: tuple[int, int], *, is_deep: bool, samples: Callable[[], Samples], is_turned: bool = False
+    data: bytes,
+    source: str,
+    size: tuple[int, int],
+    *,
+    is_deep: bool,
+    samples: Callable[[], Samples],
+    is_turned: bool = False,
 ) -> OpenedImage:
     return OpenedImage(
         source=source,
@@ -131,7 +137,9 @@ def _jpeg_xl_size(data: bytes) -> tuple[int, int]:
     """Width and height, from the first bits of the codestream (ISO/IEC 18181-1, SizeHeader)."""
     start = 0
     if not data.startswith(b"\xff\x0a"):
-        start = next((data.find(part, 0, HEADER_BYTES) for part in (b"jxlc", b"jxlp") if part in data[:HEADER_BYTES]), -1)
+        start = next(
+            (data.find(part, 0, HEADER_BYTES) for part in (b"jxlc", b"jxlp") if part in data[:HEADER_BYTES]), -1
+        )
         start = data.find(b"\xff\x0a", start) if start >= 0 else -1
     if start < 0:
         raise ValueError("it holds no codestream")

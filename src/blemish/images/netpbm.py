@@ -134,7 +134,7 @@ def _plain_values(data: bytes, header: Header) -> NDArray[Any]:
         letters = np.frombuffer(text, np.uint8)
         values = 1 - (letters[(letters == ord("0")) | (letters == ord("1"))] - ord("0"))
     else:
-        values = np.fromstring(text, np.int64, count=count, sep=" ")  # type: ignore[call-overload]
+        values = np.fromstring(text, np.int64, count=count, sep=" ")
     if len(values) < count:
         raise ValueError("the image data ends early")
     return values[:count].reshape(header.height, header.width, header.channels)

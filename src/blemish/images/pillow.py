@@ -118,7 +118,9 @@ def from_pillow(
 ) -> Samples:
     """The upright samples of a Pillow image, which is decoded if it is not yet."""
     image.load()
-    turn = orientation_of(read_exif or image.getexif)  # after load: TIFF is turned by Pillow, PNG may have it at its end
+    turn = orientation_of(
+        read_exif or image.getexif
+    )  # after load: TIFF is turned by Pillow, PNG may have it at its end
     if image.mode in DEEP_MODES:
         values = np.asarray(image)
         values = upright(values.astype(values.dtype.newbyteorder("=")), turn)
@@ -218,7 +220,9 @@ def _least_bytes(image: ImageFile.ImageFile, kind: str) -> float:
 def _check_scans(image: ImageFile.ImageFile, source: str) -> None:
     """ImageError for a JPEG with so many scans over the whole image that it would take minutes."""
     stream: Any = image.fp
-    start = stream.tell()  # behind the head of the first scan: its length, the number of its components, two bytes each, three
+    start = (
+        stream.tell()
+    )  # behind the head of the first scan: its length, the number of its components, two bytes each, three
     components = len(getattr(image, "layer", ()))
     stream.seek(max(0, start - 6 - 2 * components))
     one = stream.read(3) == bytes((0, 6 + 2 * components, components))
@@ -226,7 +230,9 @@ def _check_scans(image: ImageFile.ImageFile, source: str) -> None:
         stream.seek(0)
         scans = stream.read().count(b"\xff\xda")  # entropy-coded data never holds these bytes
         if scans > MOST_SCANS:
-            raise ImageError(source, f"holds {scans} scans, far more than encoders write: it is damaged or made to stall")
+            raise ImageError(
+                source, f"holds {scans} scans, far more than encoders write: it is damaged or made to stall"
+            )
     stream.seek(start)
 
 

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from blemish.io.atomic import reason
 from blemish.errors import ImageError, UsageError
 from blemish.images import isolation
 from blemish.images.boundary import decoding
@@ -25,6 +24,7 @@ from blemish.images.masks import MaskValues
 from blemish.images.opened import OpenedImage
 from blemish.images.pages import split_page
 from blemish.images.pillow import DEEP_MODES, from_pillow, open_pillow, open_png
+from blemish.io.atomic import reason
 
 __all__ = [
     "DEFAULT_MEGAPIXELS",

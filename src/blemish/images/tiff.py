@@ -14,15 +14,23 @@ from PIL import ImageFile, TiffImagePlugin
 from blemish.errors import ImageError
 from blemish.images.depth import Samples
 from blemish.images.limits import JPEG_PX_PER_BYTE, PER_BYTE
-from blemish.images.modern import from_array, missing
 from blemish.images.masks import MaskValues
+from blemish.images.modern import from_array, missing
 from blemish.images.opened import OpenedImage, upright
 from blemish.images.pages import full_pages
 from blemish.images.pillow import DEEP_MODES, MASK_MODES, from_pillow, orientation_of, stored
 
 __all__ = ["declared_bits", "open_tiff"]
 
-WIDTH, LENGTH, BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES_PER_PIXEL = 256, 257, 258, 259, 262, 274, 277
+WIDTH, LENGTH, BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES_PER_PIXEL = (
+    256,
+    257,
+    258,
+    259,
+    262,
+    274,
+    277,
+)
 SAMPLE_FORMAT, DNG_VERSION = 339, 50706
 MAX_SAMPLE_VALUE, S_MAX_SAMPLE_VALUE = 281, 341
 MIN_IS_WHITE, MIN_IS_BLACK, RGB = 0, 1, 2
@@ -58,12 +66,15 @@ def open_tiff(stream: BinaryIO, source: str, *, page: int | None) -> OpenedImage
         if page > len(pages):
             raise ImageError(source, f"has {len(pages)} pages")
         index = pages[page - 1]
-    head = stream.seek(0) or stream.read(10)
+    stream.seek(0)
+    head = stream.read(10)
     file_bytes = stream.seek(0, 2)
     stream.seek(0)
     if head[8:10] == b"CR":
         raise ImageError(source, "is a camera's raw file (CR2), which is not read: develop it to TIFF or JPEG")
-    image = None if head[:4] == b"MM\0+" else _with_pillow(stream, index)  # Pillow takes a big TIFF of this order for damaged
+    image = (
+        None if head[:4] == b"MM\0+" else _with_pillow(stream, index)
+    )  # Pillow takes a big TIFF of this order for damaged
     if image is not None:
         tags = image.tag_v2
         if DNG_VERSION in tags:
@@ -187,16 +198,16 @@ class Page:
         colours = 3 if page.photometric == RGB else 1
         known = page.photometric in (MIN_IS_WHITE, MIN_IS_BLACK, RGB)
         if not known or values.ndim != 3 or values.shape[2] not in (colours, colours + 1):
-            raise ImageError(self.source, f"its colour layout {page.photometric!s} {list(values.shape)} is not supported")
+            raise ImageError(
+                self.source, f"its colour layout {page.photometric!s} {list(values.shape)} is not supported"
+            )
         alpha = None
         if values.shape[2] > colours and page.extrasamples and page.extrasamples[0] in (1, 2):
             whole = np.issubdtype(values.dtype, np.integer)
             full = float(np.iinfo(values.dtype).max) if whole else 1.0
             alpha = np.clip(values[..., colours].astype(np.float32) / np.float32(full), 0, 1)
             if page.extrasamples[0] == 1:
-                raise ImageError(
-                    self.source, "colours multiplied by alpha are not supported at more than 8 bits"
-                )
+                raise ImageError(self.source, "colours multiplied by alpha are not supported at more than 8 bits")
         return (values[..., 0] if colours == 1 else values[..., :3]), alpha
 
 
@@ -216,9 +227,13 @@ def _with_tifffile(stream: BinaryIO, source: str, index: int, file_bytes: int) -
     if not plain and find_spec("imagecodecs") is None:
         name = getattr(page.compression, "name", str(compression))
         raise missing("imagecodecs", source, f"this TIFF (compression {name}, {page.bitspersample} bits)")
-    supported = page.dtype is not None and page.dtype.kind in "buif" and (page.dtype != bool or page.samplesperpixel == 1)
+    supported = (
+        page.dtype is not None and page.dtype.kind in "buif" and (page.dtype != bool or page.samplesperpixel == 1)
+    )
     if not supported or page.imagedepth != 1 or page.samplesperpixel > MOST_CHANNELS:
-        layout = f"{page.samplesperpixel} samples of {page.bitspersample} bits a pixel, sample format {page.sampleformat}"
+        layout = (
+            f"{page.samplesperpixel} samples of {page.bitspersample} bits a pixel, sample format {page.sampleformat}"
+        )
         raise ImageError(source, f"its layout is not supported ({layout})")
     pixels = page.imagewidth * page.imagelength
     per_px = page.samplesperpixel * page.dtype.itemsize

@@ -93,9 +93,7 @@ class Run:
             self._add_arrived(error, name, results)
         self.left_out, self.unlisted = arrivals.left_out, list(arrivals.unlisted)
 
-    def _add_arrived(
-        self, outcome: Inspected | ImageError, name: PurePosixPath, results: ResultsFolder | None
-    ) -> None:
+    def _add_arrived(self, outcome: Inspected | ImageError, name: PurePosixPath, results: ResultsFolder | None) -> None:
         known = isinstance(outcome, ImageError) and any(str(error) == str(outcome) for error in self.unreadable)
         if not known:  # a resumed run has that record
             self._add(outcome, name, results)

@@ -71,11 +71,15 @@ def _report_strays(scan: Scan, entry: Entry) -> None:
         return
     kinds = {kind.name.lower() for kind in _kinds(scan, entry)}
     below = next((same_name(scan.folders(scan.root), name) for name in MASK_FOLDERS if _exists(scan, name)), None)
-    for folder in [] if below is None else scan.folders(below):
+    if below is None:
+        return
+    for folder in scan.folders(below):
         if folder.name.lower() not in kinds and holds_images(folder):
             scan.report(folder, "holds masks of a folder that the images do not have", fatal=True)
-    for file in [] if below is None else scan.images(below):
-        scan.report(file, f"lies beside the folders of {below.name} and not in one: it is a mask of no image", fatal=True)
+    for file in scan.images(below):
+        scan.report(
+            file, f"lies beside the folders of {below.name} and not in one: it is a mask of no image", fatal=True
+        )
 
 
 def _normal(entry: Entry) -> frozenset[str]:

@@ -112,7 +112,9 @@ def _read_file(scan: Scan, entry: Entry, file: Path) -> list[FileSample]:
             scan.report(picture, f"is listed twice in {file.name}: its annotations may be apart", fatal=True)
         else:
             seen.add(picture)
-            samples.append(_sample(scan, entry, _Listed(file, picture, name, _size(item)), annotations.get(key, []), words))
+            samples.append(
+                _sample(scan, entry, _Listed(file, picture, name, _size(item)), annotations.get(key, []), words)
+            )
     return samples
 
 
@@ -126,9 +128,7 @@ class _Listed:
     size_px: tuple[int, int] | None
 
 
-def _sample(
-    scan: Scan, entry: Entry, image: _Listed, mine: list[dict[str, Any]], words: dict[str, str]
-) -> FileSample:
+def _sample(scan: Scan, entry: Entry, image: _Listed, mine: list[dict[str, Any]], words: dict[str, str]) -> FileSample:
     file = image.json
     named = [words.get(_key(note.get("category_id")), "") for note in mine]
     try:
@@ -167,11 +167,15 @@ def _report_strays(
     if strays:
         shown = ", ".join(key or "none" for key in list(strays)[:MOST_NAMED])
         scan.report(
-            file, f"has {sum(strays.values())} annotations of images that it does not list (image_id {shown})", fatal=True
+            file,
+            f"has {sum(strays.values())} annotations of images that it does not list (image_id {shown})",
+            fatal=True,
         )
     for key, count in ids.items():
         if count > 1:
-            scan.report(file, f"gives {count} images the id {key or 'none'}: no annotation can be told apart", fatal=True)
+            scan.report(
+                file, f"gives {count} images the id {key or 'none'}: no annotation can be told apart", fatal=True
+            )
 
 
 def _key(value: Any) -> str:
