@@ -73,7 +73,8 @@ class Scan:
         plain = name.replace("\\", "/")
         for spelled in dict.fromkeys((name, plain)):
             for folder in inner:
-                if (path := base / folder / spelled).is_file():
+                path = Path(os.path.normpath(base / folder / spelled))
+                if path.is_file():
                     return path
         if not FOREIGN.match(name):
             return None

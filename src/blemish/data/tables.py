@@ -45,6 +45,8 @@ def table_rows(table: Path, scan: Scan | None = None) -> Iterator[dict[str, str]
     if not lines:
         return
     separator = max(",;\t", key=lines[0].count)
+    if lines[0].lower().startswith("sep="):  # Excel's own first line
+        separator, lines = lines[0][4:5] or separator, lines[1:]
     try:
         header, *rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)
     except csv.Error as error:
