@@ -15,13 +15,12 @@ from PIL import Image
 
 from blemish import cli
 from blemish.images import save
-from blemish.inspection import load as loading
-from fakes import darkness_inspector
+from fakes import use_darkness
 
 
 @pytest.fixture
 def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(loading, "load", lambda _b, *, batch_size, **_o: darkness_inspector(batch_size=batch_size))
+    use_darkness(monkeypatch)
     monkeypatch.chdir(tmp_path)
     save(np.full((8, 8), 255, np.uint8), tmp_path / "parts" / "part.png")
     return tmp_path / "parts"

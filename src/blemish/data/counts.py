@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from blemish.data.entries import Entry
 from blemish.data.files import FileSample
 
-__all__ = ["absent_products", "differences", "product_line"]
+__all__ = ["absent_products", "count_differences", "product_line"]
 
 TRAIN, NORMAL, ANOMALOUS = "train", "normal", "anomalous"
 TESTED = "test"
 
 
-def differences(samples: Iterable[FileSample], entry: Entry, *, whole: bool) -> list[str]:
+def count_differences(samples: Iterable[FileSample], entry: Entry, *, whole: bool) -> list[str]:
     """A line for each product and folder whose number of images is not the official one.
 
     With `whole`, products of which nothing is there are named too.
@@ -38,7 +38,7 @@ def absent_products(samples: Iterable[FileSample], entry: Entry) -> list[str]:
 
 
 def product_line(product: str) -> str:
-    """What `differences` says of a product that is missing."""
+    """What `count_differences` says of a product that is missing."""
     return f"{product}: is not there"
 
 

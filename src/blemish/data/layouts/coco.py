@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from blemish.data.entries import Entry
 from blemish.data.files import FileSample, TypeMask
 from blemish.data.samples import Split
-from blemish.data.scan import Scan, name_of
+from blemish.data.scan import Scan, folder_name
 from blemish.errors import ImageError, UsageError
 
 __all__ = ["Shape", "Shapes", "fill_polygon", "fits", "read", "unpack_counts"]
@@ -148,7 +148,7 @@ def _sample(scan: Scan, entry: Entry, image: _Listed, mine: list[dict[str, Any]]
     root = scan.root if scan.root.is_dir() else file.parent
     return FileSample(
         name=image.path.relative_to(root).as_posix() if image.path.is_relative_to(root) else image.name,
-        product=name_of(root),
+        product=folder_name(root),
         split=SPLITS.get(file.parent.name, "test"),
         anomalous=bool(mine),
         path=image.path,
