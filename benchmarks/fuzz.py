@@ -174,7 +174,8 @@ def outcomes(seed: int, files: int) -> Iterator[dict[str, Any]]:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         lines: queue.Queue[str] = queue.Queue()
         assert process.stdout is not None
-        threading.Thread(target=_forward, args=(process.stdout, lines), daemon=True).start()
+        reading = threading.Thread(target=_forward, args=(process.stdout, lines), daemon=True)
+        reading.start()
         limit_s = 120.0  # the first file waits for the seeds
         while first < files:
             try:
@@ -192,6 +193,8 @@ def outcomes(seed: int, files: int) -> Iterator[dict[str, Any]]:
             first += 1
         process.kill()
         process.wait()
+        reading.join()
+        process.stdout.close()
 
 
 def _forward(stream: Any, lines: queue.Queue[str]) -> None:
