@@ -14,7 +14,20 @@ from blemish.errors import ImageError
 
 def test_seeds_are_whole_files_of_every_format() -> None:
     kinds = {seed.kind for seed in make_seeds()}
-    assert kinds >= {"JPEG", "PNG", "TIFF", "BMP", "WebP", "DICOM", "HEIC", "AVIF", "JPEG 2000", "JPEG XL", "GIF", "TGA"}
+    assert kinds >= {
+        "JPEG",
+        "PNG",
+        "TIFF",
+        "BMP",
+        "WebP",
+        "DICOM",
+        "HEIC",
+        "AVIF",
+        "JPEG 2000",
+        "JPEG XL",
+        "GIF",
+        "TGA",
+    }
     for seed in make_seeds():
         assert images.read(seed.data, value_range=("1%", "99%")).pixels.shape[2] == 3, seed.name
 

@@ -32,7 +32,9 @@ class RunCounts:
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Counts the record of one image."""
-        if record["source"] in self.sources:  # it was written again while the folder was watched: its last record counts
+        if (
+            record["source"] in self.sources
+        ):  # it was written again while the folder was watched: its last record counts
             self.unreadable = [error for error in self.unreadable if error.source != record["source"]]
         self.sources.add(record["source"])
         note = (record.get("tags") or {}).get("note")
