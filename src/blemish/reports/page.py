@@ -56,7 +56,10 @@ def write_run_page(
     """
     drawing = _Drawing(folder, path.resolve().parent, _thumbnail_px(sum(run["counts"].values())), inline)
     count = 0
-    with replace_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
+    with (
+        replace_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream,
+    ):
         for piece in _pieces(_facts(folder, run)):
             stream.write(piece)
             if piece.endswith('id="images">'):

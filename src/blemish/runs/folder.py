@@ -134,7 +134,9 @@ class ResultsFolder:
             lines = opened.enter_context(open_locked(self.path / LINES_FILE))
             self._write_run("running")
             write_csv((), self.path / TABLE_FILE)
-            table = opened.enter_context((self.path / TABLE_FILE).open("a", encoding="utf-8", newline=""))
+            table = opened.enter_context(
+                (self.path / TABLE_FILE).open("a", encoding="utf-8", errors="backslashreplace", newline="")
+            )
         return lines, table
 
     def _open_again(self, identity: Mapping[str, Any]) -> tuple[TextIO, TextIO]:
@@ -146,7 +148,9 @@ class ResultsFolder:
                 self.counts.add(record)
             self._write_run("running")
             write_csv(read_records(self.path), self.path / TABLE_FILE)
-            table = opened.enter_context((self.path / TABLE_FILE).open("a", encoding="utf-8", newline=""))
+            table = opened.enter_context(
+                (self.path / TABLE_FILE).open("a", encoding="utf-8", errors="backslashreplace", newline="")
+            )
         return lines, table
 
     @contextmanager

@@ -64,7 +64,7 @@ def open_locked(path: Path) -> TextIO:
 
     Where the system knows no locks that end with their process (Windows), nothing is held.
     """
-    stream = path.open("a", encoding="utf-8", newline="\n")
+    stream = path.open("a", encoding="utf-8", errors="backslashreplace", newline="\n")
     try:
         import fcntl
 

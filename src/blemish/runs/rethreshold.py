@@ -105,8 +105,8 @@ def _decide_run_again(run: Run, change: Change, command: Sequence[str]) -> Redec
     with (
         replace_file(run.path / LINES_FILE) as lines_path,
         replace_file(run.path / TABLE_FILE) as table_path,
-        lines_path.open("w", encoding="utf-8", newline="\n") as lines,
-        table_path.open("w", encoding="utf-8", newline="") as table_stream,
+        lines_path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as lines,
+        table_path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as table_stream,
     ):
         table = csv.DictWriter(table_stream, CSV_COLUMNS, lineterminator="\n")
         table.writeheader()

@@ -21,7 +21,10 @@ ROWS_A_GROUP = 1000  # of Parquet in memory at a time
 def write_csv(records: Iterable[Mapping[str, Any]], path: Path) -> int:
     """The records as CSV at `path`, whole or not at all; how many."""
     count = 0
-    with replace_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+    with (
+        replace_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream,
+    ):
         table = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
         table.writeheader()
         for record in records:
