@@ -13,6 +13,7 @@ from blemish.data.opening import Reading, read_data
 from blemish.data.scan import FileProblem
 from blemish.errors import ImageError
 from blemish.images import SUFFIXES
+from blemish.io.atomic import reason
 
 __all__ = ["Check", "CountRow", "check"]
 
@@ -65,20 +66,22 @@ def check(
     problems = list(reading.problems)
     if not quick:
         problems += _look(reading.samples, progress)
-    return Check(reading, tuple(_count(reading.samples)), tuple(problems), tuple(_left_out(reading)))
+    left_out = _left_out(reading, problems)
+    return Check(reading, tuple(_count(reading.samples)), tuple(dict.fromkeys(problems)), tuple(left_out))
 
 
-def _left_out(reading: Reading) -> list[str]:
+def _left_out(reading: Reading, problems: list[FileProblem]) -> list[str]:
     """Lines about the files below the set's folder that are neither images nor truth of it, nor named as a problem.
 
-    Of a set that a list in a file describes, only the folders of its images are looked at.
+    Folders that cannot be listed are added to the problems. Of a set that a list in a file describes, only the folders of its
+    images are looked at.
     """
     used = {os.path.realpath(sample.path) for sample in reading.samples}
     used |= {os.path.realpath(file) for sample in reading.samples if sample.truth for file in sample.truth.files}
     named = {os.path.realpath(problem.path) for problem in reading.problems}
     images: Counter[str] = Counter()
     others: Counter[str] = Counter()
-    for parent, name in _files(reading):
+    for parent, name in _files(reading, problems):
         path = Path(parent, name)
         real = os.path.realpath(path)
         if real in used or real in named or any(str(above) in named for above in Path(real).parents):
@@ -97,9 +100,12 @@ def _left_out(reading: Reading) -> list[str]:
     ]
 
 
-def _files(reading: Reading) -> Iterator[tuple[str, str]]:
+def _files(reading: Reading, problems: list[FileProblem]) -> Iterator[tuple[str, str]]:
+    def note(error: OSError) -> None:
+        problems.append(FileProblem(Path(error.filename), f"cannot be listed ({reason(error)})", fatal=True))
+
     if reading.root.is_dir():
-        for parent, folders, names in os.walk(reading.root):
+        for parent, folders, names in os.walk(reading.root, onerror=note):
             folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
             yield from ((parent, name) for name in names if not name.startswith("."))
         return
