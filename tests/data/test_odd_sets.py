@@ -280,3 +280,29 @@ def test_masks_in_every_format_are_read(tmp_path: Path) -> None:
     found = open_data(tmp_path).samples[0].mask()
     assert found is not None
     np.testing.assert_array_equal(found, values > 0)
+
+
+def test_a_folder_that_cannot_be_listed_is_named_and_the_rest_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = built("mvtec-like", tmp_path)
+    image(root / "closed" / "1.png")
+    image(root / "jug" / "test" / "dent" / "1.png")
+    mask(root / "jug" / "ground_truth" / "dent" / "1_mask.png")
+
+    def refusing(look: Any) -> Any:
+        def refuse(path: Any = ".") -> Any:
+            if str(path).endswith(("closed", "ground_truth/dent")):
+                raise PermissionError(13, "Permission denied", str(path))
+            return look(path)
+
+        return refuse
+
+    monkeypatch.setattr(Path, "iterdir", refusing(Path.iterdir))
+    monkeypatch.setattr(os, "scandir", refusing(os.scandir))
+    found = check(root)
+    assert len(found.reading.samples) == 5
+    for folder in ("closed", "ground_truth/dent"):
+        assert said(found).count(f"{folder}: cannot be listed (permission denied)") == 1
+    with pytest.raises(UsageError, match="cannot be listed"):
+        open_data(root)

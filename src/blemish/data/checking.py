@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blemish.data.files import FileSample
+from blemish.data.left_out import find_left_out
 from blemish.data.opening import Reading, read_data
 from blemish.data.scan import FileProblem
 from blemish.errors import ImageError
-from blemish.images import SUFFIXES
 
 __all__ = ["Check", "CountRow", "check"]
 
 NORMAL = "normal"
-MOST_NAMED = 8
 SAME = "has the same bytes as"
 
 
@@ -65,54 +63,8 @@ def check(
     problems = list(reading.problems)
     if not quick:
         problems += _check_files(reading.samples, progress)
-    return Check(reading, tuple(_count(reading.samples)), tuple(problems), tuple(_left_out(reading)))
-
-
-def _left_out(reading: Reading) -> list[str]:
-    """Lines about the files below the set's folder that are neither images nor truth of it, nor named as a problem.
-
-    Of a set that a list in a file describes, only the folders of its images are looked at.
-    """
-    used = {os.path.realpath(sample.path) for sample in reading.samples}
-    used |= {os.path.realpath(file) for sample in reading.samples if sample.truth for file in sample.truth.files}
-    named = {os.path.realpath(problem.path) for problem in reading.problems}
-    images: Counter[str] = Counter()
-    others: Counter[str] = Counter()
-    for parent, name in _files(reading):
-        path = Path(parent, name)
-        real = os.path.realpath(path)
-        if real in used or real in named or any(str(above) in named for above in Path(real).parents):
-            continue
-        if path.suffix.lower() in SUFFIXES:
-            images[path.parent.relative_to(reading.root).as_posix() if reading.root.is_dir() else path.parent.name] += 1
-        else:
-            others[path.suffix.lower() or "no suffix"] += 1
-    return [
-        f"{sum(counts.values()):,} {what} ({_most(counts)})"
-        for counts, what in (
-            (images, "image files are no part of the set as it was read"),
-            (others, "files are no images"),
-        )
-        if counts
-    ]
-
-
-def _files(reading: Reading) -> Iterator[tuple[str, str]]:
-    if reading.root.is_dir():
-        for parent, folders, names in os.walk(reading.root):
-            folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-            yield from ((parent, name) for name in names if not name.startswith("."))
-        return
-    for folder in dict.fromkeys(sample.path.parent for sample in reading.samples):
-        yield from ((str(folder), path.name) for path in folder.iterdir() if path.is_file())
-
-
-def _most(counts: Counter[str]) -> str:
-    ordered = counts.most_common()
-    rest = sum(count for _, count in ordered[MOST_NAMED:])
-    return ", ".join(
-        [*(f"{name} {count:,}" for name, count in ordered[:MOST_NAMED]), *([f"others {rest:,}"] if rest else [])]
-    )
+    left_out = find_left_out(reading, problems)
+    return Check(reading, tuple(_count(reading.samples)), tuple(dict.fromkeys(problems)), left_out)
 
 
 def _count(samples: tuple[FileSample, ...]) -> list[CountRow]:

@@ -110,11 +110,18 @@ class Scan:
         return path.relative_to(self.root).as_posix()
 
     def entries(self, folder: Path) -> list[Path]:
-        """What lies in a folder, sorted, without what is hidden; UsageError where it cannot be listed."""
+        """What lies in a folder, sorted, without what is hidden; one that cannot be listed is reported.
+
+        Raises:
+            UsageError: the root cannot be listed.
+        """
         try:
             return sorted((path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))), key=str)
         except OSError as error:
-            raise UsageError(f"{folder}: cannot be listed ({reason(error)})") from error
+            if folder == self.root:
+                raise UsageError(f"{folder}: cannot be listed ({reason(error)})") from error
+            self.report(folder, f"cannot be listed ({reason(error)})", fatal=True)
+            return []
 
     def folders(self, folder: Path) -> list[Path]:
         return [path for path in self.entries(folder) if path.is_dir()]
@@ -171,8 +178,11 @@ def _agreeing(path: Path, parts: Sequence[str]) -> int:
 
 
 def holds_images(folder: Path) -> bool:
-    """Whether an image file lies directly in a folder."""
-    return folder.is_dir() and any(path.suffix.lower() in SUFFIXES and path.is_file() for path in folder.iterdir())
+    """Whether an image file lies directly in a folder; not where it cannot be listed."""
+    try:
+        return folder.is_dir() and any(path.suffix.lower() in SUFFIXES and path.is_file() for path in folder.iterdir())
+    except OSError:
+        return False
 
 
 def folder_name(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,10 +14,10 @@ from numpy.typing import NDArray
 
 from blemish.errors import ImageError
 from blemish.images import dicom_codecs
-from blemish.images.boundary import decoding, one_line
+from blemish.images.boundary import NO_MEMORY, decoding, one_line
 from blemish.images.depth import Samples
 from blemish.images.kinds import DICOM_MARK, DICOM_MARK_AT, is_dicom
-from blemish.images.limits import PER_BYTE
+from blemish.images.limits import PER_BYTE, free_memory
 from blemish.images.modern import missing
 from blemish.images.opened import OpenedImage
 
@@ -40,6 +41,9 @@ NO_PIXELS = "holds no image (it has no pixel data)"
 PIXEL_TAGS = (b"\xe0\x7f\x10\0", b"\xe0\x7f\x08\0", b"\xe0\x7f\x09\0", b"\x7f\xe0\0\x10")  # as they stand in files
 RLE = "1.2.840.10008.1.2.5"
 MOST_FRAMES = 1_000_000
+DEFLATED, MOST_META = b"1.2.840.10008.1.2.1.99", 4096
+META_AT = 144  # where the meta information goes on behind its length, which stands in the four bytes before
+MOST_INFLATED, CHUNK = 2**33, 2**24  # bytes
 
 
 def count_frames(path: Path) -> int:
@@ -74,7 +78,7 @@ def open_dicom(stream: BinaryIO, source: str, *, page: int | None) -> OpenedImag
     syntax = _syntax(header)
     frame_bytes = width * height * colours * bits / 8
     if not syntax.is_encapsulated:
-        least = frame_bytes * number
+        least = frame_bytes * number / (PER_BYTE["deflate"] if syntax.is_deflated else 1)
     elif str(syntax) == RLE:
         least = frame_bytes / PER_BYTE["packbits"]
     else:
@@ -293,6 +297,22 @@ def _syntax(header: Any) -> Any:
     return ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
 
 
+def _check_deflated(stream: BinaryIO, source: str) -> None:
+    """ImageError for a deflated file that would fill the memory: pydicom inflates it all to read its header."""
+    stream.seek(0)
+    head = stream.read(MOST_META)
+    if DEFLATED not in head:
+        return
+    stream.seek(META_AT + int.from_bytes(head[META_AT - 4 : META_AT], "little"))  # behind the meta information
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    free, inflated, rest = free_memory(), 0, stream.read()
+    while rest and not inflater.eof:
+        inflated += len(inflater.decompress(rest, CHUNK))
+        rest = inflater.unconsumed_tail
+        if inflated > MOST_INFLATED or (free is not None and inflated > free):
+            raise ImageError(source, NO_MEMORY)
+
+
 def _read(stream: BinaryIO, source: str, *, pixels: bool) -> Any:
     """The data set of a file, with or without its pixels; with a transfer syntax in any case."""
     try:
@@ -304,6 +324,7 @@ def _read(stream: BinaryIO, source: str, *, pixels: bool) -> Any:
     )  # it complains of every odd element; those that matter are checked
     stream.seek(DICOM_MARK_AT)
     bare = stream.read(4) != DICOM_MARK  # no preamble
+    _check_deflated(stream, source)
     stream.seek(0)
     data = pydicom.dcmread(stream, stop_before_pixels=not pixels, force=bare)
     if not len(data):

@@ -6,8 +6,10 @@ Their decoders are large and young, or slow on damaged data: `reader` runs them 
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -23,7 +25,9 @@ __all__ = ["from_array", "missing", "open_modern"]
 EXTRA = "formats"
 JPEG_2000_CODESTREAM = b"\xff\x4f\xff\x51"
 JPEG_XL_RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}  # width to height
-HEADER_BYTES = 2**20  # in which the header of a codestream must begin
+HEADER_BYTES = 2**20  # in which a header must begin
+APERTURE = re.compile(rb"clap(.{16})", re.DOTALL)
+EXTENTS = re.compile(rb"ispe\0{4}(.{8})", re.DOTALL)
 
 
 def open_modern(stream: BinaryIO, kind: str, source: str) -> OpenedImage:
@@ -61,18 +65,18 @@ def _opened(
 
 
 def _open_heic(data: bytes, source: str) -> OpenedImage:
-    try:
-        import pillow_heif
-    except ImportError as error:
-        raise missing("pillow-heif", source, "HEIC") from error
-    # with the values as stored (10 bits stay 10); the file's own turns are applied, and EXIF's count no more
-    file: Any = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=False)
-    bits = int(file.info["bit_depth"])
+    if find_spec("pillow_heif") is None:
+        raise missing("pillow-heif", source, "HEIC")
 
     def samples() -> Samples:
-        return from_array(np.asarray(file), source, bits=bits)
+        import pillow_heif
 
-    return _opened(data, source, file.size, is_deep=bits > 8, samples=samples)
+        # with the values as stored (10 bits stay 10); the file's own turns are applied, and EXIF's count no more
+        file: Any = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=False)
+        return from_array(np.asarray(file), source, bits=int(file.info["bit_depth"]))
+
+    deep = _byte_after(data, b"hvcC", 17) & 7 > 0  # bit_depth_luma_minus8
+    return _opened(data, source, _stated_size(data), is_deep=deep, samples=samples, is_turned=_is_turned(data))
 
 
 def _open_avif(data: bytes, source: str) -> OpenedImage:
@@ -82,23 +86,51 @@ def _open_avif(data: bytes, source: str) -> OpenedImage:
         raise missing("pillow 11.3 or newer", source, "AVIF") from error
     if not AvifImagePlugin.SUPPORTED:
         raise missing("a Pillow with AVIF", source, "AVIF")
-    image = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
-    turn = orientation_of(image.getexif)
     bits = _avif_bits(data)
+    if bits > 8 and find_spec("imagecodecs") is None:
+        raise missing("imagecodecs", source, "AVIF of more than 8 bits")
 
     def samples() -> Samples:
+        image = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
         if bits == 8:
             return from_pillow(image, source)
         codecs = _imagecodecs(source, "AVIF of more than 8 bits")
-        return from_array(codecs.avif_decode(data), source, bits=bits, turn=turn)
+        return from_array(codecs.avif_decode(data), source, bits=bits, turn=orientation_of(image.getexif))
 
-    return _opened(data, source, image.size, is_deep=bits > 8, samples=samples, is_turned=turn >= 5)
+    return _opened(data, source, _stated_size(data), is_deep=bits > 8, samples=samples, is_turned=_is_turned(data))
+
+
+def _stated_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a HEIC or AVIF file: the largest of its items' sizes (ISO/IEC 23008-12, ispe), cropped (clap).
+
+    Read here and not by a library, whose parser may crash on damage.
+    """
+    sizes = [struct.unpack(">II", found[1]) for found in EXTENTS.finditer(data[:HEADER_BYTES])]
+    if not sizes:
+        raise ValueError("it states no size")
+    width, height = max(sizes, key=lambda size: size[0] * size[1])
+    cut = APERTURE.search(data, 0, HEADER_BYTES)  # what is coded may be larger than the image
+    if cut is not None:
+        wide, per_wide, high, per_high = struct.unpack(">4I", cut[1])
+        if per_wide and per_high and wide <= width * per_wide <= 2 * wide and high <= height * per_high <= 2 * high:
+            width, height = wide // per_wide, high // per_high
+    return int(width), int(height)
+
+
+def _is_turned(data: bytes) -> bool:
+    """Whether the file asks for a quarter turn (ISO/IEC 23008-12, irot)."""
+    return _byte_after(data, b"irot", 0) & 1 == 1
+
+
+def _byte_after(data: bytes, box: bytes, offset: int) -> int:
+    """One byte of the first box of that type; 0 where there is none."""
+    at = data.find(box, 0, HEADER_BYTES) + 4 + offset
+    return data[at] if at >= 4 + offset and at < len(data) else 0
 
 
 def _avif_bits(data: bytes) -> int:
     """The bits a sample from the configuration of the AV1 decoder (av1C); 8 where it has none."""
-    at = data.find(b"av1C")
-    flags = data[at + 6] if 0 <= at < len(data) - 6 else 0
+    flags = _byte_after(data, b"av1C", 2)
     high, twelve = flags >> 6 & 1, flags >> 5 & 1
     return 12 if high and twelve else 10 if high else 8
 

@@ -15,8 +15,8 @@ from blemish.images.masks import MaskValues
 
 __all__ = ["OpenedImage", "upright"]
 
-# Bytes a pixel that decoding takes, with the pictures made from it: Pillow's four and the copies; float32 for deep images.
-BYTES_PER_PX, DEEP_BYTES_PER_PX = 12, 36
+PICTURE_BYTES, DEEP_PICTURE_BYTES = 3, 12  # a pixel of a picture takes: uint8, or float32 of deep images
+COPIES = 3  # of the decoded samples, while a picture is made of them
 LARGE_BYTES, LARGE_RATIO = 64 * 2**20, 200  # decoded bytes, and how many times the file they are
 
 
@@ -62,7 +62,7 @@ class OpenedImage:
             bytes_per_px=self.bytes_per_px,
             file_bytes=self.file_bytes,
         )
-        per_px = DEEP_BYTES_PER_PX if self.is_deep else BYTES_PER_PX
+        per_px = COPIES * self.decoded_bytes_per_px + (DEEP_PICTURE_BYTES if self.is_deep else PICTURE_BYTES)
         check_memory(self.size, self.source, needed_bytes=per_px * self.width_px * self.height_px)
 
 
