@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blemish.cli.options import Quiet, configured
+from blemish.cli.options import Quiet, command_words, configured
 from blemish.config import Config
 from blemish.errors import UsageError
 
@@ -102,6 +102,7 @@ def inspect(
         watch_for_s=watch_for,
         on_record=(lambda record: reporter.say(json_line(record, ascii_only=True))) if json_lines else None,
         reporter=reporter,
+        command=command_words(),
     )
     for error in run.counts.unreadable:
         typer.echo(f"unreadable: {error}", err=True)
