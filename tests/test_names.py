@@ -25,15 +25,18 @@ ALLOWED = {
 PENDING = {
     *(
         "Kind",
+        "PAGE_FILE",
         "Progress",
+        "Report",
         "SCHEMA",
         "Settings",
         "build",
+        "calibrate",
         "draw",
         "enlarge",
-        "in_chunks",
+        "evaluate",
     ),
-    *("load_backbone", "phrases"),
+    *("in_chunks", "load_backbone", "phrases"),
 }
 
 

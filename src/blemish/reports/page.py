@@ -201,7 +201,7 @@ def _style(facts: Mapping[str, Any]) -> str:
     stops = (
         f"rgb({red} {green} {blue} / {opacity / 255:.2f})" for red, green, blue, opacity in heat(levels, pixel).tolist()
     )
-    verdicts = "".join(f"--{verdict.value}: {_css(colour)}; " for verdict, colour in VERDICT_COLOURS.items())
+    verdicts = "".join(f"--{verdict}: {_css(colour)}; " for verdict, colour in VERDICT_COLOURS.items())
     return f":root {{ {verdicts}--scale: linear-gradient(90deg, {', '.join(stops)}); --line: {100 * pixel:.1f}%; }}\n"
 
 

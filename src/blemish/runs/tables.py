@@ -68,6 +68,7 @@ def _schema(arrow: Any) -> Any:
             "type": text,
             "type_probability": number,
             "type_margin": number,
+            "best_guess": text,
             "box_px": arrow.list_(integer),
             "area_px": integer,
             "mean_score": number,
@@ -79,7 +80,7 @@ def _schema(arrow: Any) -> Any:
     )
     numbers = {
         *("image_score", "map_peak", "threshold", "review_threshold", "pixel_threshold"),
-        *("min_area_px", "mm_per_px", "value_low", "value_high"),
+        *("region_threshold", "min_area_px", "mm_per_px", "value_low", "value_high"),
     }
     special = {
         "types": arrow.map_(text, number),
