@@ -23,7 +23,19 @@ ALLOWED = {
 }
 # Still to be renamed in their rooms.
 PENDING = {
-    *("Kind", "PAGE_FILE", "Progress", "Report", "SCHEMA", "Settings", "build", "calibrate", "draw", "enlarge", "evaluate"),
+    *(
+        "Kind",
+        "PAGE_FILE",
+        "Progress",
+        "Report",
+        "SCHEMA",
+        "Settings",
+        "build",
+        "calibrate",
+        "draw",
+        "enlarge",
+        "evaluate",
+    ),
     *("in_chunks", "load_backbone", "phrases"),
 }
 

@@ -68,7 +68,8 @@ for name in ("acme-bolts", "acme_bolts"):
 for given in ({"method": "darkness"}, {"engine": "grey"}):
     inspector = blemish.load(defects="bent, cut", **given)
     results = list(inspector.inspect(iter(["acme_bolts/ok_1.png", "acme_bolts/bent_1.png"])))
-    print(inspector.model.method, results[0].image_score < results[1].image_score, results[1].anomaly_map.max() > results[0].anomaly_map.max())
+    higher_score = results[0].image_score < results[1].image_score
+    print(inspector.model.method, higher_score, results[1].anomaly_map.max() > results[0].anomaly_map.max())
 blemish.inspect_folder("acme_bolts", out="results", method="darkness")
 print(blemish.export("results", "lines", out="lines.txt"))
 from blemish.cli import main

@@ -173,7 +173,7 @@ def _unfinished_pulls() -> tuple[Path, ...]:
     found: list[Path] = []
     for entry in catalog().values():
         for file in _files(home() / PULLS / entry.name, "*"):
-            if file.suffix == ".part" or file.name in (".lock", *entry.hub_files):
+            if file.suffix == ".part" or file.name in (".lock", *entry.hub_files, entry.archive.rpartition("/")[2]):
                 found.append(file)
     return tuple(found)
 
