@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from blemish.data.entries import Entry
-from blemish.data.files import FileSample, MaskTruth
-from blemish.data.scan import MASK_ENDINGS, Scan, folder_name, holds_images
+from blemish.data.files import FileSample
+from blemish.data.scan import MASK_ENDINGS, Scan, holds_images
 
 __all__ = ["fits", "read"]
 
@@ -24,14 +24,12 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
     if not found:
         scan.remark("nobody said which of these images are anomalous: all count as normal, and nothing can be measured")
     return [
-        FileSample(
-            name=scan.name(picture),
-            product=folder_name(scan.root),
-            split="test",
+        scan.sample(
+            picture,
+            entry,
+            word="defect" if picture in found else "",
             anomalous=picture in found,
-            path=picture,
-            folder="defect" if picture in found else "",
-            truth=MaskTruth(found[picture], entry.threshold) if picture in found else None,
+            masks=found.get(picture, ()),
         )
         for picture in pictures
     ]

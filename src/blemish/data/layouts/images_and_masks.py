@@ -11,8 +11,8 @@ from pathlib import Path
 
 from blemish import images
 from blemish.data.entries import Entry
-from blemish.data.files import FileSample, MaskTruth
-from blemish.data.scan import Scan, folder_name, holds_images
+from blemish.data.files import FileSample
+from blemish.data.scan import Scan, holds_images
 from blemish.errors import ImageError
 
 __all__ = ["fits", "read"]
@@ -39,20 +39,8 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
         shown = _shows_something(scan, files, entry.threshold) if own and files else True
         if shown is None:
             continue
-        truth = MaskTruth(files, entry.threshold) if files and shown else None
         word = entry.options.get("type", "defect") if shown else "normal"
-        samples.append(
-            FileSample(
-                name=scan.name(picture),
-                product=entry.options.get("product", folder_name(scan.root)),
-                split="test",
-                anomalous=shown,
-                path=picture,
-                defect_type=entry.type_of(word) if shown else "",
-                folder=word,
-                truth=truth,
-            )
-        )
+        samples.append(scan.sample(picture, entry, word=word, anomalous=shown, masks=files))
     return samples
 
 
