@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -319,9 +318,6 @@ def _read(stream: BinaryIO, source: str, *, pixels: bool) -> Any:
         import pydicom
     except ImportError as error:
         raise missing("pydicom", source, "DICOM", extra="medical") from error
-    warnings.filterwarnings(
-        "ignore", module=r"pydicom\."
-    )  # it complains of every odd element; those that matter are checked
     stream.seek(DICOM_MARK_AT)
     bare = stream.read(4) != DICOM_MARK  # no preamble
     _check_deflated(stream, source)
