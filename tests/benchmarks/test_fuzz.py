@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from benchmarks.fuzz_seeds import make_seeds
 
 from benchmarks import fuzz
-from benchmarks.fuzz_seeds import make_seeds
 from blemish import images
 from blemish.errors import ImageError
 
@@ -44,11 +44,13 @@ def test_what_should_not_come_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     path.write_bytes(make_seeds()[0].data)
     assert fuzz.read_all(path) == "read"
 
-    def fail(*_: object, **__: object) -> None:
-        raise error
+    outcomes = {"refused": ImageError("a", "b"), "ZeroDivisionError: x": ZeroDivisionError("x")}
+    for outcome, error in outcomes.items():
 
-    monkeypatch.setattr(images, "read", fail)
-    for error, outcome in ((ImageError("a", "b"), "refused"), (ZeroDivisionError("x"), "ZeroDivisionError: x")):
+        def fail(*_: object, raised: Exception = error, **__: object) -> None:
+            raise raised
+
+        monkeypatch.setattr(images, "read", fail)
         assert fuzz.read_all(path) == outcome
 
 

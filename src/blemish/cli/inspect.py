@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blemish.cli.options import Quiet, configured
+from blemish.cli.options import Quiet, command_words, configured
 from blemish.config import Config
 from blemish.errors import UsageError
 
@@ -110,6 +110,7 @@ def inspect(
         watch_rest_s=watch_rest,
         on_record=(lambda record: reporter.say(json_line(record, ascii_only=True))) if json_lines else None,
         reporter=reporter,
+        command=command_words(),
     )
     for error in [*run.counts.unlisted, *run.counts.unreadable]:
         typer.echo(f"unreadable: {error}", err=True)

@@ -48,7 +48,7 @@ def make_folder(path: Path) -> None:
         probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({reason(error)}); choose another place with --out") from error
+        raise OutputError(f"{path}: cannot be written ({reason(error)}); choose another folder with --out") from error
 
 
 def reason(error: OSError) -> str:

@@ -60,7 +60,7 @@ def check_out(out: str | Path, *, overwrite: bool = False, resume: bool = False)
     """`out` as a path that results may go to: new or empty or, with `overwrite` or `resume`, a folder with an earlier run."""
     path = Path(out).expanduser()
     if path.exists() and not path.is_dir():
-        raise OutputError(f"{path}: is a file, not a folder; choose another place with --out")
+        raise OutputError(f"{path}: is a file, not a folder; choose another folder with --out")
     if path.is_dir() and any(path.iterdir()):
         if ((overwrite or resume) and holds_run(path)) or (resume and began_only(path)):
             return path
@@ -297,7 +297,7 @@ def _new_folder() -> Path:
             number += 1
             path = Path(f"{DEFAULT_NAME}-{number}")
         except OSError as error:
-            raise OutputError(f"{path}: cannot be made ({reason(error)}); choose another place with --out") from error
+            raise OutputError(f"{path}: cannot be made ({reason(error)}); choose another folder with --out") from error
         else:
             return path
 

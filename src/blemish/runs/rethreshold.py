@@ -1,7 +1,7 @@
 """A finished run decided again, without the model: verdicts from the raw scores, regions from the raw maps where they were kept.
 
 No raw score is changed. The files are replaced one by one, pictures first and run.json last: after a crash the same command
-makes the run whole.
+makes the run consistent.
 """
 
 from __future__ import annotations

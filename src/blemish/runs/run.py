@@ -108,9 +108,9 @@ def inspect_folder(
         OutputError: The results cannot be written.
 
     Example:
-        >>> run = inspect_folder("parts", out="results", threshold=0.6)
+        >>> run = inspect_folder("parts", out="mine", threshold=0.6)
         >>> run.counts.verdicts["ng"], run.path.name
-        (1, 'results')
+        (1, 'mine')
     """
     watch = watch or watch_for_s is not None
     if resume and (out is None or overwrite):
