@@ -30,6 +30,7 @@ PENDING = {
         "Report",
         "SCHEMA",
         "Settings",
+        "Source",
         "build",
         "calibrate",
         "draw",
