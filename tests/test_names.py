@@ -37,7 +37,7 @@ PENDING = {
         "enlarge",
         "evaluate",
     ),
-    *("in_chunks", "load_backbone", "phrases"),
+    *("in_chunks", "is_available", "load_backbone", "phrases"),
 }
 
 
