@@ -72,11 +72,11 @@ def _folders(root: Path, entry: Entry, kind: str) -> list[Path]:
     if not root.is_dir():
         return []
     masks = set() if kind == "masks" else set(_folders(root, entry, "masks"))
-    masks_of: dict[Path, None] = {}
+    folders: dict[Path, None] = {}
     for pattern in patterns:
         for folder in sorted(root.glob(pattern)):
             if folder not in masks and holds_images(folder):
-                masks_of.setdefault(folder)
-        if masks_of and "/" not in pattern:
+                folders.setdefault(folder)
+        if folders and "/" not in pattern:
             break
-    return list(masks_of)
+    return list(folders)
