@@ -20,16 +20,16 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
     files = scan.images(scan.root)
     masks = [file for file in files if file.stem.lower().rstrip("0123456789").endswith(MASK_ENDINGS)]
     pictures = [file for file in files if file not in masks]
-    found = scan.pairs(pictures, masks)
-    if not found:
+    masks_of = scan.pairs(pictures, masks)
+    if not masks_of:
         scan.remark("nobody said which of these images are anomalous: all count as normal, and nothing can be measured")
     return [
         scan.sample(
             picture,
             entry,
-            word="defect" if picture in found else "",
-            anomalous=picture in found,
-            masks=found.get(picture, ()),
+            word="defect" if picture in masks_of else "",
+            anomalous=picture in masks_of,
+            masks=masks_of.get(picture, ()),
         )
         for picture in pictures
     ]
