@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
+from dataclasses import replace
 
 import torch
 from torch import nn
 
-from blemish.backbones.config import BackboneConfig, at_input
+from blemish.backbones.config import Activation, BackboneConfig, at_input
 from blemish.backbones.ensemble import ImageTowerEnsemble
+from blemish.backbones.layers import Mlp
 from blemish.backbones.text import TextTower
 from blemish.backbones.vision import ImageTower, Tower
 
@@ -39,6 +41,27 @@ class Clip(nn.Module):
             return self
         other = copy.copy(self)
         other.config = at_input(self.config, input_px)
+        return other
+
+    def with_activation(self, activation: Activation | None) -> Clip:
+        """The same weights, shared, with this activation in every block of both towers; itself where that is no change.
+
+        open_clip has exact GELU in configurations whose OpenAI weights were trained with QuickGELU, and what was trained on
+        such a model belongs to it.
+        """
+        config = self.config
+        if activation is None or {config.vision.activation, config.text.activation} == {activation}:
+            return self
+        shared = {id(tensor): tensor for tensor in (*self.parameters(), *self.buffers())}
+        other = copy.deepcopy(self, shared)
+        other.config = replace(
+            config,
+            vision=replace(config.vision, activation=activation),
+            text=replace(config.text, activation=activation),
+        )
+        for module in other.modules():
+            if isinstance(module, Mlp):
+                module.activation = activation
         return other
 
     def fingerprint(self) -> str:
