@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blemish._version import __version__
-from blemish.engines.base import Engine, RawScores
+from blemish.config import ModelConfig
+from blemish.engines.base import Engine, LoadedEngine, RawScores
 from blemish.errors import UsageError
 from blemish.language import Vocabulary
 from blemish.methods.base import Features, Method, Scores, Texts
 from blemish.methods.mutual import MutualScoring
+from blemish.methods.text_cache import TextCache
+from blemish.models.load import load_method
 from blemish.results import ModelInfo
 
 __all__ = ["TorchEngine", "device_of", "rows_of"]
@@ -42,6 +45,7 @@ class TorchEngine(Engine):
     def __init__(self, method: Method, *, backbone: str, prompts: str = "", device: str = "cpu") -> None:
         self.device = device_of(device)
         self.method = method.to(self.device).eval()
+        self._texts = TextCache()
         self.input = method.backbone.config.preprocess
         self.scores_depend_on_vocabulary = method.scores_depend_on_vocabulary
         self.aligned_corners = bool(getattr(method.config, "align_corners", False))
@@ -54,8 +58,27 @@ class TorchEngine(Engine):
             version=__version__,
         )
 
+    @classmethod
+    def load(cls, config: ModelConfig, *, input_px: int | None = None) -> LoadedEngine:
+        device_of(config.device)  # refused before weights are read
+        loaded = load_method(
+            config.backbone,
+            method=config.method,
+            prompts=config.prompts,
+            options=config.options,
+            force=config.force,
+            input_px=input_px,
+        )
+        name = loaded.method.backbone.config.name
+        return LoadedEngine(
+            engine=cls(loaded.method, backbone=name, prompts=loaded.prompts, device=config.device),
+            thresholds=loaded.thresholds,
+            thresholds_with_references=loaded.with_peers,
+            min_lead=loaded.min_lead,
+        )
+
     def encode_texts(self, vocabulary: Vocabulary) -> Texts:
-        return self.method.encode_texts(vocabulary)
+        return self.method.encode_texts(vocabulary, cache=self._texts)
 
     @torch.inference_mode()
     def encode(self, images: NDArray[np.float32]) -> Features:
