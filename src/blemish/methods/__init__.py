@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 __all__ = ["METHODS", "build", "method_class"]
 
 METHODS = {
+    "aprilgan": "blemish.methods.aprilgan:AprilGAN",
     "dapo": "blemish.methods.dapo:DAPO",
     "ensemble": "blemish.methods.ensemble:PromptEnsemble",
     "faprompt": "blemish.methods.faprompt:FAPrompt",
     "multiads": "blemish.methods.multiads:MultiADS",
+    "winclip": "blemish.methods.winclip:WinCLIP",
 }
 
 
