@@ -5,9 +5,9 @@
 DAPO is whole but for the token embeddings that nobody uses; its type maps are kept on every seventh row and column.
 FAPrompt is kept from the patch features on: text tower, initial and wide prompts, the first training step, and the test
 runs with wide prompts. WinCLIP is kept from the recorded residual stream on, APRIL-GAN from the recorded patch tokens on, with
-large maps on every seventh row and column. Of FAPrompt's four training images the reference recorded the patch features of the first; those of
-the others (`derived/...`, rounded to 16 significant bits) are what our image tower, which the full set checks, makes of
-the recorded images.
+large maps on every seventh row and column. Of FAPrompt's four training images the reference recorded the patch features of
+the first; those of the others (`derived/...`, rounded to 16 significant bits) are what our image tower, which the full set
+checks, makes of the recorded images.
 """
 
 from __future__ import annotations

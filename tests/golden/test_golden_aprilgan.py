@@ -36,8 +36,9 @@ def golden(request: pytest.FixtureRequest) -> GoldenSet:
 def method_of(golden: GoldenSet, product: int = 0, **options: Any) -> AprilGAN:
     """The method with the set's adapters, read as the authors' checkpoints are, for one of its products."""
     state = {key.replace("adapter.fc.", OFFICIAL): tensor for key, tensor in golden.weights.items()}
-    released, parts = AprilGAN.from_release(state)
-    assert released == {"activation": "gelu"}
+    release = AprilGAN.from_release(state)
+    assert release is not None
+    assert release.options == {"activation": "gelu"}
     options = {
         "activation": golden.metadata["activation"],
         "temperature": golden.metadata["temperature"],
@@ -45,7 +46,7 @@ def method_of(golden: GoldenSet, product: int = 0, **options: Any) -> AprilGAN:
         **options,
     }
     method = AprilGAN(backbone_of(golden), AprilGANConfig(**options))
-    method.load_trained(parts)
+    method.load_trained(release.parts)
     return method.for_product(golden.metadata["class_names"][product])
 
 
@@ -60,7 +61,12 @@ def backbone_of(golden: GoldenSet) -> Clip:
     size, width = golden.values["mask"].shape[-1], golden.weights["adapter.fc.0.weight"].shape[1]
     side = round((golden.values[f"patch_tokens_layer{levels[0]}"].shape[1] - 1) ** 0.5)
     vision = {"image_size": size, "width": width, "depth": max(levels), "heads": 1, "patch_size": size // side}
-    shape = {"name": golden.name, "joint_width": text.projection.shape[1], "text": to_dict(text.config), "levels": levels}
+    shape = {
+        "name": golden.name,
+        "joint_width": text.projection.shape[1],
+        "text": to_dict(text.config),
+        "levels": levels,
+    }
     clip = Clip(BackboneConfig.from_dict({**shape, "vision": {**vision, "position_grid": side}}))
     clip.text = text
     return clip

@@ -26,7 +26,7 @@ from blemish.backbones.model import Clip
 from blemish.errors import ModelError, UsageError
 from blemish.io.codec import to_dict
 from blemish.language import Vocabulary
-from blemish.methods.base import Features, Losses, Method, Scores, Targets, Texts
+from blemish.methods.base import Features, Losses, Method, Release, Scores, Targets, Texts
 from blemish.methods.good_references import GoodReferences, remember
 from blemish.methods.losses import dice, focal
 from blemish.methods.naming import direction, share_out, type_directions
@@ -37,6 +37,7 @@ from blemish.methods.typed import anomaly_map, enlarge
 __all__ = ["AprilGAN", "AprilGANConfig", "AprilGANTexts", "phrases"]
 
 RELEASED = "trainable_linearlayer.fc."  # what stands before the adapters' names in the authors' files
+State = Literal["normal", "abnormal"]
 FARTHEST = 2  # the largest distance, 1 - cosine
 TYPING_SHARE = 0.005  # of the most anomalous patches, whose types stand for the image's
 
@@ -50,9 +51,13 @@ class AprilGANConfig:
     temperature: float = 0.01  # of both softmaxes
     # of both towers; the release has exact GELU on weights that OpenAI trained with QuickGELU, for every input but 336 px
     activation: Literal["backbone", "gelu", "quick_gelu"] = "backbone"
-    align_corners: bool = True  # where maps are enlarged: the centres of the outer patches lie on the border of the image
+    align_corners: bool = (
+        True  # where maps are enlarged: the centres of the outer patches lie on the border of the image
+    )
 
-    few_shot_levels: tuple[int, ...] | None = None  # blocks (1-based) whose patches are compared; None: the adapters' levels
+    few_shot_levels: tuple[int, ...] | None = (
+        None  # blocks (1-based) whose patches are compared; None: the adapters' levels
+    )
     # How the map's maximum enters the few-shot image score: "fixed" divides it by the largest possible value. "test-set" scales
     # it from 0 to 1 over the images that are scored together, as the release does over all test images of a product: then an
     # image's score depends on the others, and numbers on a test set use what no inspection has.
@@ -88,7 +93,6 @@ class AprilGAN(Method):
         {"object_name", "underscores", "temperature", "align_corners", "few_shot_levels", "map_scale"}
     )
     scores_depend_on_vocabulary = False
-    few_shot: ClassVar[bool] = True
 
     def __init__(self, backbone: Clip, config: AprilGANConfig | None = None) -> None:
         config = config or AprilGANConfig()
@@ -143,14 +147,14 @@ class AprilGAN(Method):
     def state_directions(self, products: Sequence[str], cache: TextCache) -> Tensor:
         """The directions of normal and abnormal for each of P products, [P, 2, D]."""
 
-        def encode(missing: Sequence[tuple[Literal["normal", "abnormal"], str]]) -> Tensor:
+        def encode(missing: Sequence[tuple[State, str]]) -> Tensor:
             return torch.stack(
                 [direction(self.backbone, phrases(state), object_name=product) for state, product in missing]
             )
 
-        states: tuple[Literal["normal"], Literal["abnormal"]] = ("normal", "abnormal")
+        states: tuple[State, ...] = ("normal", "abnormal")
         asked = [(state, self._words(product)) for product in products for state in states]
-        return cache.features(asked, encode, decided_by=self.text_key()).unflatten(0, (len(products), 2))
+        return cache.features(asked, encode, decided_by=self.text_key()).reshape(len(products), 2, -1)
 
     def _words(self, product: str) -> str:
         return product_words(product, underscores=self.config.underscores)
@@ -187,7 +191,7 @@ class AprilGAN(Method):
         """cosine / temperature of the patches with normal and abnormal, [B, 2, h, w] a level; states [2, D] or [B, 2, D]."""
         states = states.expand(len(adapted[0]), -1, -1)
         return [
-            (torch.einsum("bnd,bsd->bsn", patches, states) / self.config.temperature).unflatten(2, grid)
+            (torch.einsum("bnd,bsd->bsn", patches, states) / self.config.temperature).reshape(len(patches), 2, *grid)
             for patches in adapted
         ]
 
@@ -219,14 +223,14 @@ class AprilGAN(Method):
             anomaly_map=full_map,
             types=texts.types,
             type_scores=type_scores,
-            type_maps=typed.unflatten(2, features.grid),
+            type_maps=typed.reshape(*typed.shape[:2], *features.grid),
         )
 
     def distance_map(self, features: Features) -> Tensor:
         """The sum over the few-shot levels of 1 - cosine with the nearest good patch, [B, h, w]."""
         assert self.memory is not None
         distances = [self.memory.distances(number, level) for number, level in enumerate(self.compared(features))]
-        return torch.stack(distances).sum(0).unflatten(1, features.grid)
+        return torch.stack(distances).sum(0).reshape(-1, *features.grid)
 
     def _combined(self, mean: Tensor, distances: Tensor) -> Tensor:
         """The sum over levels of probability and distance, divided by the largest that it can be."""
@@ -257,7 +261,9 @@ class AprilGAN(Method):
     def level_losses(self, features: Features, targets: Targets, *, cache: TextCache) -> dict[str, Tensor]:
         """The losses "focal" and "dice_abnormal" of each level, [L], over the images of the batch that have a mask."""
         count = len(targets.label)
-        products = targets.products if targets.products and not self.config.object_name else [self.config.object_name] * count
+        products = (
+            targets.products if targets.products and not self.config.object_name else [self.config.object_name] * count
+        )
         names = list(dict.fromkeys(products))
         with torch.no_grad():
             directions = self.state_directions(names, cache)  # [P, 2, D]
@@ -276,27 +282,24 @@ class AprilGAN(Method):
         }
 
     @classmethod
-    def from_release(cls, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Options and trained parts of the authors' checkpoints.
-
-        Args:
-            state: Tensors by dotted name: `trainable_linearlayer.fc.0.weight` [D, W], `trainable_linearlayer.fc.0.bias` [D], …
-
-        Raises:
-            ModelError: something is missing or does not belong.
-        """
+    def from_release(cls, state: Mapping[str, Tensor]) -> Release | None:
         levels = sum(name.startswith(RELEASED) and name.endswith(".weight") for name in state)
+        if not levels:
+            return None
         wanted = {f"{RELEASED}{i}.{part}": f"adapters.{i}.{part}" for i in range(levels) for part in ("weight", "bias")}
         for name in [*wanted, *state]:
             if name not in state or name not in wanted:
                 what = "lacks" if name not in state else "holds an unknown part,"
-                raise ModelError(f"expected APRIL-GAN's adapters ({RELEASED}0.weight …), but the file {what} {name}")
-        if not levels:
-            raise ModelError(f"expected APRIL-GAN's adapters ({RELEASED}0.weight …), found none")
-        return {"activation": "gelu"}, {ours: state[theirs].float() for theirs, ours in wanted.items()}
+                raise ModelError(f"expected APRIL-GAN's adapters of {levels} levels, but the file {what} {name}")
+        joint, width = state[f"{RELEASED}0.weight"].shape
+        return Release(
+            description=f"APRIL-GAN's adapters of {levels} levels, from width {width} to {joint}, trained on exact GELU",
+            options={"activation": "gelu"},
+            parts={ours: state[theirs].float() for theirs, ours in wanted.items()},
+        )
 
 
-def phrases(state: Literal["normal", "abnormal"]) -> list[str]:
+def phrases(state: State) -> list[str]:
     """Every phrasing of a state, with {} where the product's name goes."""
     data = _data()
     return [template.replace("{}", text) for text in data[state] for template in data["templates"]]

@@ -22,7 +22,7 @@ from blemish.io.codec import to_dict
 from blemish.language import Vocabulary, general
 from blemish.methods.text_cache import TextCache
 
-__all__ = ["Features", "Losses", "Method", "Scores", "Targets", "Texts"]
+__all__ = ["Features", "Losses", "Method", "Release", "Scores", "Targets", "Texts"]
 
 Data = TypeVar("Data", bound="Features | Texts | Targets")
 
@@ -99,6 +99,15 @@ class Losses:
     terms: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Release:
+    """What a checkpoint of a method's authors holds, in our names."""
+
+    description: str  # which kind of file it is, in words
+    options: dict[str, Any]  # of the method's configuration
+    parts: dict[str, Tensor]  # the trained parts by name, float32
+
+
 class Method(nn.Module, ABC):
     """One published method on one backbone: images and texts are encoded, then scored together.
 
@@ -110,13 +119,21 @@ class Method(nn.Module, ABC):
     scoring_options: ClassVar[frozenset[str]] = frozenset()  # those that may differ from the prompts' training
     scores_depend_on_vocabulary: bool = True  # false: names move no score, and a threshold holds for all of them
     references: str = ""  # the images that all others are compared with, "" for none (see `mutual`)
-    few_shot: ClassVar[bool] = False  # whether it compares with good images of its own accord (`with_references`)
     recipe: ClassVar[Mapping[str, Any]] = {}  # what its authors train with where it differs from `training.Recipe`
 
     def __init__(self, backbone: Clip, config: Any) -> None:
         super().__init__()
         self.config = config
         self.backbone = backbone.requires_grad_(False).eval()
+
+    @classmethod
+    def from_release(cls, state: Mapping[str, Tensor]) -> Release | None:
+        """What a checkpoint of the authors' code holds, None where it is not one of this method's.
+
+        ModelError where it is one, but of shapes that cannot be.
+        """
+        del state
+        return None
 
     def encode_texts(self, vocabulary: Vocabulary | None = None, *, cache: TextCache | None = None) -> Texts:
         """What `score` needs of a vocabulary, computed once for all images.
@@ -177,7 +194,10 @@ class Method(nn.Module, ABC):
             UsageError: The method has no such memory, or the images do not suit it.
         """
         del batches
-        raise UsageError(f"the method {self.name!r} keeps no memory of good images")
+        raise UsageError(
+            f"the method {self.name!r} has no memory of good images; winclip and aprilgan have one, and --peers compares with "
+            "unlabelled images"
+        )
 
     def remarks(self) -> tuple[str, ...]:
         """Lines worth telling the user about this method on this backbone."""

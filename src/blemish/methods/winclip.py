@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +34,7 @@ from blemish.methods.text_cache import TextCache
 __all__ = ["RELEASES", "WinCLIP", "WinCLIPConfig", "WinCLIPTexts", "phrases"]
 
 PATCHES = 0  # the level of the patch features; the windows of each scale follow
+State = Literal["normal", "abnormal"]
 TYPING_SHARE = 0.005  # of the most anomalous patches, whose types stand for the image's
 
 # How the public implementations set the options. Accurate-WinCLIP adds the two maps where we average them, which ranks alike.
@@ -96,7 +97,6 @@ class WinCLIP(Method):
     name = "winclip"
     config_type = WinCLIPConfig
     scores_depend_on_vocabulary = False
-    few_shot: ClassVar[bool] = True
 
     def __init__(self, backbone: Clip, config: WinCLIPConfig | None = None) -> None:
         super().__init__(backbone, config or WinCLIPConfig())
@@ -133,16 +133,15 @@ class WinCLIP(Method):
 
     def compute_texts(self, vocabulary: Vocabulary, cache: TextCache) -> WinCLIPTexts:
         key = self.text_key()
+        states: tuple[State, ...] = ("normal", "abnormal")
 
-        def encode_states(states: Sequence[Literal["normal", "abnormal"]]) -> Tensor:
+        def encode_states(states: Sequence[State]) -> Tensor:
             return torch.stack([F.normalize(self.state_direction(state), dim=-1) for state in states])
 
         return WinCLIPTexts(
             vocabulary,
-            states=cache.features(["normal", "abnormal"], encode_states, decided_by=key),
-            defects=type_directions(
-                self.backbone, vocabulary, object_name=self.product, cache=cache, decided_by=key
-            ),
+            states=cache.features(states, encode_states, decided_by=key),
+            defects=type_directions(self.backbone, vocabulary, object_name=self.product, cache=cache, decided_by=key),
         )
 
     @property
@@ -150,7 +149,7 @@ class WinCLIP(Method):
         """The product's name as the prompts have it."""
         return product_words(self.config.object_name, underscores=self.config.underscores)
 
-    def state_direction(self, state: Literal["normal", "abnormal"]) -> Tensor:
+    def state_direction(self, state: State) -> Tensor:
         """The mean direction [D] of all phrasings of a state, not normalised."""
         texts = [text.replace("{}", self.product) for text in phrases(state, self.config)]
         text = self.backbone.text
@@ -251,10 +250,12 @@ class WinCLIP(Method):
         return F.normalize(mean.reshape(len(windows), -1, features.grid[0] * features.grid[1]).transpose(1, 2), dim=-1)
 
 
-def phrases(state: Literal["normal", "abnormal"], config: WinCLIPConfig) -> list[str]:
+def phrases(state: State, config: WinCLIPConfig) -> list[str]:
     """Every phrasing of a state, with {} where the product's name goes."""
     data, stop = _data(), "." if config.full_stop else ""
-    return [template.replace("{}", text) + stop for text in data[state] for template in data["templates"][config.templates]]
+    return [
+        template.replace("{}", text) + stop for text in data[state] for template in data["templates"][config.templates]
+    ]
 
 
 @cache

@@ -37,6 +37,7 @@ class FinishedRun:
     resumed: int  # images that an earlier run had done
     thresholds: Thresholds
     references: str  # the images that all were compared with, "" for none
+    remarks: tuple[str, ...]  # lines worth telling the user about the model
 
 
 class RecordsOnly:
@@ -147,6 +148,7 @@ def inspect_folder(
         resumed=results.resumed,
         thresholds=inspector.thresholds,
         references=inspector.engine.references,
+        remarks=inspector.engine.remarks,
     )
 
 
