@@ -253,3 +253,13 @@ def test_wrong_requests_say_what_is_wrong() -> None:
         tower(torch.zeros(3, 32, 32))
     with pytest.raises(UnknownNameError, match="did you mean 'bicubic'"):
         tower(images(size=48), interpolation="bicubik")
+
+
+def test_every_image_may_have_layer_tokens_of_its_own() -> None:
+    tower, own = small_image_tower(), torch.randn(3, 2, 4, 32, generator=torch.Generator().manual_seed(7))
+    with torch.no_grad():
+        together = tower(images(), layer_tokens=own, levels=(2,), carry=0.3)
+        for index in range(2):
+            alone = tower(images()[index : index + 1], layer_tokens=own[:, index], levels=(2,), carry=0.3)
+            assert close(together.tokens[index], alone.tokens[0])
+            assert close(together.levels[2][index], alone.levels[2][0])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from small_towers import small_text_tower
 from torch import Tensor
 
-from blemish.backbones.text import TextTower
+from blemish.backbones.text import Placement, TextTower
 from blemish.errors import UsageError
 
 CONTEXT = 20
@@ -191,7 +191,7 @@ def test_wrong_requests_say_what_is_wrong() -> None:
         tower(embeddings(), pool_at=pool_at, layer_tokens=layer_tokens(1), placement="append")
     with pytest.raises(UsageError, match="do not fit into 4 blocks"):
         tower(embeddings(), pool_at=pool_at, layer_tokens=layer_tokens(3), first_block=3)
-    with pytest.raises(UsageError, match=r"layer_tokens must be of shape \[d, n, 32\]"):
+    with pytest.raises(UsageError, match=r"layer_tokens must be of shape \[d, \(P,\) n, 32\]"):
         tower(embeddings(), pool_at=pool_at, layer_tokens=torch.zeros(2, 32))
     with pytest.raises(UsageError, match="do not fit into a sequence of 3 tokens"):
         tower(embeddings(length=3), pool_at=pool_at, layer_tokens=layer_tokens(1, tokens=3), placement="overwrite")
@@ -214,3 +214,15 @@ def test_layer_tokens_must_lie_within_the_shared_start() -> None:
         small_text_tower().continuing(embeddings(1, 2)[0], embeddings(3, 5), layer_tokens=layer_tokens(1, 2))
     with pytest.raises(UsageError, match="takes up to 20 embeddings, not 18"):
         small_text_tower().continuing(embeddings(1, 18)[0], embeddings(3, 5))
+
+
+@pytest.mark.parametrize("placement", ["insert", "overwrite"])
+def test_every_prompt_may_have_layer_tokens_of_its_own(placement: Placement) -> None:
+    tower, x, ends = small_text_tower(), embeddings(length=9), torch.tensor([5, 8, 6])
+    own = torch.randn(2, 3, 4, 32, generator=torch.Generator().manual_seed(8))
+    with torch.no_grad():
+        together = tower(x, pool_at=ends, layer_tokens=own, placement=placement, first_block=2)
+        for index in range(3):
+            tokens, only = own[:, index], slice(index, index + 1)
+            alone = tower(x[only], pool_at=ends[only], layer_tokens=tokens, placement=placement, first_block=2)
+            assert close(together[index], alone[0])

@@ -54,7 +54,7 @@ def backbone_of(golden: GoldenSet) -> Clip:
     """The set's towers; the reduced copy has no image tower, and a random one stands there."""
     levels = golden.metadata["levels"]
     if not golden.reduced:
-        clip = golden.backbone(levels=levels)
+        clip = golden.backbone(levels=levels, preprocess={"size": golden.values["image"].shape[-1]})
         other = "quick_gelu" if golden.metadata["activation"] == "gelu" else "gelu"
         return clip.with_activation(other)  # type: ignore[arg-type]  # so that the method's option is what decides
     text = golden.text_tower()

@@ -30,9 +30,8 @@ def golden(request: pytest.FixtureRequest) -> GoldenSet:
 def method_of(golden: GoldenSet, release: str = "anomalib", **options: Any) -> WinCLIP:
     stated = {name: golden.metadata[name] for name in ("temperature", "scales")}
     stated |= {"object_name": golden.metadata["class_name"]} | RELEASES[release]
-    clip = golden.backbone()
-    if "image" not in golden.values:  # a reduced copy: the recorded stream says how large the images were
-        clip = clip.at_input(round((golden.values["embedded"].shape[1] - 1) ** 0.5) * clip.config.vision.patch_px)
+    grid, patch_px = grid_of(golden)[0], golden.clip["visual.conv1.weight"].shape[-1]
+    clip = golden.backbone(preprocess={"size": grid * patch_px})
     return WinCLIP(clip, WinCLIPConfig(**{**stated, **options}))
 
 

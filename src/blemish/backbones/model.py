@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import math
-from dataclasses import replace
 
 import torch
 from torch import nn
@@ -43,25 +43,24 @@ class Clip(nn.Module):
         other.config = at_input(self.config, input_px)
         return other
 
-    def with_activation(self, activation: Activation | None) -> Clip:
-        """The same weights, shared, with this activation in every block of both towers; itself where that is no change.
+    def with_activation(self, activation: Activation) -> Clip:
+        """The same weights, shared, with another activation in both towers; itself where that is no change.
 
-        open_clip has exact GELU in configurations whose OpenAI weights were trained with QuickGELU, and what was trained on
-        such a model belongs to it.
+        Some releases compute OpenAI's QuickGELU weights with the exact GELU, and their prompts were trained so (AdaCLIP,
+        APRIL-GAN).
         """
         config = self.config
-        if activation is None or {config.vision.activation, config.text.activation} == {activation}:
+        if config.vision.activation == config.text.activation == activation:
             return self
-        shared = {id(tensor): tensor for tensor in (*self.parameters(), *self.buffers())}
-        other = copy.deepcopy(self, shared)
-        other.config = replace(
-            config,
-            vision=replace(config.vision, activation=activation),
-            text=replace(config.text, activation=activation),
-        )
+        weights = {id(tensor): tensor for tensor in (*self.parameters(), *self.buffers())}
+        other = copy.deepcopy(self, weights)  # copies the modules and takes every tensor as it is
         for module in other.modules():
             if isinstance(module, Mlp):
                 module.activation = activation
+        vision = dataclasses.replace(config.vision, activation=activation)
+        text = dataclasses.replace(config.text, activation=activation)
+        other.image.config, other.text.config = vision, text
+        other.config = dataclasses.replace(config, vision=vision, text=text)
         return other
 
     def fingerprint(self) -> str:

@@ -60,15 +60,15 @@ class TextTower(nn.Module):
         """The joint vectors [P, D], not normalised, of token embeddings [P, S, W] without positions.
 
         `pool_at` [P] is the position that is read after the last block; inserted tokens that are still there count.
-        `layer_tokens` [d, n, W] stand behind the first position of the blocks first_block .. first_block + d - 1
-        (1-based). "overwrite" replaces positions 1..n there (FAPrompt: blocks 2 to 9). "insert" makes the sequence
-        longer at the first of them; the block after the last of them still sees what became of the tokens, then they
-        are dropped; with none after it they stay (DAPO). From the second of these blocks on, `carry` is the share of
-        the previous output that is kept. `round_tokens_to_half` rounds the tokens to float16, and backwards each
-        prompt's gradient before the prompts are summed (FAPrompt's release).
+        `layer_tokens` [d, n, W], or [d, P, n, W] where each prompt has its own (AdaCLIP), stand behind the first position
+        of the blocks first_block .. first_block + d - 1 (1-based). "overwrite" replaces positions 1..n there (FAPrompt:
+        blocks 2 to 9). "insert" makes the sequence longer at the first of them; the block after the last of them still
+        sees what became of the tokens, then they are dropped; with none after it they stay (DAPO). From the second of
+        these blocks on, `carry` is the share of the previous output that is kept. `round_tokens_to_half` rounds the
+        tokens to float16, and backwards each prompt's gradient before the prompts are summed (FAPrompt's release).
         """
         self._check(embeddings, layer_tokens, placement, first_block)
-        inserted = 0 if layer_tokens is None or placement == "overwrite" else layer_tokens.shape[1]
+        inserted = 0 if layer_tokens is None or placement == "overwrite" else layer_tokens.shape[-2]
         last_block = first_block - 1 + (0 if layer_tokens is None else len(layer_tokens))  # 1-based
         if causal:
             embeddings = self._cut(embeddings, pool_at, layer_tokens, placement, last_block)
@@ -76,7 +76,7 @@ class TextTower(nn.Module):
         x = embeddings + self.position_embedding[: embeddings.shape[1]]  # [P, S, W]
         for number, block in enumerate(self.blocks, start=1):
             if layer_tokens is not None and first_block <= number <= last_block:
-                fresh = layer_tokens[number - first_block].expand(len(x), -1, -1)  # [n, W] -> [P, n, W]
+                fresh = layer_tokens[number - first_block].expand(len(x), -1, -1)  # [n, W] or [P, n, W] -> [P, n, W]
                 if round_tokens_to_half:
                     fresh = fresh.half()  # after the expansion: the gradient is rounded prompt by prompt
                 first = number == first_block
@@ -122,7 +122,7 @@ class TextTower(nn.Module):
         """The embeddings up to the last position that is read: under the causal mask nothing behind it is seen."""
         used = int(pool_at.max()) + 1
         if layer_tokens is not None:
-            n = layer_tokens.shape[1]
+            n = layer_tokens.shape[-2]
             if placement == "overwrite":
                 used = max(used, 1 + n)
             elif last_block >= self.config.depth:  # the inserted tokens are still there when the position is read
@@ -139,8 +139,8 @@ class TextTower(nn.Module):
             raise UsageError(f"placement must be 'insert' or 'overwrite', not {placement!r}")
         if layer_tokens is None:
             return
-        if layer_tokens.ndim != 3 or layer_tokens.shape[2] != width or not len(layer_tokens):
-            raise UsageError(f"layer_tokens must be of shape [d, n, {width}], not {list(layer_tokens.shape)}")
+        if layer_tokens.ndim not in (3, 4) or layer_tokens.shape[-1] != width or not len(layer_tokens):
+            raise UsageError(f"layer_tokens must be of shape [d, (P,) n, {width}], not {list(layer_tokens.shape)}")
         if first_block < 1 or first_block - 1 + len(layer_tokens) > depth:
             raise UsageError(
                 f"{len(layer_tokens)} layers of tokens from block {first_block} on do not fit into {depth} blocks"

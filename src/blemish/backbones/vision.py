@@ -61,9 +61,10 @@ class Tower(nn.Module, ABC):
         """The features of normalised images [B, 3, H, W], before the last layer norm (see `project`).
 
         `levels` are blocks, 1-based. The last `value_value_depth` blocks also run the value-value path (AnomalyCLIP,
-        FAPrompt); before them it equals the ordinary one. `layer_tokens` [d, n, W] stand behind CLS: those of layer 0
-        are inserted, block i < d sees carry * previous + (1 - carry) * its own, later blocks take them as they are
-        (DAPO has carry 0.01). Without `patches`, the last block computes of the ordinary path only CLS.
+        FAPrompt); before them it equals the ordinary one. `layer_tokens` [d, n, W], or [d, B, n, W] where each image has
+        its own (AdaCLIP), stand behind CLS: those of layer 0 are inserted, block i < d sees
+        carry * previous + (1 - carry) * its own, later blocks take them as they are (DAPO has carry 0.01). Without
+        `patches`, the last block computes of the ordinary path only CLS.
         """
         check_asked(self.config, levels, value_value_depth, layer_tokens)  # before the stem's work
         return self.continuing(
@@ -142,7 +143,7 @@ class ImageTower(Tower):
         patches: bool = True,
     ) -> VisionFeatures:
         check_asked(self.config, levels, value_value_depth, layer_tokens)
-        inserted = 0 if layer_tokens is None else layer_tokens.shape[1]
+        inserted = 0 if layer_tokens is None else layer_tokens.shape[-2]
         first_value_value = self.config.depth - value_value_depth
         v: Tensor | None = None
         kept: dict[int, Tensor] = {}
@@ -150,7 +151,7 @@ class ImageTower(Tower):
 
         for index, block in enumerate(cast(Iterable[Block], self.blocks)):
             if layer_tokens is not None and index < len(layer_tokens):
-                fresh = layer_tokens[index].to(x.dtype).expand(len(x), -1, -1)  # [n, W] -> [B, n, W]
+                fresh = layer_tokens[index].to(x.dtype).expand(len(x), -1, -1)  # [n, W] or [B, n, W] -> [B, n, W]
                 x = place_tokens(x, fresh, insert=index == 0, carry=carry)
             if value_value_depth and index == first_value_value:
                 v = x
@@ -227,9 +228,9 @@ def check_asked(
     if not 0 <= value_value_depth <= depth:
         raise UsageError(f"value_value_depth {value_value_depth} is outside 0..{depth}")
     if layer_tokens is not None and (
-        layer_tokens.ndim != 3 or not 1 <= len(layer_tokens) <= depth or layer_tokens.shape[2] != width
+        layer_tokens.ndim not in (3, 4) or not 1 <= len(layer_tokens) <= depth or layer_tokens.shape[-1] != width
     ):
-        raise UsageError(f"layer_tokens must be of shape [1..{depth}, n, {width}], not {list(layer_tokens.shape)}")
+        raise UsageError(f"layer_tokens must be of shape [1..{depth}, (B,) n, {width}], not {list(layer_tokens.shape)}")
 
 
 def build_stem(config: VisionConfig) -> nn.Module:

@@ -21,7 +21,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blemish.backbones.config import Activation
 from blemish.backbones.model import Clip
 from blemish.errors import ModelError, UsageError
 from blemish.io.codec import to_dict
@@ -96,8 +95,9 @@ class AprilGAN(Method):
 
     def __init__(self, backbone: Clip, config: AprilGANConfig | None = None) -> None:
         config = config or AprilGANConfig()
-        activation: Activation | None = None if config.activation == "backbone" else config.activation
-        super().__init__(backbone.with_activation(activation), config)
+        if config.activation != "backbone":
+            backbone = backbone.with_activation(config.activation)
+        super().__init__(backbone, config)
         self.config: AprilGANConfig
         shape = backbone.config
         self.levels = shape.levels  # the i-th adapter belongs to the i-th of them
