@@ -146,7 +146,7 @@ def test_few_shot_from_the_images_on_with_patches_before_and_after_the_norm(gold
     values = golden.values
     for release in ("anomalib", "Accurate-WinCLIP"):
         method = method_of(golden, release).with_references(values["reference"].split(1))
-        assert method.references.startswith(f"{len(values['reference'])} good images (")
+        assert method.good_references.startswith(f"{len(values['reference'])} good images (")
         features, texts = method.encode(values["image"]), texts_of(golden, release)
         scores = method.score(features, texts)
         if release == "anomalib":

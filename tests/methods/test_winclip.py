@@ -113,16 +113,16 @@ def test_references_are_a_new_method_and_leave_the_old_one_alone(backbone: Clip)
         method.with_references(random_images(2)[:1].split(1)),
     )
     assert torch.equal(scores_of(method, random_images()).anomaly_map, before.anomaly_map)
-    assert method.references == ""
-    assert with_two.references.startswith("2 good images (")
-    assert with_one.references.startswith("1 good images (")
-    assert with_two.fingerprint() == method.fingerprint()  # `references` says which images they are
+    assert method.good_references == ""
+    assert with_two.good_references.startswith("2 good images (")
+    assert with_one.good_references.startswith("1 good images (")
+    assert with_two.fingerprint() == method.fingerprint()  # `good_references` says which images they are
 
 
 def test_references_are_the_same_in_whatever_batches_they_come(backbone: Clip) -> None:
     images = random_images()
     one, other = (method_with(backbone).with_references(images.split(size)) for size in (1, 2))
-    assert one.references == other.references
+    assert one.good_references == other.good_references
     assert torch.allclose(scores_of(one, images.flip(0)).anomaly_map, scores_of(other, images.flip(0)).anomaly_map)
 
 
@@ -144,7 +144,7 @@ def test_the_products_name_stands_in_the_prompts(backbone: Clip) -> None:
     assert method_with(backbone, underscores="blank").for_product("metal_nut").product == "metal nut"
     assert method_with(backbone, object_name="bolt").for_product("metal_nut").product == "bolt"
     good = method.with_references([random_images(2)])
-    assert good.for_product("metal_nut").references == good.references
+    assert good.for_product("metal_nut").good_references == good.good_references
 
 
 def test_features_serve_every_text_and_every_reference(backbone: Clip) -> None:

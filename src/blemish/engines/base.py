@@ -47,7 +47,8 @@ class Engine(ABC):
     scores_depend_on_vocabulary: bool = False  # false: names move no score, and thresholds hold for all vocabularies
     aligned_corners: bool = False  # the centres of the outer cells of type maps lie on the border of the image
     remarks: tuple[str, ...] = ()  # lines worth telling the user about this model
-    references: str = ""  # number and digest of the reference images that scores depend on, "" for none
+    references: str = ""  # number and digest of the unlabelled reference images that scores depend on, "" for none
+    good_references: str = ""  # likewise of the good ones in the method's memory
 
     @classmethod
     @abstractmethod

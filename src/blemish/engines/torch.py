@@ -50,6 +50,7 @@ class TorchEngine(Engine):
         self.scores_depend_on_vocabulary = method.scores_depend_on_vocabulary
         self.aligned_corners = bool(getattr(method.config, "align_corners", False))
         self.references = method.references
+        self.good_references = method.good_references
         self.remarks = method.remarks()
         self.model = ModelInfo(
             backbone=backbone,

@@ -124,7 +124,7 @@ class AprilGAN(Method):
         other = AprilGAN(self.backbone, config)
         other.adapters = self.adapters
         other.memory = memory
-        other.references = memory.identity if memory else ""
+        other.good_references = memory.identity if memory else ""
         return other.train(self.training)
 
     # texts

@@ -120,6 +120,7 @@ class Method(nn.Module, ABC):
     scoring_options: ClassVar[frozenset[str]] = frozenset()  # those that may differ from the prompts' training
     scores_depend_on_vocabulary: bool = True  # false: names move no score, and a threshold holds for all of them
     references: str = ""  # the images that all others are compared with, "" for none (see `mutual`)
+    good_references: str = ""  # the good images in its memory, "" for none (`with_references`)
     recipe: ClassVar[Mapping[str, Any]] = {}  # what its authors train with where it differs from `training.Recipe`
 
     def __init__(self, backbone: Clip, config: Any) -> None:

@@ -128,7 +128,7 @@ class WinCLIP(Method):
     def _with(self, config: WinCLIPConfig, memory: GoodReferences | None) -> WinCLIP:
         other = WinCLIP(self.backbone, config)
         other.memory = memory
-        other.references = memory.identity if memory else ""
+        other.good_references = memory.identity if memory else ""
         return other
 
     def compute_texts(self, vocabulary: Vocabulary, cache: TextCache) -> WinCLIPTexts:

@@ -147,7 +147,7 @@ def inspect_folder(
         counts=results.counts,
         resumed=results.resumed,
         thresholds=inspector.thresholds,
-        references=inspector.engine.references,
+        references=inspector.engine.references or inspector.engine.good_references,
         remarks=inspector.engine.remarks,
     )
 
