@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 __all__ = ["METHODS", "build", "method_class"]
 
 _OWN = {
+    "aprilgan": "blemish.methods.aprilgan:AprilGAN",
     "dapo": "blemish.methods.dapo:DAPO",
     "ensemble": "blemish.methods.ensemble:PromptEnsemble",
     "faprompt": "blemish.methods.faprompt:FAPrompt",
     "multiads": "blemish.methods.multiads:MultiADS",
+    "winclip": "blemish.methods.winclip:WinCLIP",
 }
 METHODS = Registry("blemish.methods", "method", _OWN)  # a name stands for a subclass of `Method`
 
