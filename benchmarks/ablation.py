@@ -28,7 +28,7 @@ from blemish.data.samples import DataSet, Split
 from blemish.images import Picture, read
 from blemish.io.atomic import write_text
 from blemish.io.progress import Reporter
-from blemish.language import parse_defects
+from blemish.language import Vocabulary, parse_defects
 from blemish.methods.base import Method
 from blemish.metrics import PixelRanking, auroc
 from blemish.models import load_backbone
@@ -136,11 +136,12 @@ def _by_lot(items: Sequence[Item], most: int) -> list[Item]:
 
 
 @torch.inference_mode()
-def look(method: Method, source: Source) -> Found:
-    """What a prepared method says of all images of a source with kept features."""
+def look(method: Method, source: Source, vocabulary: Vocabulary | None = None) -> Found:
+    """What a method says of all images of a source with kept features."""
     scores, maps, types = [], [], []
+    texts = method.encode_texts(vocabulary)
     for batch in source.feed(in_chunks(np.arange(len(source.examples)), BATCH)):
-        found = method.score(batch.features(method))
+        found = method.score(batch.features(method), texts)
         scores.append(found.image_score.double().numpy())
         maps.append(found.anomaly_map.half().numpy())
         types.append(np.array(found.types)[found.type_scores.argmax(1).numpy()])
@@ -179,7 +180,7 @@ class Bench:
 
     def measure(self, method: Method, *, real: bool = True) -> dict[str, float]:
         """The figures of a trained method, one for each column; without `real` those of the renders alone."""
-        method.eval().prepare()
+        method.eval()
         store, preprocess = feature_store(method, dtype="float16"), self.clip.config.preprocess
         held_out, photos = self._with_features(method, store)
         found = look(method, Source(held_out, preprocess, store))
@@ -199,8 +200,8 @@ class Bench:
                 by_set.setdefault(f"{short} pixel", []).append(pixel_auroc(found.maps, photos, rows))
         figures |= {name: statistics.fmean(values) for name, values in by_set.items()}
         if photos.types:
-            method.prepare(parse_defects(photos.types))
-            figures["tiles types"] = type_accuracy(look(method, Source(photos, preprocess, store)).types, photos)
+            found = look(method, Source(photos, preprocess, store), parse_defects(photos.types))
+            figures["tiles types"] = type_accuracy(found.types, photos)
         return figures
 
     def _with_features(self, method: Method, store: FeatureStore) -> tuple[Examples, Examples | None]:

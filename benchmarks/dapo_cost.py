@@ -26,6 +26,7 @@ from blemish.backbones.model import Clip
 from blemish.language import general, parse_defects
 from blemish.methods import build
 from blemish.methods.base import Method, Targets
+from blemish.methods.text_cache import TextCache
 
 BATCH = 8
 LARGE = "ViT-L-14-336"
@@ -54,15 +55,15 @@ def targets(count: int, size: int) -> Targets:
 
 
 def training_step(method: Method, images: Tensor, truth: Targets, *, kept: bool) -> Callable[[], object]:
-    """One forward and backward pass; `kept` starts from what `begin` gives."""
+    """One forward and backward pass; `kept` starts from what `encode_frozen` gives."""
     with torch.no_grad():
-        begun = method.begin(images)
+        frozen = method.encode_frozen(images)
 
     def run() -> None:
         method.zero_grad()
         with torch.no_grad():
-            start = begun if kept else method.begin(images)
-        method.loss(method.finish(start), truth).total.backward()  # type: ignore[no-untyped-call]
+            start = frozen if kept else method.encode_frozen(images)
+        method.loss(method.encode_trained(start), truth, general()).total.backward()  # type: ignore[no-untyped-call]
 
     return run
 
@@ -75,7 +76,6 @@ def step(rounds: int) -> None:
     for variant in ("released", "clean"):
         method = build("dapo", clip, {"variant": variant}).train()
         method.backbone.eval()
-        method.prepare()
         runs[f"{variant}: a step, stem computed"] = training_step(method, images, truth, kept=False)
         runs[f"{variant}: a step, stem kept"] = training_step(method, images, truth, kept=True)
         runs[f"{variant}: its text side alone"] = lambda method=method: (  # type: ignore[misc]
@@ -97,7 +97,6 @@ def large(rounds: int) -> None:
     images, truth = torch.randn(1, 3, LARGE_PX, LARGE_PX), targets(1, LARGE_PX)
     method = build("dapo", clip, {"variant": "released"}).train()
     method.backbone.eval()
-    method.prepare()
     before = highest_mib()
     run = training_step(method, images, truth, kept=False)
     values = [seconds(run) for _ in range(rounds)]
@@ -122,12 +121,14 @@ def types(count: int, rounds: int) -> None:
     with torch.inference_mode():
         method.encode(images)
         before = highest_mib()
-        prepared = seconds(lambda: method.prepare(parse_defects(names)))
-        again = seconds(lambda: method.prepare(parse_defects(names)))
+        cache, asked = TextCache(), parse_defects(names)
+        encoded = seconds(lambda: method.encode_texts(asked, cache=cache))
+        again = seconds(lambda: method.encode_texts(asked, cache=cache))
+        texts = method.encode_texts(asked, cache=cache)
         features = method.encode(images)
-        scored = statistics.median(seconds(lambda: method.score(features)) for _ in range(rounds))
+        scored = statistics.median(seconds(lambda: method.score(features, texts)) for _ in range(rounds))
     print(
-        f"{count} types: prepared in {prepared:.2f} CPU-s, again in {again:.3f}; {BATCH} images scored in {scored:.3f}; "
+        f"{count} types: encoded in {encoded:.2f} CPU-s, again in {again:.3f}; {BATCH} images scored in {scored:.3f}; "
         f"memory {highest_mib() - before:.0f} MiB above the encoder's"
     )
 

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from blemish.evaluation.models import with_vocabulary
 from numpy.typing import NDArray
 
+from blemish.io.progress import Reporter
 from blemish.language import DefectType, Vocabulary, general
-from blemish.methods.base import Features, Method
+from blemish.methods.base import Features, Method, Texts
+from blemish.methods.text_cache import TextCache
 from blemish.models.feature_cache import feature_store
 from blemish.models.load import load_method
 from blemish.synthesis import HELD_OUT_SEEDS, drawn
-from blemish.training import Reporter
 from blemish.training.batches import Source, cache_features, in_chunks
 from blemish.training.examples import Examples, examine
 
@@ -54,9 +54,9 @@ def renamed(vocabulary: Vocabulary, old: str, new: str) -> Vocabulary:
     return Vocabulary(tuple(DefectType(new if name == old else name) for name in vocabulary.names if name != new))
 
 
-def map_of(method: Method, features: Features, name: str) -> NDArray[np.float32]:
+def map_of(method: Method, features: Features, texts: Texts, name: str) -> NDArray[np.float32]:
     """The map of one type [B, h, w]."""
-    found: NDArray[np.float32] = method.score(features).type_maps[:, method.types.index(name)].float().numpy()
+    found: NDArray[np.float32] = method.score(features, texts).type_maps[:, texts.types.index(name)].float().numpy()
     return found
 
 
@@ -67,13 +67,14 @@ def measure(method: Method, examples: Examples, source: Source, defect: DefectTy
     bare = Vocabulary(tuple(DefectType(name) for name in names.names))
     others = [name for name in names.names if name != defect.name]
     new = [*defect.synonyms, *others]
-    plain = with_vocabulary(method, bare)
-    changed = {word: with_vocabulary(method, renamed(bare, defect.name, word)) for word in new}
+    cache = TextCache()
+    plain = method.encode_texts(bare, cache=cache)
+    changed = {word: method.encode_texts(renamed(bare, defect.name, word), cache=cache) for word in new}
     moved: dict[str, list[NDArray[np.float64]]] = {word: [] for word in new}
     for features in batches(method, examples, source, defect.name):
-        before = map_of(plain, features, defect.name)
-        for word, one in changed.items():
-            difference = np.abs(map_of(one, features, word) - before).mean(axis=(1, 2), dtype=np.float64)
+        before = map_of(method, features, plain, defect.name)
+        for word, texts in changed.items():
+            difference = np.abs(map_of(method, features, texts, word) - before).mean(axis=(1, 2), dtype=np.float64)
             moved[word].append(difference / before.mean(axis=(1, 2), dtype=np.float64))
     joined = {word: np.concatenate(parts) for word, parts in moved.items()}
     return Renamed(
@@ -94,7 +95,6 @@ def main() -> None:
     parser.add_argument("--prompts", default=None)
     settings = parser.parse_args()
     method = load_method("embedded", method=settings.method, prompts=settings.prompts).method.eval()
-    method.prepare()
     store, preprocess = feature_store(method, dtype="float16"), method.backbone.config.preprocess
     examples = examine(drawn(settings.images, first_seed=HELD_OUT_SEEDS), size=preprocess.size, store=store)
     cache_features(method, [examples], store, device=torch.device("cpu"), reporter=Reporter())

@@ -31,7 +31,7 @@ from blemish.backbones.layers import Block, set_linear_precision
 from blemish.backbones.model import Clip
 from blemish.backbones.text import TextTower
 from blemish.backbones.vision import ImageTower
-from blemish.methods.base import Features
+from blemish.methods.base import Features, Texts
 from blemish.methods.faprompt import FAPrompt, FAPromptConfig
 from blemish.models.load import load_method
 
@@ -87,8 +87,8 @@ def plain_head(method: FAPrompt, whole: Tensor, places: Tensor, grid: tuple[int,
     return score[None], anomaly_map[0]
 
 
-def ours(method: FAPrompt, images: Tensor) -> Result:
-    found = method.score(method.encode(images))
+def ours(method: FAPrompt, texts: Texts, images: Tensor) -> Result:
+    found = method.score(method.encode(images), texts)
     return found.image_score, found.anomaly_map
 
 
@@ -101,11 +101,11 @@ def vit_l(images: int) -> tuple[dict[str, Callable[[], Result]], int]:
     clip.text = TextTower(config.text, config.joint_width)
     clip.logit_scale = nn.Parameter(torch.tensor(0.0))
     method = FAPrompt(clip, FAPromptConfig())
-    method.prepare()
+    texts = method.encode_texts()
     rough = FAPrompt(copy.deepcopy(clip), FAPromptConfig())
     rough.load_trained(method.trained_parts())
     set_linear_precision(rough.backbone, torch.bfloat16)
-    rough.prepare()
+    rough_texts = rough.encode_texts()
     batch = torch.randn(images, 3, config.preprocess.size, config.preprocess.size)
 
     def plainly() -> Result:
@@ -119,8 +119,8 @@ def vit_l(images: int) -> tuple[dict[str, Callable[[], Result]], int]:
 
     variants: dict[str, Callable[[], Result]] = {
         "plain fp32": plainly,
-        "ours fp32": lambda: ours(method, batch),
-        "ours bf16": lambda: ours(rough, batch),
+        "ours fp32": lambda: ours(method, texts, batch),
+        "ours bf16": lambda: ours(rough, rough_texts, batch),
     }
     return variants, images
 
@@ -129,7 +129,7 @@ def embedded(images: int) -> tuple[dict[str, Callable[[], Result]], int]:
     loaded = load_method("embedded", method="faprompt")
     method = loaded.method
     assert isinstance(method, FAPrompt)
-    method.prepare()
+    texts = method.encode_texts()
     size = method.backbone.config.preprocess.size
     batch = torch.randn(images, 3, size, size, generator=torch.Generator().manual_seed(0))
 
@@ -137,10 +137,10 @@ def embedded(images: int) -> tuple[dict[str, Callable[[], Result]], int]:
         results = []
         for image in batch:
             features: Features = method.encode(image[None])
-            results.append(plain_head(method, features.whole[0], features.levels[-1][0], features.grid, size))
+            results.append(plain_head(method, features.global_feature[0], features.levels[-1][0], features.grid, size))
         return torch.cat([score for score, _ in results]), torch.cat([one for _, one in results])
 
-    return {"plain fp32": plainly, "ours fp32": lambda: ours(method, batch)}, images
+    return {"plain fp32": plainly, "ours fp32": lambda: ours(method, texts, batch)}, images
 
 
 def text_side() -> tuple[dict[str, Callable[[], Result]], int]:

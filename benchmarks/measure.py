@@ -127,7 +127,7 @@ def measure(comparison: Comparison, looker: Looker) -> Row:
     labels = np.array([item.anomalous for item in comparison.items], bool)
     absent = looker.absent(comparison)
     found = [] if absent else looker.look(comparison)
-    image = Value(value=None, why=absent or NO_NORMAL)
+    image = Value(value=None, reason=absent or NO_NORMAL)
     if not absent and not labels.all():
         image = auroc([finding.image_score for finding in found], labels, rounds=1000)
     pairs = list(zip(found, labels, strict=False))
@@ -138,7 +138,7 @@ def measure(comparison: Comparison, looker: Looker) -> Row:
         normal=int((~labels).sum()),
         anomalous=int(labels.sum()),
         image_auroc=image,
-        pixel_auroc=Value(value=None, why=absent) if absent else _pixels(comparison, found, looker),
+        pixel_auroc=Value(value=None, reason=absent) if absent else _pixels(comparison, found, looker),
         named=_counts([finding.top_type for finding, anomalous in pairs if anomalous]),
         verdicts_normal=_counts([finding.verdict for finding, anomalous in pairs if not anomalous]),
         verdicts_anomalous=_counts([finding.verdict for finding, anomalous in pairs if anomalous]),
@@ -147,7 +147,7 @@ def measure(comparison: Comparison, looker: Looker) -> Row:
 
 def _pixels(comparison: Comparison, found: Sequence[Finding], looker: Looker) -> Value:
     if not comparison.has_masks:
-        return Value(value=None, why=NO_MASKS)
+        return Value(value=None, reason=NO_MASKS)
     ranking = PixelRanking(score_range=looker.score_range)
     for item, finding in zip(comparison.items, found, strict=True):
         anomaly_map = at_original(finding.anomaly_map, finding.size_px)
@@ -167,7 +167,7 @@ def means(rows: Sequence[Row]) -> dict[str, tuple[Value, Value]]:
         for name, own in sets.items()
     }
     found = {f"{name}, mean of the {len(own)}": each[name] for name, own in sets.items() if len(own) > 1}
-    missing = Value(value=None, why="not here")
+    missing = Value(value=None, reason="not here")
     image = mean({name: each[name][0] if name in each else missing for name in IMAGE_SETS})
     pixel = mean({name: each[name][1] if name in each else missing for name in PIXEL_SETS})
     return {**found, "mean over the sets": (image, pixel)}
@@ -177,7 +177,7 @@ def _cell(value: Value) -> str:
     """An undefined value is its reason alone; that of a mean is the rows', which stand above it."""
     if value.defined:
         return str(value)
-    return "" if value.why.startswith("there is nothing to average") else value.why
+    return "" if value.reason.startswith("there is nothing to average") else value.reason
 
 
 def _title(name: str) -> str:

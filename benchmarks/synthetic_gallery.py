@@ -18,7 +18,7 @@ from blemish.errors import UsageError
 from blemish.images import save
 from blemish.synthesis import benign
 from blemish.synthesis.damage import KINDS
-from blemish.synthesis.placing import Drawn, draw
+from blemish.synthesis.placing import Drawn, draw_defect
 from blemish.synthesis.scenery import MATERIALS, good_subject
 from blemish.synthesis.subjects import Subject
 
@@ -111,7 +111,7 @@ def _drawn(subject: Subject, name: str, seed: int, contrast: float) -> Drawn | N
     contrast = min(contrast, KINDS[name].ceiling)
     exact = (0.03, 0.45) if name in ("bend", "misplacement", "missing part") else (contrast, contrast)
     size = (0.85, 1.0) if name in ("break", "fray", "uneven") else SIZES
-    return draw(subject, np.random.default_rng(seed), defect_type=name, contrast=exact, size=size)
+    return draw_defect(subject, np.random.default_rng(seed), defect_type=name, contrast=exact, size=size)
 
 
 def _cell(pixels: NDArray[np.floating]) -> Image.Image:

@@ -39,6 +39,7 @@ from blemish.data.samples import DataSet, Split
 from blemish.images import Picture
 from blemish.io.codec import to_dict
 from blemish.io.progress import Reporter
+from blemish.language import general
 from blemish.methods import build
 from blemish.methods.base import Features, Targets
 from blemish.models.feature_cache import FeatureStore, feature_store
@@ -348,6 +349,7 @@ def _trainer(method: str, clip: Clip, source: Source | None, out: Path, *, preci
     return Trainer(
         built,
         source or empty,
+        vocabulary=general(),
         recipe=Recipe(precision="bf16" if precision == "bf16" else "fp32"),
         device=torch.device("cpu"),
         settings=Settings(out=out),

@@ -32,12 +32,13 @@ from blemish.errors import UnknownNameError
 from blemish.images import Picture
 from blemish.language import Vocabulary, general
 from blemish.methods.base import Features, Method
+from blemish.methods.text_cache import TextCache
 from blemish.metrics import Value
 from blemish.metrics.values import with_interval
 from blemish.models.load import load_method
 from blemish.synthesis import HELD_OUT_SEEDS, RENDERER_VERSION
 from blemish.synthesis.benign import camera
-from blemish.synthesis.placing import draw
+from blemish.synthesis.placing import draw_defect
 from blemish.synthesis.recipes import parse_types
 from blemish.synthesis.scenery import good_subject
 
@@ -72,10 +73,10 @@ def rendered_pair(types: tuple[str, str], seed: int, *, size_px: int = 224) -> P
     """A scene with both defects, their masks `APART_PX` apart; None where they do not fit into the scene of this seed."""
     rng = np.random.default_rng((RENDERER_VERSION, seed))  # the scenes of `render`
     subject = good_subject(size_px, rng)
-    first = draw(subject, rng, defect_type=types[0], contrast=CONTRAST, size=SIZE)
+    first = draw_defect(subject, rng, defect_type=types[0], contrast=CONTRAST, size=SIZE)
     if first is None:
         return None
-    second = draw(replace(subject, pixels=first.pixels), rng, defect_type=types[1], contrast=CONTRAST, size=SIZE)
+    second = draw_defect(replace(subject, pixels=first.pixels), rng, defect_type=types[1], contrast=CONTRAST, size=SIZE)
     if second is None or (ndimage.distance_transform_edt(~first.mask)[second.mask] < APART_PX).any():
         return None
     return Pair(camera(second.pixels, rng), types, (first.mask, second.mask))
@@ -124,20 +125,19 @@ def shuffled(types: tuple[str, str], names: Sequence[str], rng: np.random.Genera
 
 
 class Asked:
-    """A method's typed maps by vocabulary; the texts of a vocabulary are kept as long as it stays the same."""
+    """A method's typed maps by vocabulary."""
 
     def __init__(self, method: Method) -> None:
         self.method = method
-        self._names: tuple[str, ...] = ()
+        self._cache = TextCache()
         self._known = {defect.name: defect for defect in general().types}
 
     @torch.inference_mode()
     def __call__(self, features: Features, names: tuple[str, ...]) -> NDArray[np.float32]:
         """The maps [T, h, w] of one picture."""
-        if names != self._names:
-            self.method.prepare(Vocabulary(tuple(self._known[name] for name in names)))
-            self._names = names
-        maps: NDArray[np.float32] = self.method.score(features).type_maps[0].float().numpy()
+        vocabulary = Vocabulary(tuple(self._known[name] for name in names))
+        texts = self.method.encode_texts(vocabulary, cache=self._cache)
+        maps: NDArray[np.float32] = self.method.score(features, texts).type_maps[0].float().numpy()
         return maps
 
 
@@ -185,7 +185,6 @@ def encoded(method: Method, pair: Pair) -> Features:
 
 def tables(method: Method, pairs: Sequence[Pair], types: Sequence[str]) -> str:
     """The rates of one method, overall and by type."""
-    method.prepare()
     features, asked = [encoded(method, pair) for pair in pairs], Asked(method)
     found = {alone: ask(asked, pairs, features, alone=alone) for alone in (True, False)}
     lines = [f"{method.name}: {len(types)} types, {len(pairs)} pictures", ""]

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from blemish.evaluation.models import with_vocabulary
 from blemish.inspection.regions import find_regions
-from blemish.language import general
+from blemish.language import general, parse_defects
 from blemish.language.unknown import UnknownRule, find_unknown_rule
 from blemish.methods.base import Method, Scores
+from blemish.methods.text_cache import TextCache
 from blemish.results import lead
 from blemish.training.batches import Source, in_chunks
 
@@ -30,15 +30,17 @@ def find_typing_rule(method: Method, source: Source, *, pixel_threshold: float) 
     """The line for a method with its trained prompts; the source's types must be in the built-in vocabulary."""
     names = general().names
     lacking = [(), *(names[fold::FOLDS] for fold in range(FOLDS))]
-    methods = [with_vocabulary(method, [name for name in names if name not in out]) for out in lacking]
+    cache = TextCache()
+    vocabularies = [parse_defects([name for name in names if name not in out]) for out in lacking]
+    texts = [method.encode_texts(vocabulary, cache=cache) for vocabulary in vocabularies]
     examples = source.examples
     leads: list[float] = []
     correct: list[bool] = []
     for batch in source.feed(in_chunks(np.flatnonzero(examples.type_ids > 0), BATCH)):
         features = batch.features(method)
         truths = examples.masks(batch.rows)
-        for one in methods:
-            scores = one.score(features)
+        for asked in texts:
+            scores = method.score(features, asked)
             for place, row in enumerate(batch.rows):
                 true = examples.types[examples.type_ids[row] - 1]
                 for name, ahead in _named(scores, place, truths[place], pixel_threshold):

@@ -18,8 +18,10 @@ from blemish.backbones.model import Clip
 from blemish.data.samples import DataSet, Split
 from blemish.errors import ImageError
 from blemish.images import Picture
+from blemish.language import Vocabulary
 from blemish.methods import METHODS
-from blemish.methods.base import Features, Losses, Method, Scores, Targets
+from blemish.methods.base import Features, Losses, Method, Scores, Targets, Texts
+from blemish.methods.text_cache import TextCache
 
 SIZE, GRID = 32, 4
 TINY = BackboneConfig.from_dict(
@@ -60,10 +62,11 @@ class Probe(Method):
         self.bias = nn.Parameter(torch.zeros(()))
         self.unused = nn.Parameter(torch.ones(3))
 
-    def prepare_texts(self) -> None:
-        pass
+    def compute_texts(self, vocabulary: Vocabulary, cache: TextCache) -> Texts:
+        del cache
+        return Texts(vocabulary)
 
-    def begin_key(self) -> str:
+    def frozen_key(self) -> str:
         return "probe"
 
     def encode(self, images: Tensor) -> Features:
@@ -72,12 +75,15 @@ class Probe(Method):
         tokens = F.normalize(self.backbone.image.project(seen.tokens), dim=-1)
         return Features(tokens[:, 0], (tokens[:, 1:],), seen.grid)
 
-    def score(self, features: Features) -> Scores:
+    def score(self, features: Features, texts: Texts) -> Scores:
         maps = self._logits(features.levels[0]).sigmoid()
-        types = torch.full((len(maps), len(self.types)), 0.5)
-        return Scores(maps.amax(1), maps.unflatten(1, features.grid), self.types, types, types[..., None, None])
+        types = torch.full((len(maps), len(texts.types)), 0.5)
+        return Scores(maps.amax(1), maps.unflatten(1, features.grid), texts.types, types, types[..., None, None])
 
-    def loss(self, features: Features, targets: Targets) -> Losses:
+    def loss(
+        self, features: Features, targets: Targets, vocabulary: Vocabulary, *, cache: TextCache | None = None
+    ) -> Losses:
+        del vocabulary, cache
         places = features.levels[0]
         logits = self._logits(places + self.config.noise * torch.randn_like(places)).float()
         truth = F.adaptive_max_pool2d(targets.mask[:, None], features.grid).flatten(1)
@@ -101,17 +107,17 @@ class InsideProbe(Probe):
         self.shade = nn.Parameter(torch.zeros(3, 1, 1))
 
     @property
-    def worth_keeping(self) -> bool:
+    def worth_caching(self) -> bool:
         return False
 
-    def begin(self, images: Tensor) -> Features:
+    def encode_frozen(self, images: Tensor) -> Features:
         return Features(images.flatten(1), (), (images.shape[2], images.shape[3]))
 
-    def finish(self, begun: Features) -> Features:
-        return super().encode(begun.whole.unflatten(1, (3, *begun.grid)) + self.shade)
+    def encode_trained(self, frozen: Features) -> Features:
+        return super().encode(frozen.global_feature.unflatten(1, (3, *frozen.grid)) + self.shade)
 
     def encode(self, images: Tensor) -> Features:
-        return self.finish(self.begin(images))
+        return self.encode_trained(self.encode_frozen(images))
 
 
 @dataclass(frozen=True, eq=False)

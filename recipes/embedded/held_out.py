@@ -73,14 +73,14 @@ def predict(
     """The scores of all held-out samples, or of these rows; `vocabulary` holds all types in their order by default."""
     rows = np.arange(len(samples)) if rows is None else rows
     method = PromptEnsemble(clip, EnsembleConfig(global_weight=1.0))  # so that its image score is the global one
-    method.prepare(vocabulary)
+    texts = method.encode_texts(vocabulary)
     device = clip.logit_scale.device
     mean, std = (torch.tensor(value)[:, None, None] for value in (BACKBONE.preprocess.mean, BACKBONE.preprocess.std))
     scores, maps, typed, ranking = [], [], [], PixelRanking()
     for start in range(0, len(rows), batch):
         seen = samples.batch(rows[start : start + batch])
         x = (torch.from_numpy(seen.images).permute(0, 3, 1, 2).float() / 255 - mean) / std
-        result = method.score(method.encode(x.to(device)))
+        result = method.score(method.encode(x.to(device)), texts)
         anomaly_maps = result.anomaly_map.cpu()
         full = F.interpolate(anomaly_maps[:, None], (SIZE_PX, SIZE_PX), mode="bilinear")[:, 0]
         for anomaly_map, mask in zip(full.clamp(0, 1).numpy(), seen.masks, strict=True):

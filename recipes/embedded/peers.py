@@ -104,7 +104,6 @@ def main() -> None:
 @torch.inference_mode()
 def _print_tables(series: Sequence[Sequence[SyntheticSample]]) -> None:
     method = load_method(method="ensemble").method
-    method.prepare()
     seen = [_look(method, pieces) for pieces in series]
     chosen = MutualConfig()
     rows = {"words alone": _figures(seen, None, chosen)}
@@ -157,7 +156,8 @@ def _look(method: Method, pieces: Sequence[SyntheticSample]) -> Series:
 
 @torch.inference_mode()
 def _scored(method: Method, batches: Sequence[Tensor]) -> Scores:
-    found = [method.score(method.encode(batch)) for batch in batches]
+    texts = method.encode_texts()
+    found = [method.score(method.encode(batch), texts) for batch in batches]
     image, maps, types, type_maps = (
         torch.cat([getattr(one, name) for one in found])
         for name in ("image_score", "anomaly_map", "type_scores", "type_maps")
@@ -200,7 +200,6 @@ def _write_card(names: Sequence[str], series: Sequence[Sequence[SyntheticSample]
     )
     for name in names:
         method = load_method(method=name).method
-        method.prepare()
         figures: dict[str, list[tuple[float, float]]] = {"alone": [], "with peers": []}
         scores, peaks = [], []
         for pieces in series:

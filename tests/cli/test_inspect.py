@@ -204,8 +204,7 @@ def test_any_name_can_be_printed_on_any_console(parts: Path, encoding: str) -> N
     code = (
         "import sys; from blemish import cli; from blemish.inspection import load as loading; from blemish.language import parse_defects\n"
         "from fakes import darkness_inspector\n"
-        "inspector = darkness_inspector()\n"
-        "inspector.method.prepare(parse_defects('划痕, 污渍'))\n"
+        "inspector = darkness_inspector(vocabulary=parse_defects('划痕, 污渍'))\n"
         "loading.load = lambda *_, **__: inspector\n"
         "sys.exit(cli.main(['inspect', *sys.argv[1:]]))"
     )
@@ -456,11 +455,11 @@ def test_an_interrupted_run_keeps_what_is_done_and_says_so(
     score = DarknessMethod.score
     seen: list[int] = []
 
-    def interrupted(self: DarknessMethod, features: Any) -> Any:
+    def interrupted(self: DarknessMethod, features: Any, texts: Any) -> Any:
         seen.append(1)
         if len(seen) == 3:
             raise KeyboardInterrupt
-        return score(self, features)
+        return score(self, features, texts)
 
     monkeypatch.setattr(DarknessMethod, "score", interrupted)
     assert cli.main(["inspect", str(parts), "--batch-size", "1", "--out", "out"]) == 130

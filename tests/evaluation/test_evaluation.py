@@ -79,13 +79,13 @@ def test_numbers_equal_those_computed_with_everything_in_memory(tmp_path: Path, 
 def test_an_image_level_set_has_no_pixel_metrics_and_says_why(tmp_path: Path) -> None:
     found = measured(data_set(level="image"), tmp_path, replace(QUICK, legacy=True))
     assert found.metrics == ("image_auroc", "image_ap", "image_f1_max")
-    assert "image level only" in found.report.mean.values["pixel_auroc"].why
+    assert "image level only" in found.report.mean.values["pixel_auroc"].reason
     assert not any(name.startswith("pixel") for name in found.curves)
 
 
 def test_logical_anomalies_are_refused_at_pixel_level_with_the_sentence(tmp_path: Path) -> None:
     found = measured(replace(data_set(level="image"), name="mvtec-loco"), tmp_path)
-    assert "saturated PRO" in found.report.mean.values["aupro"].why
+    assert "saturated PRO" in found.report.mean.values["aupro"].reason
     assert any("saturated PRO" in note for note in found.notes)
 
 
@@ -93,8 +93,8 @@ def test_a_set_without_normal_images_has_pixel_metrics_only(tmp_path: Path) -> N
     found = measured(anomalous_only(data_set()), tmp_path)
     assert "image_auroc" not in found.metrics
     assert found.report.mean.values["pixel_auroc"].defined
-    assert "nothing normal" in found.report.mean.values["image_auroc"].why
-    assert "needs a normal image" in found.report.mean.values["aupimo"].why
+    assert "nothing normal" in found.report.mean.values["image_auroc"].reason
+    assert "needs a normal image" in found.report.mean.values["aupimo"].reason
 
 
 def test_images_without_a_mask_count_at_image_level(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_shipped_suites_name_data_sets_that_are_known(name: str) -> None:
 def test_a_cell_has_an_interval_or_says_that_nothing_is_defined() -> None:
     assert cell(Value(value=0.8284, interval=(0.799, 0.8551))) == "82.8 (79.9–85.5)"
     assert cell(Value(value=1.0)) == "100.0"
-    assert cell(Value(value=None, why="nothing there")) == "not defined"
+    assert cell(Value(value=None, reason="nothing there")) == "not defined"
 
 
 def test_tables_give_the_reason_of_what_is_not_defined_once(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from blemish.backbones.model import Clip
 from blemish.io.codec import to_dict
 from blemish.language import DefectType, Vocabulary
 from blemish.methods.base import Features, Targets
-from blemish.methods.dapo import DAPO, DAPOConfig, abnormal_text, normal_text
+from blemish.methods.dapo import DAPO, DAPOConfig, DAPOTexts, abnormal_text, normal_text
 from blemish.methods.typed import enlarge
 
 FORWARD, LOSS, GRADIENT = 5e-6, 1e-6, 1e-5
@@ -63,8 +63,17 @@ def method_of(golden: GoldenSet) -> DAPO:
     )
     method = DAPO(clip, config)
     method.load_trained(in_our_names(golden, golden.weights, ""))
-    method.prepare(Vocabulary(tuple(DefectType(state) for state in golden.metadata["states"])))
     return method
+
+
+def vocabulary_of(golden: GoldenSet) -> Vocabulary:
+    return Vocabulary(tuple(DefectType(state) for state in golden.metadata["states"]))
+
+
+def texts_of(golden: GoldenSet, method: DAPO) -> DAPOTexts:
+    texts = method.encode_texts(vocabulary_of(golden))
+    assert isinstance(texts, DAPOTexts)
+    return texts
 
 
 def in_our_names(golden: GoldenSet, tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -115,12 +124,12 @@ def test_layer_tokens_and_adapted_features(golden: GoldenSet) -> None:
             assert relative_error(features.levels[index], recorded) <= FORWARD
         image = method.backbone.image.project(seen.tokens[:, 0])
         golden.check("image_features", image, tolerance=FORWARD)
-        assert relative_error(features.whole, F.normalize(golden.values["image_features"], dim=-1)) <= FORWARD
+        assert relative_error(features.global_feature, F.normalize(golden.values["image_features"], dim=-1)) <= FORWARD
 
 
 def test_prompt_embeddings_and_text_features(golden: GoldenSet) -> None:
     method = method_of(golden)
-    types = method.vocabulary.types
+    types = vocabulary_of(golden).types
     with torch.inference_mode():
         normal, _ = method.embed_prompts([normal_text(method.config)], method.normal_context)
         texts = [abnormal_text(defect.name, method.config) for defect in types]
@@ -130,17 +139,20 @@ def test_prompt_embeddings_and_text_features(golden: GoldenSet) -> None:
         assert torch.equal(ends, golden.values["template_tokens"].argmax(-1)[groups::groups])
         features = torch.cat([method.embed_normal(), method.embed_types(types)])
         golden.check("text_features", features, tolerance=FORWARD)
-        assert relative_error(method.texts, F.normalize(golden.values["text_features"], dim=-1)) <= FORWARD
+        assert (
+            relative_error(texts_of(golden, method).states, F.normalize(golden.values["text_features"], dim=-1))
+            <= FORWARD
+        )
 
 
 def test_logits_score_typed_maps_and_anomaly_map(golden: GoldenSet) -> None:
     method = method_of(golden)
     size = golden.values["mask"].shape[-2:]
     with torch.inference_mode():
-        features = features_of(golden, method)
-        golden.check("logits", method.image_logits(features, method.texts), tolerance=FORWARD)
-        golden.check("type_maps", method.maps(features, size=size), tolerance=FORWARD)
-        scores = method.score(features)
+        features, texts = features_of(golden, method), texts_of(golden, method)
+        golden.check("logits", method.image_logits(features, texts.states), tolerance=FORWARD)
+        golden.check("type_maps", method.maps(features, texts, size=size), tolerance=FORWARD)
+        scores = method.score(features, texts)
         golden.check("score", scores.image_score, tolerance=FORWARD)
         golden.check("anomaly_map", scores.anomaly_map * len(features.levels), tolerance=FORWARD)
         typed = enlarge(scores.type_maps, size) * len(features.levels)
@@ -149,7 +161,7 @@ def test_logits_score_typed_maps_and_anomaly_map(golden: GoldenSet) -> None:
 
 def test_losses_gradients_and_one_adam_step(golden: GoldenSet) -> None:
     method = method_of(golden)
-    losses = method.loss(features_of(golden, method), targets_of(golden))
+    losses = method.loss(features_of(golden, method), targets_of(golden), vocabulary_of(golden))
     local = losses.terms["focal"] + losses.terms["dice_normal"] + losses.terms["dice_abnormal"]
     golden.check("loss_image", losses.terms["image_cross_entropy"], tolerance=LOSS)
     golden.check("loss_local", local, tolerance=LOSS)
@@ -184,5 +196,5 @@ def test_the_values_tell_the_variants_apart(golden: GoldenSet) -> None:
         other = DAPO(method.backbone, replace(method.config, **options))  # type: ignore[arg-type]
         other.load_trained(method.trained_parts())
         with torch.inference_mode():
-            features = torch.cat([other.embed_normal(), other.embed_types(method.vocabulary.types)])
+            features = torch.cat([other.embed_normal(), other.embed_types(vocabulary_of(golden).types)])
         assert relative_error(features, released) > 20 * FORWARD, options

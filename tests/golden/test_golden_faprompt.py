@@ -20,8 +20,9 @@ from blemish.backbones.model import Clip
 from blemish.backbones.preprocess import to_array
 from blemish.images import read
 from blemish.io.codec import to_dict
+from blemish.language import general
 from blemish.methods.base import Features, Losses, Scores, Targets
-from blemish.methods.faprompt import FAPrompt, FAPromptConfig, Stages
+from blemish.methods.faprompt import FAPrompt, FAPromptConfig, FAPromptTexts, Stages
 from blemish.methods.losses import dice, focal, focal_with_logits
 from blemish.methods.official import trained_parts_of
 from blemish.methods.smoothing import smooth_enlarge
@@ -95,7 +96,6 @@ def method_with(golden: GoldenSet, prompts: str, *, selection: str) -> FAPrompt:
     options["patches"] = weights["patch_meta_net.linear1.weight"].shape[1] // clip.config.joint_width
     method = FAPrompt(clip, FAPromptConfig(**options))
     method.load_trained(parts)
-    method.prepare()
     return method
 
 
@@ -175,7 +175,7 @@ def test_training_reproduces_every_step_gradient_and_parameter(golden: GoldenSet
     for step in range(steps):
         features, targets = training_batch(golden, step)
         key = f"train/step{step}"
-        stages = method.stages(features, prepared=False)
+        stages = method.stages(features)
         golden.check(f"{key}/stage1_text_neg_raw", stages.embeddings, tolerance=FORWARD)
         golden.check(f"{key}/stage1_text_pos_raw", method.embed_normal(), tolerance=FORWARD)
         golden.check(f"{key}/stage1_text_norm", stages.texts1[None], tolerance=FORWARD)
@@ -191,7 +191,7 @@ def test_training_reproduces_every_step_gradient_and_parameter(golden: GoldenSet
             raw = torch.stack([method.embed_normal()[0], method.embed_abnormal(prior[None])[0].mean(0)])
             golden.check(f"{key}/stage2_text_raw_img{image}", raw, tolerance=FORWARD)
 
-        losses = method.loss(features, targets)
+        losses = method.loss(features, targets, general())
         parts = loss_parts(losses, method)
         for name, value in zip(PARTS, golden.values[f"{key}/loss_parts"], strict=True):
             error = abs(float(parts[name]) - float(value)) / max(abs(float(value)), 1e-6)
@@ -217,7 +217,7 @@ def test_the_shared_start_gives_the_same_gradients(golden: GoldenSet) -> None:
     for rounded in (True, False):
         method = method_with(golden, "prompt_init", selection="released")
         method.config = FAPromptConfig(**{**vars(method.config), "round_deep_tokens": rounded})
-        method.loss(features, targets).total.backward()
+        method.loss(features, targets, general()).total.backward()
         gradients.append({name: part.grad for name, part in method.trained_parts().items()})
     for name in gradients[0]:
         assert relative_error(gradients[1][name], gradients[0][name]) <= 2e-3, name
@@ -241,7 +241,9 @@ def test_the_test_run_image_by_image(golden: GoldenSet, run: str) -> None:
         names = [str(golden.values[f"{folder}/img{number}/rel"]) for number in batch]
         with torch.inference_mode():
             features = method.encode(images(golden, names))
-            stages, scores = method.stages(features, prepared=True), method.score(features)
+            texts = method.encode_texts()
+            assert isinstance(texts, FAPromptTexts)
+            stages, scores = method.stages(features, texts), method.score(features, texts)
         for row, number in enumerate(batch):
             key = f"{folder}/img{number}"
             check_image(golden, key, row, features=features, stages=stages, scores=scores, method=method)
@@ -251,13 +253,13 @@ def check_image(
     golden: GoldenSet, key: str, row: int, *, features: Features, stages: Stages, scores: Scores, method: FAPrompt
 ) -> None:
     assert stages.priors is not None
-    golden.check(f"{key}/image_features_norm", features.whole[row][None], tolerance=FORWARD)
+    golden.check(f"{key}/image_features_norm", features.global_feature[row][None], tolerance=FORWARD)
     golden.check(f"{key}/stage1_text_norm", stages.texts1[None], tolerance=FORWARD)
     golden.check(f"{key}/stage1_patch_prob_abn", stages.places1[row], tolerance=FORWARD)
     golden.check(f"{key}/max1", stages.places1[row].amax()[None], tolerance=FORWARD)
     golden.check(f"{key}/prior", stages.priors[row][None], tolerance=FORWARD)
     golden.check(f"{key}/stage2_text_neg_raw", method.embed_abnormal(stages.priors[row][None])[0], tolerance=FORWARD)
-    golden.check(f"{key}/stage2_text_pos_raw", method.normal_text, tolerance=FORWARD)
+    golden.check(f"{key}/stage2_text_pos_raw", method.embed_normal(), tolerance=FORWARD)
     golden.check(f"{key}/stage2_text_norm", stages.texts2[row][None], tolerance=FORWARD)
     golden.check(f"{key}/stage2_patch_prob_abn", stages.places2[row], tolerance=FORWARD)
     golden.check(f"{key}/max2", stages.places2[row].amax()[None], tolerance=FORWARD)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,8 +21,9 @@ from blemish.errors import UnknownNameError, UsageError
 from blemish.io.codec import from_dict, to_dict
 from blemish.language import DefectType, Vocabulary, general, parse_defects
 from blemish.methods.base import Targets
-from blemish.methods.dapo import DAPO, VARIANTS, DAPOConfig
+from blemish.methods.dapo import DAPO, VARIANTS, DAPOConfig, DAPOTexts
 from blemish.methods.losses import dice, focal
+from blemish.methods.text_cache import TextCache
 from blemish.methods.typed import enlarge, type_scores
 
 TINY = BackboneConfig.from_dict(
@@ -58,11 +60,18 @@ def images() -> Tensor:
     return torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
-def method_with(backbone: Clip, defects: str | Sequence[str] = "scratch, hole, loose screw", **options: Any) -> DAPO:
+DEFECTS = parse_defects("scratch, hole, loose screw")
+
+
+def method_with(backbone: Clip, **options: Any) -> DAPO:
     torch.manual_seed(2)
-    method = DAPO(backbone, DAPOConfig(**{**SMALL, **options}))
-    method.prepare(parse_defects(defects))
-    return method
+    return DAPO(backbone, DAPOConfig(**{**SMALL, **options}))
+
+
+def texts_of(method: DAPO, vocabulary: Vocabulary = DEFECTS) -> DAPOTexts:
+    texts = method.encode_texts(vocabulary)
+    assert isinstance(texts, DAPOTexts)
+    return texts
 
 
 def targets(*, types: Sequence[int] = (2, 0, 1)) -> Targets:
@@ -111,7 +120,7 @@ def test_first_tokens_are_drawn_as_words_are_spread_and_visual_ones_by_the_rule(
 def test_scores_have_the_promised_shapes_and_ranges(backbone: Clip, images: Tensor) -> None:
     method = method_with(backbone)
     with torch.inference_mode():
-        scores = method.score(method.encode(images))
+        scores = method.score(method.encode(images), texts_of(method))
     assert scores.types == ("scratch", "hole", "loose screw")
     assert scores.image_score.shape == (3,)
     assert scores.anomaly_map.shape == (3, 32, 32)
@@ -130,7 +139,7 @@ def test_maps_of_all_types_and_normal_add_up_to_the_number_of_levels(
 ) -> None:
     method = method_with(backbone, softmax=softmax)
     with torch.inference_mode():
-        maps = method.maps(method.encode(images), size=size)
+        maps = method.maps(method.encode(images), texts_of(method), size=size)
     assert maps.shape == (3, 4, 4, *(size or (4, 4)))  # [B, L, 1 + T, h, w]
     assert torch.allclose(maps.sum((1, 2)), torch.full(maps.sum((1, 2)).shape, 4.0), atol=1e-5)
 
@@ -139,20 +148,22 @@ def test_maps_of_all_types_and_normal_add_up_to_the_number_of_levels(
 def test_the_anomaly_map_is_the_mean_over_levels_of_what_is_not_normal(
     backbone: Clip, images: Tensor, softmax: str
 ) -> None:
-    method = method_with(backbone, [f"kind {letter}" for letter in "abcdefghijklmnopqrs"], softmax=softmax)
+    method = method_with(backbone, softmax=softmax)
+    texts = texts_of(method, parse_defects([f"kind {letter}" for letter in "abcdefghijklmnopqrs"]))
     with torch.inference_mode():
         features = method.encode(images)
-        scores, maps = method.score(features), method.maps(features, size=(32, 32))
+        scores, maps = method.score(features, texts), method.maps(features, texts, size=(32, 32))
     assert torch.allclose(scores.anomaly_map, 1 - maps[:, :, 0].mean(1), atol=1e-5)
-    assert torch.allclose(scores.type_maps, method.maps(features)[:, :, 1:].mean(1), atol=1e-6)
+    assert torch.allclose(scores.type_maps, method.maps(features, texts)[:, :, 1:].mean(1), atol=1e-6)
 
 
 def test_no_score_depends_on_the_order_of_the_vocabulary(backbone: Clip, images: Tensor) -> None:
-    forward, backward = (
-        method_with(backbone, defects) for defects in ("scratch, hole, loose screw", "loose screw, hole, scratch")
-    )
+    method = method_with(backbone)
+    texts = [
+        texts_of(method, parse_defects(names)) for names in ("scratch, hole, loose screw", "loose screw, hole, scratch")
+    ]
     with torch.inference_mode():
-        one, other = (method.score(method.encode(images)) for method in (forward, backward))
+        one, other = (method.score(method.encode(images), asked) for asked in texts)
     assert torch.allclose(one.anomaly_map, other.anomaly_map, atol=1e-6)
     assert torch.allclose(one.image_score, other.image_score, atol=1e-6)
     assert torch.allclose(one.type_maps, other.type_maps.flip(1), atol=1e-6)
@@ -162,7 +173,8 @@ def test_no_score_depends_on_the_order_of_the_vocabulary(backbone: Clip, images:
 def test_an_image_scores_the_same_alone_and_in_a_batch(backbone: Clip, images: Tensor) -> None:
     method = method_with(backbone)
     with torch.inference_mode():
-        together, alone = method.score(method.encode(images)), method.score(method.encode(images[1:2]))
+        texts = texts_of(method)
+        together, alone = (method.score(method.encode(batch), texts) for batch in (images, images[1:2]))
     assert torch.allclose(together.anomaly_map[1:2], alone.anomaly_map, atol=1e-5)
     assert torch.allclose(together.type_scores[1:2], alone.type_scores, atol=1e-5)
 
@@ -179,11 +191,13 @@ def test_the_temperature_is_a_constant_whatever_clip_s_own_scale_is(
         before = backbone.logit_scale.clone()
         backbone.logit_scale.fill_(math.log(scale))
         features = method.encode(images)
-        texts = method.texts
-        abnormal = F.normalize(texts[1:].mean(0), dim=-1)
-        expected = torch.stack([features.whole @ texts[0], features.whole @ abnormal], dim=1) / 0.07
-        assert torch.allclose(method.image_logits(features, texts), expected, atol=1e-5)
-        score = method.score(features).image_score
+        texts = texts_of(method)
+        abnormal = F.normalize(texts.states[1:].mean(0), dim=-1)
+        expected = (
+            torch.stack([features.global_feature @ texts.states[0], features.global_feature @ abnormal], dim=1) / 0.07
+        )
+        assert torch.allclose(method.image_logits(features, texts.states), expected, atol=1e-5)
+        score = method.score(features, texts).image_score
         backbone.logit_scale.copy_(before)
     assert torch.allclose(score, expected.softmax(1)[:, 1], atol=1e-6)
 
@@ -191,16 +205,16 @@ def test_the_temperature_is_a_constant_whatever_clip_s_own_scale_is(
 def test_the_map_s_maximum_can_stand_beside_cls_in_the_image_score(backbone: Clip, images: Tensor) -> None:
     cls, both = method_with(backbone), method_with(backbone, image_score="cls+map")
     with torch.inference_mode():
-        one, other = cls.score(cls.encode(images)), both.score(both.encode(images))
+        one, other = (method.score(method.encode(images), texts_of(method)) for method in (cls, both))
     assert torch.allclose(other.image_score, (one.image_score + one.anomaly_map.flatten(1).amax(1)) / 2, atol=1e-6)
 
 
 def test_with_the_built_in_types_the_names_asked_for_move_no_score(backbone: Clip, images: Tensor) -> None:
-    few = method_with(backbone, "scratch, loose screw", binary_types="built-in")
-    all_types = method_with(backbone, general().names)
+    few, all_types = method_with(backbone, binary_types="built-in"), method_with(backbone)
     with torch.inference_mode():
         features = few.encode(images)
-        one, other = few.score(features), all_types.score(features)
+        one = few.score(features, texts_of(few, parse_defects("scratch, loose screw")))
+        other = all_types.score(features, texts_of(all_types, parse_defects(general().names)))
     assert torch.allclose(one.anomaly_map, other.anomaly_map, atol=1e-6)
     assert torch.allclose(one.image_score, other.image_score, atol=1e-6)
     assert torch.allclose(one.type_maps.sum(1), other.type_maps.sum(1), atol=1e-6)
@@ -238,17 +252,18 @@ def test_an_image_is_typed_by_its_most_anomalous_places_by_cls_or_by_both() -> N
 
 
 def test_with_the_average_type_more_names_do_not_mean_more_anomaly(backbone: Clip, images: Tensor) -> None:
-    method = method_with(backbone, "scratch, hole", binary_map="average")
+    method = method_with(backbone, binary_map="average")
     with torch.inference_mode():
-        features = method.encode(images)
-        scores = method.score(features)
-        states = torch.stack([method.texts[0], F.normalize(method.texts[1:].mean(0), dim=-1)])
+        features, texts = method.encode(images), texts_of(method, parse_defects("scratch, hole"))
+        scores = method.score(features, texts)
+        states = torch.stack([texts.states[0], F.normalize(texts.states[1:].mean(0), dim=-1)])
         levels = [(places @ states.T / 0.07).softmax(-1)[..., 1].reshape(3, 1, 4, 4) for places in features.levels]
         expected = torch.stack(levels).mean(0)
         assert torch.allclose(scores.anomaly_map, enlarge(expected, (32, 32))[:, 0], atol=1e-5)
         assert torch.allclose(scores.type_maps.sum(1), expected[:, 0], atol=1e-5)
-        method.texts = method.texts[[0, 1, 2, 1, 2, 1, 2]]  # the same two types under six names
-        assert torch.allclose(method.score(features).anomaly_map, scores.anomaly_map, atol=1e-5)
+        repeated = texts.states[[0, 1, 2, 1, 2, 1, 2]]  # the same two types under six names
+        more = replace(texts, states=repeated, binary=repeated)
+        assert torch.allclose(method.score(features, more).anomaly_map, scores.anomaly_map, atol=1e-5)
 
 
 # prompts and tokens
@@ -285,7 +300,7 @@ def test_texts_are_those_of_the_slow_way_at_every_depth(backbone: Clip, variant:
         typed = slow_text(method, "loose screw anomaly object", method.abnormal_context)
         assert torch.allclose(method.embed_normal()[0], normal, atol=1e-5)
         assert torch.allclose(method.embed_types([DefectType("loose screw")])[0], typed, atol=1e-5)
-    assert torch.allclose(method.texts[3], F.normalize(typed, dim=0), atol=1e-5)
+    assert torch.allclose(texts_of(method).states[3], F.normalize(typed, dim=0), atol=1e-5)
 
 
 @pytest.mark.parametrize("image_depth", [None, 1, 3])
@@ -307,7 +322,7 @@ def test_images_are_those_of_the_slow_way_at_every_depth(
             adapted = method.adapters[index](x[:, 3:])  # tokens stay in the tower, the features leave them out
             assert torch.allclose(features.levels[index], F.normalize(adapted, dim=-1), atol=1e-5)
         whole = tower.ln_post(x[:, 0]) @ tower.projection
-    assert torch.allclose(features.whole, F.normalize(whole, dim=-1), atol=1e-5)
+    assert torch.allclose(features.global_feature, F.normalize(whole, dim=-1), atol=1e-5)
 
 
 def test_alpha_0_is_plain_deep_prompting(backbone: Clip, images: Tensor) -> None:
@@ -321,8 +336,8 @@ def test_alpha_0_is_plain_deep_prompting(backbone: Clip, images: Tensor) -> None
             patches = x[:, 1:] if index == 0 else x[:, 1 + tokens.shape[1] :]
             x = block(torch.cat([x[:, :1], tokens[index].expand(3, -1, -1), patches], dim=1))
         plain = F.normalize(backbone.image.project(x[:, 0]), dim=-1)
-        assert torch.allclose(method.encode(images).whole, plain, atol=1e-5)
-        assert not torch.allclose(method_with(backbone, alpha=0.3).encode(images).whole, plain, atol=1e-3)
+        assert torch.allclose(method.encode(images).global_feature, plain, atol=1e-5)
+        assert not torch.allclose(method_with(backbone, alpha=0.3).encode(images).global_feature, plain, atol=1e-3)
 
 
 def test_other_input_sizes_resize_the_positions_bicubic_and_antialiased(backbone: Clip) -> None:
@@ -339,8 +354,8 @@ def test_other_input_sizes_resize_the_positions_bicubic_and_antialiased(backbone
     other.load_trained(method.trained_parts())
     with torch.no_grad():
         features = method.encode(large)
-        assert torch.allclose(features.whole, other.encode(large).whole, atol=1e-6)
-        assert method.score(features).anomaly_map.shape == (1, 48, 48)
+        assert torch.allclose(features.global_feature, other.encode(large).global_feature, atol=1e-6)
+        assert method.score(features, texts_of(method)).anomaly_map.shape == (1, 48, 48)
 
 
 def test_without_tokens_the_towers_are_clip_s_own(backbone: Clip, images: Tensor) -> None:
@@ -349,7 +364,7 @@ def test_without_tokens_the_towers_are_clip_s_own(backbone: Clip, images: Tensor
         f"adapters.{level}.{part}" for level in range(4) for part in ("weight", "bias")
     }
     with torch.inference_mode():
-        whole = method.encode(images).whole
+        whole = method.encode(images).global_feature
         plain = backbone.image.project(backbone.image(images).tokens[:, 0])
     assert torch.allclose(whole, F.normalize(plain, dim=-1), atol=1e-6)
 
@@ -372,7 +387,15 @@ def test_all_words_of_a_type_are_averaged_like_groups(backbone: Clip) -> None:
 def test_texts_are_kept_until_a_trained_part_moves(
     backbone: Clip, monkeypatch: pytest.MonkeyPatch, fused: bool
 ) -> None:
-    method = method_with(backbone, "scratch, hole")
+    method, cache = method_with(backbone), TextCache()
+    scratch_hole, hole_stain = parse_defects("scratch, hole"), parse_defects("hole, stain")
+
+    def states(method: DAPO, vocabulary: Vocabulary) -> Tensor:
+        texts = method.encode_texts(vocabulary, cache=cache)
+        assert isinstance(texts, DAPOTexts)
+        return texts.states
+
+    first = states(method, scratch_hole)
     asked: list[str] = []
     embed = method.embed_types
 
@@ -381,24 +404,21 @@ def test_texts_are_kept_until_a_trained_part_moves(
         return embed(types)
 
     monkeypatch.setattr(method, "embed_types", counted)
-    first = method.texts.clone()
-    method.prepare(parse_defects("scratch, hole"))
+    assert torch.equal(states(method, scratch_hole), first)
     assert asked == []
-    assert torch.equal(method.texts, first)
-    method.prepare(parse_defects("hole, stain"))
+    assert torch.equal(states(method, hole_stain)[1], first[2])
     assert asked == ["stain"]
-    assert torch.equal(method.texts[1], first[2])
 
     optimiser = torch.optim.Adam(method.trained_parts().values(), lr=0.1, fused=fused)
     method.abnormal_context.grad = torch.randn_like(method.abnormal_context)
     optimiser.step()
-    method.prepare(parse_defects("hole, stain"))
+    later = states(method, hole_stain)
     assert asked == ["stain", "hole", "stain"]
-    fresh = method_with(backbone, "hole, stain")
+    fresh = method_with(backbone)
     fresh.load_trained(method.trained_parts())
-    fresh.prepare(parse_defects("hole, stain"))
-    assert torch.allclose(fresh.texts, method.texts, atol=1e-6)
-    assert not torch.allclose(method.texts[1], first[2], atol=1e-4)
+    assert torch.allclose(texts_of(fresh, hole_stain).states, later, atol=1e-6)
+    assert not torch.allclose(later[1], first[2], atol=1e-4)
+    assert torch.equal(states(fresh, hole_stain), later)  # the same weights, the same features
 
 
 def test_200_types_are_encoded_in_bounded_chunks(
@@ -413,21 +433,21 @@ def test_200_types_are_encoded_in_bounded_chunks(
 
     monkeypatch.setattr(backbone.text, "forward", counted)
     names = [f"defect {number}" for number in range(200)]
-    method = method_with(backbone, names)
+    method = method_with(backbone)
+    texts = texts_of(method, parse_defects(names))
     assert max(sizes) <= 64
     assert sum(sizes) == (200 + 1) * 2
     together = method.embed_types([DefectType(name) for name in names[:5]])
-    assert torch.allclose(method.texts[1:6], F.normalize(together, dim=-1), atol=1e-5)
+    assert torch.allclose(texts.states[1:6], F.normalize(together, dim=-1), atol=1e-5)
     with torch.inference_mode():
-        assert method.score(method.encode(images)).type_maps.shape == (3, 200, 4, 4)
+        assert method.score(method.encode(images), texts).type_maps.shape == (3, 200, 4, 4)
 
 
 def test_a_name_that_does_not_fit_into_a_prompt_is_refused_in_words(backbone: Clip) -> None:
     method = method_with(backbone)
     with pytest.raises(UsageError, match=r"room for 73 tokens, and this has 302.*long long"):
-        method.prepare(Vocabulary((DefectType("long " * 299 + "crack"),)))
-    method.prepare(Vocabulary((DefectType("скол на краю"),)))
-    assert bool(method.texts.isfinite().all())
+        method.encode_texts(Vocabulary((DefectType("long " * 299 + "crack"),)))
+    assert bool(texts_of(method, Vocabulary((DefectType("скол на краю"),))).states.isfinite().all())
 
 
 # losses
@@ -437,7 +457,7 @@ def slow_loss(method: DAPO, images: Tensor, truth: Targets, rows: list[int]) -> 
     """The terms with all classes at full size; the local ones over these rows."""
     assert truth.type_id is not None
     features = method.encode(images)
-    texts = F.normalize(torch.cat([method.embed_normal(), method.embed_types(method.vocabulary.types)]), dim=-1)
+    texts = F.normalize(torch.cat([method.embed_normal(), method.embed_types(DEFECTS.types)]), dim=-1)
     classes = (truth.mask * truth.type_id[:, None, None]).long()[rows]
     mask = truth.mask[rows]
     terms = {"focal": torch.zeros(()), "dice_normal": torch.zeros(()), "dice_abnormal": torch.zeros(())}
@@ -457,7 +477,7 @@ def test_three_classes_an_image_give_the_loss_and_gradients_of_all_classes(
     backbone: Clip, images: Tensor, softmax: str
 ) -> None:
     method = method_with(backbone, softmax=softmax)
-    losses = method.loss(method.encode(images), targets())
+    losses = method.loss(method.encode(images), targets(), DEFECTS)
     expected = slow_loss(method, images, targets(), [0, 1, 2])
     local = expected["focal"] + expected["dice_normal"] + expected["dice_abnormal"]
     total = 4 * local + expected["image_cross_entropy"]
@@ -473,12 +493,12 @@ def test_images_without_a_mask_teach_only_the_image_loss(backbone: Clip, images:
     method = method_with(backbone)
     truth = targets()
     drawn = torch.tensor([True, True, False])
-    losses = method.loss(method.encode(images), Targets(truth.label, truth.mask, drawn, truth.type_id))
+    losses = method.loss(method.encode(images), Targets(truth.label, truth.mask, drawn, truth.type_id), DEFECTS)
     expected = slow_loss(method, images, truth, [0, 1])
     for name, term in expected.items():
         assert torch.allclose(losses.terms[name], term, rtol=1e-5), name
     nothing = Targets(truth.label, truth.mask, torch.zeros(3, dtype=torch.bool), truth.type_id)
-    losses = method.loss(method.encode(images), nothing)
+    losses = method.loss(method.encode(images), nothing, DEFECTS)
     assert torch.allclose(losses.total, losses.terms["image_cross_entropy"])
     losses.total.backward()
 
@@ -487,11 +507,13 @@ def test_a_defect_that_nobody_named_may_be_of_any_type(backbone: Clip, images: T
     method = method_with(backbone)
     truth = targets(types=(-1, 0, -1))
     features = method.encode(images)
-    unnamed = method.loss(features, truth).terms
-    assert torch.allclose(method.loss(features, Targets(truth.label, truth.mask)).terms["focal"], unnamed["focal"])
+    unnamed = method.loss(features, truth, DEFECTS).terms
+    assert torch.allclose(
+        method.loss(features, Targets(truth.label, truth.mask), DEFECTS).terms["focal"], unnamed["focal"]
+    )
     two = torch.zeros(())
     with torch.inference_mode():
-        maps = method.maps(features, size=(32, 32))
+        maps = method.maps(features, texts_of(method), size=(32, 32))
     for p in maps.unbind(1):
         two = two + focal(torch.stack([p[:, 0], 1 - p[:, 0]], dim=1), truth.mask)
     assert torch.allclose(unnamed["focal"], two, rtol=1e-4)
@@ -499,14 +521,14 @@ def test_a_defect_that_nobody_named_may_be_of_any_type(backbone: Clip, images: T
 
 def test_the_weights_of_the_loss_are_options(backbone: Clip, images: Tensor) -> None:
     method = method_with(backbone, local_loss=2.0, global_loss=0.0, normal_dice=False)
-    losses = method.loss(method.encode(images), targets())
+    losses = method.loss(method.encode(images), targets(), DEFECTS)
     assert torch.allclose(losses.total, 2 * (losses.terms["focal"] + losses.terms["dice_abnormal"]))
 
 
 def test_types_of_the_truth_that_the_vocabulary_lacks_are_refused(backbone: Clip, images: Tensor) -> None:
-    method = method_with(backbone, "scratch")
-    with pytest.raises(UsageError, match="type 2 of 1: prepare the method with the data's own types"):
-        method.loss(method.encode(images), targets())
+    method = method_with(backbone)
+    with pytest.raises(UsageError, match="type 2 of 1: give the vocabulary of the data's own types"):
+        method.loss(method.encode(images), targets(), parse_defects("scratch"))
 
 
 def test_a_few_steps_lower_the_loss_and_leave_the_backbone_alone(backbone: Clip, images: Tensor) -> None:
@@ -515,7 +537,7 @@ def test_a_few_steps_lower_the_loss_and_leave_the_backbone_alone(backbone: Clip,
     optimiser = torch.optim.Adam(method.trained_parts().values(), lr=1e-2)
     seen = []
     for _ in range(8):
-        losses = method.loss(method.encode(images), targets())
+        losses = method.loss(method.encode(images), targets(), DEFECTS)
         optimiser.zero_grad()
         losses.total.backward()
         optimiser.step()

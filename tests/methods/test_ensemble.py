@@ -11,7 +11,7 @@ from tiny import TINY, random_images, tiny_backbone
 from blemish import methods
 from blemish.backbones.model import Clip
 from blemish.errors import UnknownNameError, UsageError
-from blemish.language import DefectType, parse_defects
+from blemish.language import DefectType, general, parse_defects
 from blemish.methods.base import Targets
 from blemish.methods.ensemble import EnsembleConfig, PromptEnsemble
 from blemish.methods.naming import phrases
@@ -29,9 +29,8 @@ def images() -> torch.Tensor:
 
 def scored(backbone: Clip, images: torch.Tensor, defects: str, **options: float) -> methods.base.Scores:  # type: ignore[name-defined]
     method = PromptEnsemble(backbone, EnsembleConfig(**options))
-    method.prepare(parse_defects(defects))
     with torch.inference_mode():
-        return method.score(method.encode(images))
+        return method.score(method.encode(images), method.encode_texts(parse_defects(defects)))
 
 
 def test_scores_have_the_promised_shapes_and_ranges(backbone: Clip, images: torch.Tensor) -> None:
@@ -96,4 +95,4 @@ def test_an_unknown_method_suggests_the_nearest(backbone: Clip) -> None:
 def test_a_method_without_training_says_so(backbone: Clip, images: torch.Tensor) -> None:
     method = methods.build("ensemble", backbone)
     with pytest.raises(UsageError, match="needs no training"):
-        method.loss(method.encode(images), Targets(torch.zeros(3), torch.zeros(3, 64, 64)))
+        method.loss(method.encode(images), Targets(torch.zeros(3), torch.zeros(3, 64, 64)), general())

@@ -15,9 +15,9 @@ from blemish import methods
 from blemish.backbones.catalog import catalog
 from blemish.backbones.model import Clip
 from blemish.errors import ModelError, UnknownNameError, UsageError
-from blemish.language import parse_defects
+from blemish.language import Vocabulary, parse_defects
 from blemish.methods.base import Features, Scores, Targets
-from blemish.methods.faprompt import FAPrompt, FAPromptConfig
+from blemish.methods.faprompt import FAPrompt, FAPromptConfig, FAPromptTexts
 
 SPEC_COUNTS = {  # ViT-L/14@336, the specification's table
     "normal_tokens": 3_840,
@@ -33,20 +33,28 @@ def backbone() -> Clip:
     return tiny_backbone()
 
 
-def faprompt(backbone: Clip, defects: str = "scratch, hole", *, wide: bool = True, **options: Any) -> FAPrompt:
+DEFECTS = parse_defects("scratch, hole")
+
+
+def faprompt(backbone: Clip, *, wide: bool = True, **options: Any) -> FAPrompt:
     """The method with prompts far enough apart that each of them matters."""
     torch.manual_seed(3)
     method = FAPrompt(backbone, FAPromptConfig(**{"patches": 3, **options}))
     if wide:
         for part in method.trained_parts().values():
             torch.nn.init.normal_(part, std=0.5)
-    method.prepare(parse_defects(defects))
     return method
 
 
-def scored(method: FAPrompt, images: Tensor) -> Scores:
+def texts_of(method: FAPrompt, vocabulary: Vocabulary = DEFECTS) -> FAPromptTexts:
+    texts = method.encode_texts(vocabulary)
+    assert isinstance(texts, FAPromptTexts)
+    return texts
+
+
+def scored(method: FAPrompt, images: Tensor, vocabulary: Vocabulary = DEFECTS) -> Scores:
     with torch.inference_mode():
-        return method.score(method.encode(images))
+        return method.score(method.encode(images), texts_of(method, vocabulary))
 
 
 def targets(count: int = 3) -> Targets:
@@ -90,7 +98,9 @@ def test_an_image_scores_the_same_alone_and_in_a_batch(backbone: Clip, selection
 
 
 def test_the_names_that_are_asked_for_never_move_the_score(backbone: Clip) -> None:
-    few, many = (scored(faprompt(backbone, names), random_images()) for names in ("scratch", "stain, hole, dent"))
+    few, many = (
+        scored(faprompt(backbone), random_images(), parse_defects(names)) for names in ("scratch", "stain, hole, dent")
+    )
     assert torch.equal(few.image_score, many.image_score)
     assert torch.equal(few.anomaly_map, many.anomaly_map)
 
@@ -144,9 +154,9 @@ def test_prompts_that_begin_alike_are_embedded_as_one_by_one(backbone: Clip, sha
 
 def test_without_a_prior_there_is_one_stage(backbone: Clip) -> None:
     method = faprompt(backbone, prior=False)
-    stages = method.stages(method.encode(random_images()), prepared=True)
+    stages = method.stages(method.encode(random_images()), texts_of(method))
     assert torch.equal(stages.places1, stages.places2)
-    losses = method.loss(method.encode(random_images()), targets())
+    losses = method.loss(method.encode(random_images()), targets(), DEFECTS)
     assert {"focal1", "dice1_abnormal", "dice1_normal", "image_cross_entropy", "image_focal", "orthogonality"} == set(
         losses.terms
     )
@@ -154,7 +164,7 @@ def test_without_a_prior_there_is_one_stage(backbone: Clip) -> None:
 
 def test_every_trained_part_gets_a_gradient_and_the_backbone_none(backbone: Clip) -> None:
     method = faprompt(backbone, wide=False)
-    method.loss(method.encode(random_images()), targets()).total.backward()
+    method.loss(method.encode(random_images()), targets(), DEFECTS).total.backward()
     for name, part in method.trained_parts().items():
         assert part.grad is not None, name
         assert part.grad.abs().sum() > 0, name
@@ -165,10 +175,10 @@ def test_images_without_a_mask_teach_only_the_image_level(backbone: Clip) -> Non
     method, images = faprompt(backbone), random_images()
     features = method.encode(images)
     known = torch.tensor([True, True, False])
-    some = method.loss(features, replace(targets(), has_mask=known))
-    first = Features(features.whole[:2], tuple(level[:2] for level in features.levels), features.grid)
-    assert torch.allclose(some.terms["focal1"], method.loss(first, targets(2)).terms["focal1"])
-    nobody = method.loss(features, replace(targets(), has_mask=torch.zeros(3, dtype=torch.bool)))
+    some = method.loss(features, replace(targets(), has_mask=known), DEFECTS)
+    first = Features(features.global_feature[:2], tuple(level[:2] for level in features.levels), features.grid)
+    assert torch.allclose(some.terms["focal1"], method.loss(first, targets(2), DEFECTS).terms["focal1"])
+    nobody = method.loss(features, replace(targets(), has_mask=torch.zeros(3, dtype=torch.bool)), DEFECTS)
     assert nobody.terms["dice2_abnormal"].item() == 0
     nobody.total.backward()
 
@@ -176,10 +186,10 @@ def test_images_without_a_mask_teach_only_the_image_level(backbone: Clip) -> Non
 def test_the_prior_loss_counts_normal_images_only(backbone: Clip) -> None:
     method = faprompt(backbone)
     features = method.encode(random_images())
-    sizes = method.stages(features, prepared=False).priors.square().mean(1)  # type: ignore[union-attr]
-    assert torch.allclose(method.loss(features, targets()).terms["prior"], sizes[1:].sum())
+    sizes = method.stages(features).priors.square().mean(1)  # type: ignore[union-attr]
+    assert torch.allclose(method.loss(features, targets(), DEFECTS).terms["prior"], sizes[1:].sum())
     all_bad = replace(targets(), label=torch.ones(3, dtype=torch.long))
-    assert method.loss(features, all_bad).terms["prior"].item() == 0
+    assert method.loss(features, all_bad, DEFECTS).terms["prior"].item() == 0
 
 
 @pytest.mark.parametrize("option", ["image_score", "image_loss", "levels", "prior_reduction", "cls_norm"])
@@ -195,7 +205,7 @@ def test_each_named_option_changes_what_it_names(backbone: Clip, option: str) ->
     for value in values:
         method = faprompt(backbone, **{option: value})
         scores = scored(method, images)
-        total = method.loss(method.encode(images), targets()).total.detach()
+        total = method.loss(method.encode(images), targets(), DEFECTS).total.detach()
         seen.add((round(float(scores.image_score.sum()), 6), round(float(total), 6)))
     assert len(seen) == len(values)
 

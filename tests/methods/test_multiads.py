@@ -19,7 +19,8 @@ from blemish.language.checks import MOST_TOKENS
 from blemish.methods import naming
 from blemish.methods.base import Targets
 from blemish.methods.losses import dice, focal
-from blemish.methods.multiads import MultiADS, MultiADSConfig, phrases
+from blemish.methods.multiads import MultiADS, MultiADSConfig, MultiADSTexts, phrases
+from blemish.methods.text_cache import TextCache
 
 TINY = BackboneConfig.from_dict(
     {
@@ -44,11 +45,18 @@ def images() -> Tensor:
     return torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
-def method_with(backbone: Clip, defects: Any = "scratch, hole", **options: Any) -> MultiADS:
+DEFECTS = parse_defects("scratch, hole")
+
+
+def method_with(backbone: Clip, **options: Any) -> MultiADS:
     torch.manual_seed(2)
-    method = MultiADS(backbone, MultiADSConfig(temperature=0.1, **options))
-    method.prepare(parse_defects(defects))
-    return method
+    return MultiADS(backbone, MultiADSConfig(temperature=0.1, **options))
+
+
+def texts_of(method: MultiADS, vocabulary: Vocabulary = DEFECTS) -> MultiADSTexts:
+    texts = method.encode_texts(vocabulary)
+    assert isinstance(texts, MultiADSTexts)
+    return texts
 
 
 def targets() -> Targets:
@@ -81,18 +89,15 @@ def test_a_text_is_the_normalised_mean_of_its_normalised_phrases(backbone: Clip)
     ids = torch.from_numpy(tokenize([text.replace("{}", "bottle") for text in phrases("typed", ["hole"])]))
     with torch.inference_mode():
         encoded = F.normalize(backbone.text.encode(ids), dim=-1).mean(0)
-        assert torch.allclose(method.texts[2], F.normalize(encoded, dim=-1), atol=1e-5)
+        assert torch.allclose(texts_of(method).states[2], F.normalize(encoded, dim=-1), atol=1e-5)
 
 
 def test_all_words_of_a_type_take_part_where_asked_for(backbone: Clip) -> None:
     dent = Vocabulary((DefectType("dent", ("dimple",), "A hollow in the sheet."),))
     one, every = MultiADS(backbone), MultiADS(backbone, MultiADSConfig(words="all"))
-    for method in (one, every):
-        method.prepare(dent)
-    assert not torch.allclose(one.texts, every.texts, atol=1e-4)
-    one.prepare(Vocabulary((DefectType("dent"),)))
-    every.prepare(Vocabulary((DefectType("dent"),)))
-    assert torch.allclose(one.texts, every.texts)
+    assert not torch.allclose(texts_of(one, dent).states, texts_of(every, dent).states, atol=1e-4)
+    name = Vocabulary((DefectType("dent"),))
+    assert torch.allclose(texts_of(one, name).states, texts_of(every, name).states)
 
 
 @pytest.mark.parametrize("image_score", ["top3", "global+map", "global"])
@@ -103,14 +108,15 @@ def test_scores_have_the_promised_shapes_and_ranges(
     method = method_with(backbone, image_score=image_score, softmax=softmax)
     with torch.inference_mode():
         features = method.encode(images)
-        scores, maps = method.score(features), method.maps(features, size=(32, 32))
+        texts = texts_of(method)
+        scores, maps = method.score(features, texts), method.maps(features, texts, size=(32, 32))
     assert scores.type_maps.shape == (3, 2, 4, 4)
     for tensor in (scores.image_score, scores.anomaly_map, scores.type_maps, scores.type_scores):
         assert 0 <= tensor.min() <= tensor.max() <= 1
     assert torch.allclose(scores.anomaly_map, 1 - maps[:, :, 0].mean(1), atol=1e-5)
     assert torch.allclose(maps.sum((1, 2)), torch.full((3, 32, 32), 4.0), atol=1e-5)
     assert torch.allclose(scores.type_scores.sum(1), scores.image_score, atol=1e-6)
-    whole = 1 - (features.whole @ method.texts.T / 0.1).softmax(1)[:, 0]
+    whole = 1 - (features.global_feature @ texts.states.T / 0.1).softmax(1)[:, 0]
     pixels = scores.anomaly_map.flatten(1)
     expected = {
         "top3": pixels.sort(1, descending=True).values[:, :3].mean(1),
@@ -121,17 +127,18 @@ def test_scores_have_the_promised_shapes_and_ranges(
 
 
 def test_the_order_of_names_only_orders_the_results(backbone: Clip, images: Tensor) -> None:
-    forward, backward = method_with(backbone, "scratch, hole"), method_with(backbone, "hole, scratch")
+    method = method_with(backbone)
+    texts = [texts_of(method, parse_defects(names)) for names in ("scratch, hole", "hole, scratch")]
     with torch.inference_mode():
-        one, other = (method.score(method.encode(images)) for method in (forward, backward))
+        one, other = (method.score(method.encode(images), asked) for asked in texts)
     assert torch.allclose(one.type_maps, other.type_maps.flip(1), atol=1e-5)
     assert torch.allclose(one.anomaly_map, other.anomaly_map, atol=1e-5)
 
 
 def test_features_can_be_kept_and_no_option_changes_them(backbone: Clip, images: Tensor) -> None:
     one, other = method_with(backbone), method_with(backbone, image_score="global", softmax="before")
-    assert one.worth_keeping
-    assert one.begin_key() == other.begin_key()
+    assert one.worth_caching
+    assert one.frozen_key() == other.frozen_key()
     with torch.inference_mode():
         before = one.encode(images)
         one.load_trained({name: torch.zeros_like(part) for name, part in one.trained_parts().items()})
@@ -146,9 +153,9 @@ def test_the_loss_is_the_mean_over_levels_of_focal_and_dice(backbone: Clip, imag
     assert truth.type_id is not None
     with torch.no_grad():
         features = method.encode(images)
-    losses = method.loss(features, truth)
+    losses = method.loss(features, truth, DEFECTS)
     with torch.inference_mode():
-        levels = method.maps(features, size=(32, 32)).unbind(1)
+        levels = method.maps(features, texts_of(method), size=(32, 32)).unbind(1)
         classes = (truth.mask * truth.type_id[:, None, None]).long()
         by_level = [focal(p, classes) + (dice(p[:, 1:].sum(1), truth.mask) if with_dice else 0) for p in levels]
         expected = torch.stack(by_level).mean() / (2 if with_dice else 1)
@@ -157,11 +164,8 @@ def test_the_loss_is_the_mean_over_levels_of_focal_and_dice(backbone: Clip, imag
     assert all(part.grad is not None for part in method.trained_parts().values())
 
 
-def test_it_trains_without_having_been_prepared_and_encodes_texts_once(
-    backbone: Clip, images: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    method = MultiADS(backbone, MultiADSConfig(temperature=0.1))
-    method.vocabulary = parse_defects("scratch, hole")
+def test_a_training_encodes_texts_once(backbone: Clip, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    method, cache = method_with(backbone), TextCache()
     asked: list[int] = []
     encode = method._encode
     monkeypatch.setattr(method, "_encode", lambda texts: asked.append(len(texts)) or encode(texts))
@@ -170,16 +174,18 @@ def test_it_trains_without_having_been_prepared_and_encodes_texts_once(
     optimiser = torch.optim.Adam(method.trained_parts().values(), lr=1e-2)
     seen = []
     for _ in range(5):
-        losses = method.loss(features, targets())
+        losses = method.loss(features, targets(), DEFECTS, cache=cache)
         optimiser.zero_grad()
         losses.total.backward()
         optimiser.step()
         seen.append(float(losses.total.detach()))
     assert asked == [350, 210, 210]
     assert seen[-1] < seen[0]
-    method.prepare(parse_defects("scratch, hole"))
-    assert asked == [350, 210, 210]
-    losses = method.loss(features, targets())  # texts that were prepared in inference mode
+    cache = TextCache()
+    method.encode_texts(DEFECTS, cache=cache)
+    method.encode_texts(DEFECTS, cache=cache)
+    assert asked == 2 * [350, 210, 210]
+    losses = method.loss(features, targets(), DEFECTS, cache=cache)  # texts that were encoded in inference mode
     losses.total.backward()
 
 

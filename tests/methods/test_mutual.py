@@ -14,13 +14,13 @@ from blemish.methods.base import Method, Scores
 from blemish.methods.ensemble import PromptEnsemble
 from blemish.methods.mutual import LEAST_PEERS, Crowd, Glance, MutualConfig, MutualScoring, _digest, nearest_mean
 
+DEFECTS = parse_defects("scratch, hole")
+
 
 @pytest.fixture(scope="module", params=["patches", "trunk"])
 def inner(request: pytest.FixtureRequest) -> PromptEnsemble:
     backbone = tiny_backbone() if request.param == "patches" else store.load_backbone("embedded").at_input(64)
-    method = PromptEnsemble(backbone)
-    method.prepare(parse_defects("scratch, hole"))
-    return method
+    return PromptEnsemble(backbone)
 
 
 def alike(count: int, *, seed: int = 0) -> Tensor:
@@ -43,7 +43,7 @@ def mutual(inner: PromptEnsemble, peers: Tensor, **options: float) -> MutualScor
 
 def scored(method: Method, images: Tensor) -> Scores:
     with torch.inference_mode():
-        return method.score(method.encode(images))
+        return method.score(method.encode(images), method.encode_texts(DEFECTS))
 
 
 def test_scores_have_the_shapes_and_ranges_of_the_other_method(inner: PromptEnsemble) -> None:
@@ -153,8 +153,8 @@ def test_the_peers_are_named_apart_from_the_model(inner: PromptEnsemble) -> None
     first, second = mutual(inner, alike(6)), mutual(inner, alike(6, seed=2))
     assert first.name == "ensemble+mutual"
     assert first.fingerprint() == second.fingerprint() != inner.fingerprint()
-    assert first.peers != second.peers
-    assert first.peers.startswith("6 images (")
+    assert first.references != second.references
+    assert first.references.startswith("6 images (")
     assert mutual(inner, alike(6), share=0.5).fingerprint() != first.fingerprint()
 
 

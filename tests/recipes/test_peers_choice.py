@@ -29,7 +29,6 @@ def series() -> tuple[SyntheticSample, ...]:
 
 def test_the_tables_measure_what_the_method_does(series: tuple[SyntheticSample, ...]) -> None:
     method = load_method(method="ensemble").method
-    method.prepare()
     batches = peers._tensors(method, series)
     with torch.inference_mode():
         seen, found = peers._look(method, series), peers._scored(MutualScoring(method, batches), batches)

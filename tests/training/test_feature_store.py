@@ -21,7 +21,7 @@ from blemish.models import feature_cache as kept
 from blemish.models.feature_cache import CacheDtype, FeatureStore, feature_store, stored_features
 
 FEATURES = Features(
-    whole=torch.randn(2, 16, generator=torch.Generator().manual_seed(0)),
+    global_feature=torch.randn(2, 16, generator=torch.Generator().manual_seed(0)),
     levels=tuple(torch.randn(2, 12, 16, generator=torch.Generator().manual_seed(i)) for i in (1, 2)),
     grid=(3, 4),
 )
@@ -48,7 +48,7 @@ def test_what_was_kept_comes_back_as_one_batch_in_the_asked_order(
     back = store.read([OTHER, DIGEST, OTHER])
     assert back.grid == (3, 4)
     assert store.size_px(DIGEST) == (640, 480)
-    for now, then in zip((back.whole, *back.levels), (FEATURES.whole, *FEATURES.levels), strict=True):
+    for now, then in zip((back.global_feature, *back.levels), (FEATURES.global_feature, *FEATURES.levels), strict=True):
         assert now.dtype == torch.float32
         torch.testing.assert_close(now, then[[1, 0, 1]], atol=error, rtol=error)
 

@@ -20,7 +20,9 @@ import blemish
 import probe
 from blemish.errors import ModelError, UsageError
 from blemish.io.progress import Reporter
+from blemish.language import Vocabulary
 from blemish.methods.base import Features, Losses, Targets
+from blemish.methods.text_cache import TextCache
 from blemish.models.prompts import read_prompts
 from blemish.training import Recipe, Trained, log, loop, recipe_of, state, train
 from blemish.training.loop import order_of_epoch
@@ -302,8 +304,10 @@ class Poisoned(probe.Probe):
     steps_left: ClassVar[float] = math.inf
     only_gradient: ClassVar[bool] = False
 
-    def loss(self, features: Features, targets: Targets) -> Losses:
-        losses = super().loss(features, targets)
+    def loss(
+        self, features: Features, targets: Targets, vocabulary: Vocabulary, *, cache: TextCache | None = None
+    ) -> Losses:
+        losses = super().loss(features, targets, vocabulary, cache=cache)
         Poisoned.steps_left -= 1
         if Poisoned.steps_left >= 0:
             return losses

@@ -103,7 +103,7 @@ def synthesize(
     from blemish.images import find_images
     from blemish.synthesis import making, recipes
 
-    recipe = recipes.Recipe(
+    recipe = recipes.SynthesisRecipe(
         types=recipes.parse_types(defects),
         contrast=_range(contrast, "--contrast"),
         extent=_range(extent, "--extent"),

@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from blemish.data.entries import Entry
 from blemish.data.files import FileSample
 
-__all__ = ["differences"]
+__all__ = ["count_differences"]
 
 TRAIN, NORMAL, ANOMALOUS = "train", "normal", "anomalous"
 TESTED = "test"
 
 
-def differences(samples: Iterable[FileSample], entry: Entry, *, whole: bool) -> list[str]:
+def count_differences(samples: Iterable[FileSample], entry: Entry, *, whole: bool) -> list[str]:
     """A line for each product and folder whose number of images is not the official one.
 
     With `whole`, products of which nothing is there are named too.

@@ -16,7 +16,7 @@ from blemish.errors import ImageError
 from blemish.images import Picture
 from blemish.io.atomic import reason
 
-__all__ = ["Box", "FileSample", "MaskFiles", "Truth", "TypeMask", "type_mask"]
+__all__ = ["Box", "FileSample", "MaskTruth", "Truth", "TypeMask", "type_mask"]
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels, half-open
 
@@ -54,7 +54,7 @@ class Truth(Protocol):
 
 
 @dataclass(frozen=True)
-class MaskFiles:
+class MaskTruth:
     """One mask or several, whose union counts. `threshold`: values above are foreground (None: see `MaskValues.above`).
 
     `types` are the types of the values, of masks that hold ids.

@@ -10,12 +10,12 @@ from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 
-from blemish.data.counts import differences
+from blemish.data.counts import count_differences
 from blemish.data.entries import Entry, entry, known_sets, maker_of
 from blemish.data.files import FileSample
 from blemish.data.layouts import OWN, layout_of
 from blemish.data.samples import DataSet, Level
-from blemish.data.scan import Problem, Scan, name_of, same_name
+from blemish.data.scan import FileProblem, Scan, folder_name, same_name
 from blemish.data.splits import quarter_tested
 from blemish.errors import UsageError
 
@@ -31,7 +31,7 @@ IN_A_FILE = ("table", "coco", "meta_json")
 class Reading:
     """A data set as it was read: `dataset`, the entry it was read by, where it lies, and what is wrong there.
 
-    `differences` are the lines of `counts.differences`.
+    `differences` are the lines of `counts.count_differences`.
     """
 
     dataset: DataSet
@@ -39,7 +39,7 @@ class Reading:
     entry: Entry
     root: Path
     remarks: tuple[str, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[FileProblem, ...]
     differences: tuple[str, ...]
 
 
@@ -83,7 +83,7 @@ def _read(place: Path, found: Entry) -> Reading:
     if found.options.get("split") == "quarter" and found.layout != CONVERTED:
         samples = quarter_tested(samples)
     problems = tuple(dict.fromkeys(scan.problems))
-    missing = differences(samples, found, whole=name_of(place) not in found.products)
+    missing = count_differences(samples, found, whole=folder_name(place) not in found.products)
     counted = [f"not the whole official set: {'; '.join(_first(missing))}"] if missing else []
     dataset = DataSet(
         name=_own_name(place) if own else found.name,
@@ -98,7 +98,7 @@ def _read(place: Path, found: Entry) -> Reading:
 
 def _own_name(place: Path) -> str:
     """A list is called after its file, everything else after its folder."""
-    return place.stem if place.is_file() else name_of(place)
+    return place.stem if place.is_file() else folder_name(place)
 
 
 def _level(samples: Sequence[FileSample]) -> Level:
@@ -145,7 +145,7 @@ def _locate(found: Entry, asked: Path | None, *, exact: bool) -> tuple[Path, Ent
 def _called_so(root: Path, found: Entry, *, exact: bool) -> Iterator[Path]:
     """The folders with one of the set's names: the root, those in it, and one folder deeper."""
     names = (found.name, *found.folders)
-    if exact or name_of(root).lower() in {name.lower() for name in names}:
+    if exact or folder_name(root).lower() in {name.lower() for name in names}:
         yield root
     for name in names:
         place: Path | None = root
@@ -203,7 +203,7 @@ def _recognise(place: Path) -> tuple[Path, Entry]:
 
 def _is(place: Path, known: Entry) -> bool:
     names = {name.lower() for name in (known.name, *known.folders)}
-    called_so = bool(names & {name_of(place).lower(), name_of(place.absolute().parent).lower()})
+    called_so = bool(names & {folder_name(place).lower(), folder_name(place.absolute().parent).lower()})
     if known.needs_name and not called_so:
         return False
     return layout_of(known).fits(place, known, sure=not called_so)

@@ -11,13 +11,13 @@ from blemish.errors import UsageError
 from blemish.images import SUFFIXES
 from blemish.io.atomic import reason
 
-__all__ = ["MASK_ENDINGS", "Problem", "Scan", "holds_images", "name_of", "same_name"]
+__all__ = ["MASK_ENDINGS", "FileProblem", "Scan", "folder_name", "holds_images", "same_name"]
 
 MASK_ENDINGS = ("_segmentation", "_mask", "_label", "_gt")
 
 
 @dataclass(frozen=True)
-class Problem:
+class FileProblem:
     """What is wrong with a file. A fatal one makes it unsure which truth belongs to which image: such a set is not opened."""
 
     path: Path
@@ -33,12 +33,12 @@ class Scan:
     """The files below `root`, and the problems met while looking at them. It opens no image."""
 
     root: Path
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[FileProblem] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     variant: str = ""  # what must stand beside every number and only the files say
 
     def report(self, path: Path, what: str, *, fatal: bool = False) -> None:
-        self.problems.append(Problem(path, what, fatal))
+        self.problems.append(FileProblem(path, what, fatal))
 
     def remark(self, text: str) -> None:
         """Take note of something that the user should know and that is not wrong."""
@@ -104,7 +104,7 @@ def holds_images(folder: Path) -> bool:
     return folder.is_dir() and any(path.suffix.lower() in SUFFIXES and path.is_file() for path in folder.iterdir())
 
 
-def name_of(path: Path) -> str:
+def folder_name(path: Path) -> str:
     """The name of a folder as it was asked for, also where it was asked for as "." or is a link."""
     return Path(os.path.abspath(path)).name  # noqa: PTH100  (Path.resolve would follow the link)
 

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from blemish.data.files import FileSample, MaskFiles
+from blemish.data.files import FileSample, MaskTruth
 from blemish.errors import MissingExtraError, UsageError
 from blemish.io.atomic import reason
 
@@ -26,7 +26,7 @@ def sample_list(samples: Iterable[FileSample]) -> str:
     writer.writerow(HEADER)
     for sample in samples:
         truth = sample.truth
-        mask = truth.files[0].resolve().as_posix() if isinstance(truth, MaskFiles) and len(truth.files) == 1 else ""
+        mask = truth.files[0].resolve().as_posix() if isinstance(truth, MaskTruth) and len(truth.files) == 1 else ""
         name = sample.path.resolve().as_posix()
         where = "" if sample.box_px is None else f"#{sample.name.rpartition('#')[2]}"
         writer.writerow(

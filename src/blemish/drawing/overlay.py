@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from blemish.drawing.colours import VERDICT_COLOURS, Colour, heat, type_colour
 from blemish.images import Picture
-from blemish.maps import Blob, Part, find_blobs, visible_part
+from blemish.maps import Blob, Part, dilate, find_blobs, visible_part
 from blemish.results import Inspection, Region, Verdict
 
 __all__ = ["draw_overlay"]
@@ -85,23 +85,11 @@ def _outline(canvas: Image.Image, blob: Blob, colour: Colour, line_px: int) -> N
     x0, y0, x1, y1 = blob.box_px
     border = line_px + 1
     inside = np.pad(blob.pixels, border)
-    line = _dilate(inside, line_px)
-    shadow = _dilate(line, 1)
+    line = dilate(inside, line_px)
+    shadow = dilate(line, 1)
     area = (x0 - border, y0 - border, x1 + border, y1 + border)
     canvas.paste(DARK, area, Image.fromarray((shadow & ~line).astype(np.uint8) * 150))
     canvas.paste(colour, area, Image.fromarray((line & ~inside).astype(np.uint8) * 255))
-
-
-def _dilate(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
-    """The mask grown by a square of this radius."""
-    for _ in range(radius):
-        grown = mask.copy()
-        grown[1:] |= mask[:-1]
-        grown[:-1] |= mask[1:]
-        mask = grown.copy()
-        mask[:, 1:] |= grown[:, :-1]
-        mask[:, :-1] |= grown[:, 1:]
-    return mask
 
 
 def _caption(canvas: Image.Image, inspection: Inspection, font: Font) -> Box:

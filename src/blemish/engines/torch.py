@@ -19,6 +19,7 @@ from blemish.errors import UsageError
 from blemish.language import Vocabulary
 from blemish.methods.base import Features, Method, Scores, Texts
 from blemish.methods.mutual import MutualScoring
+from blemish.methods.text_cache import TextCache
 from blemish.results import ModelInfo
 
 __all__ = ["TorchEngine", "device_of", "rows_of"]
@@ -42,6 +43,7 @@ class TorchEngine(Engine):
     def __init__(self, method: Method, *, backbone: str, prompts: str = "", device: str = "cpu") -> None:
         self.device = device_of(device)
         self.method = method.to(self.device).eval()
+        self._texts = TextCache()
         self.input = method.backbone.config.preprocess
         self.scores_depend_on_vocabulary = method.scores_depend_on_vocabulary
         self.aligned_corners = bool(getattr(method.config, "align_corners", False))
@@ -55,7 +57,7 @@ class TorchEngine(Engine):
         )
 
     def encode_texts(self, vocabulary: Vocabulary) -> Texts:
-        return self.method.encode_texts(vocabulary)
+        return self.method.encode_texts(vocabulary, cache=self._texts)
 
     @torch.inference_mode()
     def encode(self, images: NDArray[np.float32]) -> Features:

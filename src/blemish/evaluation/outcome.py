@@ -219,13 +219,13 @@ def _content(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _curves(
-    tally: AnomalyAccumulator, records: Sequence[Mapping[str, Any]], *, limit: float
+    accumulator: AnomalyAccumulator, records: Sequence[Mapping[str, Any]], *, limit: float
 ) -> dict[str, Mapping[str, Curve]]:
     found: dict[str, Mapping[str, Curve]] = {}
-    for product in tally.products:
+    for product in accumulator.products:
         own = [record for record in records if record["product"] == product and "error" not in record]
         steps = image_steps([one["image_score"] for one in own], [one["anomalous"] for one in own])
-        pixels = tally.steps(product)
+        pixels = accumulator.steps(product)
         found[f"image {product}"] = curves_of(steps, limit=limit)
         found[f"pixel {product}"] = {} if pixels is None else curves_of(pixels, limit=limit)
     return {name: curves for name, curves in found.items() if curves}

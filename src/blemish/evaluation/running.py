@@ -171,13 +171,13 @@ class EvaluationRun:
             record |= self.typing.add(counts, image, scored.typed)
         return record
 
-    def legacy(self, tally: AnomalyAccumulator) -> dict[str, Value]:
+    def legacy(self, accumulator: AnomalyAccumulator) -> dict[str, Value]:
         """The papers' AUPRO of each product, in a second pass over the images: its thresholds need the extremes first."""
         found = self.folder.read_extra(LEGACY_FILE)
         values = dict(found.get("products", {})) if found.get("limit") == self.settings.limit else {}
         with self.reporter.progress(f"{self.data.name}, 200 steps", len(self.data.samples)) as advance:
             for product, chunks in zip(self.products, self._chunks(), strict=True):
-                extremes = None if self.no_pixels else tally.extremes(product)
+                extremes = None if self.no_pixels else accumulator.extremes(product)
                 if product not in values and extremes is not None:
                     lowest, highest = (np.float32(end) for end in extremes)
                     stepped = SteppedAupro(lowest, highest, limit=self.settings.limit)
@@ -187,7 +187,7 @@ class EvaluationRun:
                             stepped.add(scored.map_at((mask.shape[1], mask.shape[0])), mask)
                         advance()
                     value = stepped.value()
-                    values[product] = {"value": value.value, "why": value.why}
+                    values[product] = {"value": value.value, "why": value.reason}
                     facts = {"limit": self.settings.limit, "products": values}
                     self.folder.write_extra(LEGACY_FILE, facts)
         return {product: Value(**value) for product, value in values.items()}

@@ -46,7 +46,7 @@ class Counts:
     @property
     def parts(self) -> dict[str, AnomalyAccumulator | PixelTypeAccumulator | ImageTypeAccumulator]:
         named = {"anomaly": self.anomaly, "pixel-types": self.pixel_types, "image-types": self.image_types}
-        return {name: tally for name, tally in named.items() if tally is not None}
+        return {name: accumulator for name, accumulator in named.items() if accumulator is not None}
 
     def merge(self, other: Counts) -> None:
         """Adds another product's counts."""
@@ -82,8 +82,8 @@ class RunFolder:
     def save(self, progress: Progress, counts: Counts, log: Log) -> None:
         """Puts the counts of the current product and the place in it on the disk."""
         folder = self._product(progress.product)
-        for name, tally in counts.parts.items():
-            tally.save(folder / f"{name}-{progress.chunks}.npz")
+        for name, accumulator in counts.parts.items():
+            accumulator.save(folder / f"{name}-{progress.chunks}.npz")
         progress.log_bytes = log.sync()
         write_text(self.path / PROGRESS_FILE, json.dumps(asdict(progress)) + "\n")
         now = {f"{name}-{progress.chunks}.npz" for name in counts.parts}

@@ -19,7 +19,7 @@ from blemish.evaluation.states import Counts
 from blemish.language import Vocabulary, parse_defects
 from blemish.maps import enlarge
 from blemish.metrics import ImageTypeAccumulator, PixelTypeAccumulator
-from blemish.metrics.pixels import NORMAL
+from blemish.metrics.pixels import NORMAL_TYPE
 
 __all__ = ["Typing"]
 
@@ -40,7 +40,7 @@ class Typing:
         """Empty accumulators for all products; None where there is nothing to tell apart."""
         if not self.types:
             return None, None
-        listed = {product: (NORMAL, *names) for product, names in self.types.items()}
+        listed = {product: (NORMAL_TYPE, *names) for product, names in self.types.items()}
         return PixelTypeAccumulator(listed) if pixels else None, ImageTypeAccumulator(self.types)
 
     def add(self, counts: Counts, image: LoadedSample, scores: RawScores) -> dict[str, object]:

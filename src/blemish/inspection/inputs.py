@@ -38,7 +38,7 @@ def to_image_input(value: Any) -> ImageInput:
             raise UsageError(
                 f"{os.fspath(value)}: is a folder; blemish.inspect_folder inspects it, or give its images as a list"
             )
-        return value  # type: ignore[return-value]  # any path will do
+        return value
     if isinstance(value, bytes | bytearray | memoryview | np.ndarray | Image.Image):
         return value
     if hasattr(value, "read"):

@@ -174,7 +174,8 @@ class Inspector:
             UsageError: what was given is a folder, or no image.
 
         Example:
-            >>>             >>> inspector = load(defects="scratch, hole")
+            >>> import blemish
+            >>> inspector = blemish.load(defects="scratch, hole")
             >>> inspector.inspect(np.full((64, 64, 3), 200, np.uint8)).verdict
             <Verdict.OK: 'ok'>
         """

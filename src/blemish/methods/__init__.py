@@ -24,7 +24,7 @@ METHODS = {
 
 
 def build(name: str, backbone: Clip, options: Mapping[str, Any] | None = None) -> Method:
-    """The method of this name on a backbone, not yet prepared; options that are not given are the method's defaults.
+    """The method of this name on a backbone; options that are not given are the method's defaults.
 
     UnknownNameError names the nearest method or option; UsageError says what is wrong with a value.
     """

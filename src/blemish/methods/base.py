@@ -1,4 +1,4 @@
-"""The few verbs that every method has: encode images, prepare texts, score, lose.
+"""What every method can do: encode images, encode texts, score, and give a loss to train with.
 
 A method owns prompts, tokens and adapters around a frozen backbone. It takes images as tensors and returns scores; it knows
 nothing of files, thresholds or pictures. B batch, N patches, C channels of its features, T defect types, h×w the patch grid.
@@ -10,8 +10,8 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,21 +20,43 @@ from blemish.backbones.model import Clip
 from blemish.errors import ModelError, UsageError
 from blemish.io.codec import to_dict
 from blemish.language import Vocabulary, general
+from blemish.methods.text_cache import TextCache
 
-__all__ = ["Features", "Losses", "Method", "Scores", "Targets"]
+__all__ = ["Features", "Losses", "Method", "Scores", "Targets", "Texts"]
+
+Data = TypeVar("Data", bound="Features | Texts | Targets")
 
 
 @dataclass(frozen=True)
 class Features:
-    """What a method reads of images, the only thing that `score` and `loss` see of them; it can be kept and used again.
+    """What a method reads of a batch of images, all that `score` and `loss` see of them; it can be kept and used again.
 
-    whole [B, C] stands for the image, each of `levels` [B, N, C] for its places; grid is (rows, columns), N their product.
     Which tokens, in which space, normalised or not, is the method's own affair.
     """
 
-    whole: Tensor
-    levels: tuple[Tensor, ...]
-    grid: tuple[int, int]
+    global_feature: Tensor  # [B, C], of the image as a whole
+    levels: tuple[Tensor, ...]  # L times [B, N, C], patch features
+    grid: tuple[int, int]  # rows and columns of patches, N = rows * columns
+
+    def to(self, device: torch.device) -> Self:
+        """The same features on a device."""
+        return _on_device(self, device)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A vocabulary as a method knows it; each method has its own subclass with the text features that its scores need."""
+
+    vocabulary: Vocabulary
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The names of the defect types, in the order of the scores."""
+        return self.vocabulary.names
+
+    def to(self, device: torch.device) -> Self:
+        """The same texts on a device."""
+        return _on_device(self, device)
 
 
 @dataclass(frozen=True)
@@ -42,7 +64,7 @@ class Scores:
     """What a method says of a batch; higher is more anomalous, everything in 0..1.
 
     image_score [B]; anomaly_map [B, H, W] on the patch grid or finer; type_maps [B, T, h, w] on the patch grid and type_scores
-    [B, T] in the order of `types`, the prepared vocabulary's names.
+    [B, T] in the order of `types`.
     """
 
     image_score: Tensor
@@ -62,6 +84,10 @@ class Targets:
     has_mask: Tensor | None = None
     type_id: Tensor | None = None
 
+    def to(self, device: torch.device) -> Self:
+        """The same truth on a device."""
+        return _on_device(self, device)
+
 
 @dataclass(frozen=True)
 class Losses:
@@ -72,66 +98,82 @@ class Losses:
 
 
 class Method(nn.Module, ABC):
-    """One published method on one backbone. Texts are prepared once and cached; images come in batches."""
+    """One published method on one backbone: images and texts are encoded, then scored together.
+
+    It holds no vocabulary, so that one method serves several vocabularies at once.
+    """
 
     name: ClassVar[str]
     config_type: ClassVar[type]  # a frozen dataclass with a default for every option
-    scoring_options: ClassVar[frozenset[str]] = (
-        frozenset()
-    )  # those that may differ from what the prompts were trained with
+    scoring_options: ClassVar[frozenset[str]] = frozenset()  # those that may differ from the prompts' training
     scores_depend_on_vocabulary: bool = True  # false: names move no score, and a threshold holds for all of them
-    peers: str = ""  # the images that all others are compared with, "" for none (see `mutual`)
+    references: str = ""  # the images that all others are compared with, "" for none (see `mutual`)
     recipe: ClassVar[Mapping[str, Any]] = {}  # what its authors train with where it differs from `training.Recipe`
 
     def __init__(self, backbone: Clip, config: Any) -> None:
         super().__init__()
         self.config = config
         self.backbone = backbone.requires_grad_(False).eval()
-        self.vocabulary = general()
 
-    @property
-    def types(self) -> tuple[str, ...]:
-        return self.vocabulary.names
+    def encode_texts(self, vocabulary: Vocabulary | None = None, *, cache: TextCache | None = None) -> Texts:
+        """What `score` needs of a vocabulary, computed once for all images.
 
-    def prepare(self, vocabulary: Vocabulary | None = None) -> None:
-        """Takes a vocabulary (the built-in one by default) and computes what no image changes."""
-        self.vocabulary = vocabulary or general()
+        Args:
+            vocabulary: The defect types; None for the built-in vocabulary.
+            cache: Where text features are kept from one call to the next, for every method and vocabulary.
+        """
         with torch.inference_mode():
-            self.prepare_texts()
+            return self.compute_texts(vocabulary or general(), cache or TextCache())
 
     @abstractmethod
-    def prepare_texts(self) -> None:
-        """Computes and keeps the text features of `self.vocabulary`."""
+    def compute_texts(self, vocabulary: Vocabulary, cache: TextCache) -> Texts:
+        """As `encode_texts`, with what is not in the cache."""
 
     @abstractmethod
     def encode(self, images: Tensor) -> Features:
         """The features that `score` needs of normalised images [B, 3, S, S]."""
 
-    def begin(self, images: Tensor) -> Features:
+    def encode_frozen(self, images: Tensor) -> Features:
         """The part of `encode` that no training moves: all of it, unless a method trains inside the tower."""
         return self.encode(images)
 
-    def finish(self, begun: Features) -> Features:
-        """What `encode` gives, from what `begin` gave; the same again where that is all of it."""
-        return begun
+    def encode_trained(self, frozen: Features) -> Features:
+        """What `encode` gives, from what `encode_frozen` gave; the same again where that is all of it."""
+        return frozen
 
     @property
-    def worth_keeping(self) -> bool:
-        """Whether `begin` does so much that what it gives is kept on the disk while training."""
+    def worth_caching(self) -> bool:
+        """Whether `encode_frozen` does so much that what it gives is kept on the disk while training."""
         return True
 
-    def begin_key(self) -> str:
-        """What decides, besides the backbone and the image, what `begin` gives: with equal keys, kept features can be used
-        again. It stands for the method and all its options, unless a method knows which of them matter."""
+    def frozen_key(self) -> str:
+        """What decides, besides the backbone and the image, what `encode_frozen` gives: with equal keys, kept features can
+        be used again. It stands for the method and all its options, unless a method knows which of them matter."""
         return json.dumps([self.name, to_dict(self.config)], sort_keys=True)
 
-    @abstractmethod
-    def score(self, features: Features) -> Scores:
-        """Scores and maps of encoded images; `prepare` must have been called."""
+    def text_key(self) -> tuple[str, torch.device]:
+        """What decides text features, besides the words; the key of a `TextCache`."""
+        return self.fingerprint(), self.backbone.logit_scale.device
 
-    def loss(self, features: Features, targets: Targets) -> Losses:
-        """The training loss of a batch; UsageError where a method has nothing to train."""
-        del features, targets
+    @abstractmethod
+    def score(self, features: Features, texts: Texts) -> Scores:
+        """Scores and maps of encoded images; `texts` come from this method's `encode_texts`."""
+
+    def loss(
+        self, features: Features, targets: Targets, vocabulary: Vocabulary, *, cache: TextCache | None = None
+    ) -> Losses:
+        """The training loss of a batch.
+
+        Args:
+            features: What `encode` gives of the images.
+            targets: Their truth; `type_id` counts from 1 in the vocabulary.
+            vocabulary: The defect types of the training data.
+            cache: Where features of texts that are not trained are kept from one step to the next.
+
+        Raises:
+            UsageError: The method has nothing to train.
+        """
+        del features, targets, vocabulary, cache
         raise UsageError(f"the method {self.name!r} needs no training")
 
     def trained_parts(self) -> dict[str, nn.Parameter]:
@@ -162,3 +204,15 @@ class Method(nn.Module, ABC):
                 )
         for name, parameter in parts.items():
             parameter.copy_(state[name])
+
+
+def _on_device(data: Data, device: torch.device) -> Data:
+    """A dataclass with its tensors, and its tuples of tensors, on a device."""
+    moved: dict[str, Any] = {}
+    for field in fields(data):
+        value = getattr(data, field.name)
+        if isinstance(value, Tensor):
+            moved[field.name] = value.to(device)
+        elif isinstance(value, tuple) and all(isinstance(part, Tensor) for part in value):
+            moved[field.name] = tuple(part.to(device) for part in value)
+    return replace(data, **moved)

@@ -20,19 +20,18 @@ from torch import Tensor, nn
 from blemish.backbones.model import Clip
 from blemish.backbones.tokenizer import default_tokenizer, tokenize
 from blemish.errors import UnknownNameError, UsageError
-from blemish.language import DefectType, general
-from blemish.methods.base import Features, Losses, Method, Scores, Targets
+from blemish.language import DefectType, Vocabulary, general
+from blemish.methods.base import Features, Losses, Method, Scores, Targets, Texts
 from blemish.methods.starts import like_words, start_as_projection, visual_tokens
+from blemish.methods.text_cache import TextCache
 from blemish.methods.typed import (
     ImageTyping,
     Softmax,
-    TextCache,
     Words,
     anomaly_map,
     level_logits,
     local_losses,
     probabilities,
-    state_of,
     type_scores,
     words_of,
 )
@@ -154,6 +153,14 @@ class DAPOConfig:
             )
 
 
+@dataclass(frozen=True)
+class DAPOTexts(Texts):
+    """The texts of normal and of each type, of length 1."""
+
+    states: Tensor  # [1 + T, D]: normal, then the vocabulary's types
+    binary: Tensor  # [1 + T', D]: normal, then the types that the anomaly map is made of
+
+
 class DAPO(Method):
     """Learnable context shared by all types around each type's name in words; tokens in every block of both towers.
 
@@ -186,36 +193,31 @@ class DAPO(Method):
         if config.adapter_start == "projection":
             for adapter in self.adapters:
                 start_as_projection(cast(nn.Linear, adapter), backbone.image)
-        self.register_buffer("texts", torch.zeros(0, shape.joint_width), persistent=False)  # [1 + T, D], prepared
-        self.texts: Tensor
-        self.register_buffer("binary_texts", self.texts, persistent=False)  # those that the anomaly map is made of
-        self.binary_texts: Tensor
         self.scores_depend_on_vocabulary = config.binary_types == "asked"
-        self._cache = TextCache()
 
     # image side
 
     def encode(self, images: Tensor) -> Features:
         """CLS in the joint space [B, D] and the adapted places of each level [B, N, D], normalised."""
-        return self.finish(self.begin(images))
+        return self.encode_trained(self.encode_frozen(images))
 
-    def begin(self, images: Tensor) -> Features:
+    def encode_frozen(self, images: Tensor) -> Features:
         """The patch embedding alone, [B, Wv] and [B, N, Wv]: from the first block on there are trained tokens."""
         embedded, grid = self.backbone.image.embed(images)
-        return Features(whole=embedded[:, 0], levels=(embedded[:, 1:],), grid=grid)
+        return Features(global_feature=embedded[:, 0], levels=(embedded[:, 1:],), grid=grid)
 
-    def finish(self, begun: Features) -> Features:
+    def encode_trained(self, frozen: Features) -> Features:
         tower, levels = self.backbone.image, sorted(self.backbone.config.levels)
         seen = tower.continuing(
-            torch.cat([begun.whole[:, None], begun.levels[0]], dim=1),
-            begun.grid,
+            torch.cat([frozen.global_feature[:, None], frozen.levels[0]], dim=1),
+            frozen.grid,
             levels=levels,
             layer_tokens=cast("Tensor | None", self.image_tokens),
             carry=self.config.alpha,
             patches=levels[-1] == self.backbone.config.vision.depth,
         )
         return Features(
-            whole=F.normalize(tower.project(seen.tokens[:, 0]), dim=-1),
+            global_feature=F.normalize(tower.project(seen.tokens[:, 0]), dim=-1),
             levels=tuple(
                 F.normalize(adapter(seen.levels[level][:, 1:]), dim=-1)  # [B, 1 + N, Wv] -> [B, N, D]
                 for level, adapter in zip(levels, self.adapters, strict=True)
@@ -224,11 +226,11 @@ class DAPO(Method):
         )
 
     @property
-    def worth_keeping(self) -> bool:
+    def worth_caching(self) -> bool:
         """Where the patch embedding is a network of its own; a ViT's takes less time than reading it from the disk."""
         return self.backbone.config.vision.stem != "patches"
 
-    def begin_key(self) -> str:
+    def frozen_key(self) -> str:
         return "patch embedding"
 
     # text side
@@ -279,38 +281,39 @@ class DAPO(Method):
         encoded = torch.cat([self.encode_prompts(*part) for part in parts])
         return torch.stack([part.mean(0) for part in torch.split(encoded, [len(words) for words in wordings])])
 
-    def prepare_texts(self) -> None:
-        trained = [self.normal_context, self.abnormal_context, cast("Tensor | None", self.text_tokens)]
-        state = (self.config, state_of(trained=trained, frozen=self.backbone.text.parameters()))
-        at_once = max(1, PROMPTS_AT_ONCE // self.config.groups)
-        normal = self._cache.of(["normal"], lambda _: self.embed_normal(), depends_on=state, at_once=1)
-        asked = self._cache.of(self.vocabulary.types, self.embed_types, depends_on=state, at_once=at_once)
-        self.texts = self.binary_texts = F.normalize(torch.cat([normal, asked]), dim=-1)
-        if self.config.binary_types == "built-in":
-            built_in = self._cache.of(general().types, self.embed_types, depends_on=state, at_once=at_once)
-            self.binary_texts = F.normalize(torch.cat([normal, built_in]), dim=-1)
+    def compute_texts(self, vocabulary: Vocabulary, cache: TextCache) -> DAPOTexts:
+        key = self.text_key()
+        normal = cache.features(["normal"], lambda _: self.embed_normal(), decided_by=key)
+
+        def with_normal(types: Sequence[DefectType]) -> Tensor:
+            return F.normalize(torch.cat([normal, cache.features(types, self.embed_types, decided_by=key)]), dim=-1)
+
+        asked = with_normal(vocabulary.types)
+        built_in = self.config.binary_types == "built-in"
+        return DAPOTexts(vocabulary, asked, binary=with_normal(general().types) if built_in else asked)
 
     # scores and losses
 
-    def maps(self, features: Features, *, size: tuple[int, int] | None = None) -> Tensor:
+    def maps(self, features: Features, texts: DAPOTexts, *, size: tuple[int, int] | None = None) -> Tensor:
         """The probabilities of normal and every type [B, L, 1 + T, h, w], on the patch grid or at another size; over the types
         they add up to 1, over all of an image's maps to L."""
         return torch.stack(
             [
                 probabilities(logits, softmax=self._softmax, size=size, align_corners=bool(self.config.align_corners))
-                for logits in self._logits(features, self.texts)
+                for logits in self._logits(features, texts.states)
             ],
             dim=1,
         )
 
     def image_logits(self, features: Features, texts: Tensor) -> Tensor:
         """The logits [B, 2] of normal and of the average type, from CLS and normalised texts [1 + T, D]."""
-        return features.whole @ _states(texts).T / self.config.temperature
+        return features.global_feature @ _states(texts).T / self.config.temperature
 
-    def score(self, features: Features) -> Scores:
+    def score(self, features: Features, texts: Texts) -> Scores:
+        assert isinstance(texts, DAPOTexts)
         config = self.config
-        logits = self._logits(features, self.texts)
-        binary_texts = self.binary_texts if config.binary_map == "types" else _states(self.binary_texts)
+        logits = self._logits(features, texts.states)
+        binary_texts = texts.binary if config.binary_map == "types" else _states(texts.binary)
         binary = self._logits(features, binary_texts)
         cell_px = self.backbone.config.vision.patch_px
         size = (features.grid[0] * cell_px, features.grid[1] * cell_px)
@@ -318,23 +321,26 @@ class DAPO(Method):
         shares = [level[:, 1:].softmax(1) for level in logits]  # of the types alone, [B, T, h, w]
         places = [1 - level.softmax(1)[:, :1] for level in binary]  # [B, 1, h, w]
         typed = torch.stack([place * share for place, share in zip(places, shares, strict=True)]).mean(0)
-        image_score = self.image_logits(features, self.binary_texts).softmax(-1)[:, 1]
+        image_score = self.image_logits(features, texts.binary).softmax(-1)[:, 1]
         if config.image_score == "cls+map":
             image_score = (image_score + abnormal.flatten(1).amax(1)) / 2
         scores = type_scores(
             typed.flatten(2),
-            features.whole @ self.texts[1:].T,
+            features.global_feature @ texts.states[1:].T,
             image_score,
             typing=config.image_typing,
             temperature=config.temperature,
             share=config.typing_share,
         )
-        return Scores(image_score, abnormal, types=self.types, type_scores=scores, type_maps=typed)
+        return Scores(image_score, abnormal, types=texts.types, type_scores=scores, type_maps=typed)
 
-    def loss(self, features: Features, targets: Targets) -> Losses:
+    def loss(
+        self, features: Features, targets: Targets, vocabulary: Vocabulary, *, cache: TextCache | None = None
+    ) -> Losses:
         """local_loss · Σ over levels (focal + dice of normal + dice of abnormal) + global_loss · cross-entropy of the image."""
+        del cache  # all texts are trained
         config = self.config
-        texts = F.normalize(torch.cat([self.embed_normal(), self.embed_types(self.vocabulary.types)]), dim=-1)
+        texts = F.normalize(torch.cat([self.embed_normal(), self.embed_types(vocabulary.types)]), dim=-1)
         terms = local_losses(
             self._logits(features, texts),
             targets,

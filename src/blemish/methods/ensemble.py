@@ -7,6 +7,7 @@ AnomalyCLIP, ICLR 2024; Li et al., CLIP Surgery), which keeps places apart at th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,8 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blemish.backbones.model import Clip
-from blemish.methods.base import Features, Method, Scores
+from blemish.language import Vocabulary
+from blemish.methods.base import Features, Method, Scores, Texts
 from blemish.methods.naming import direction, phrases, share_out, type_directions
+from blemish.methods.text_cache import TextCache
 
 __all__ = ["EnsembleConfig", "PromptEnsemble"]
 
@@ -35,6 +38,14 @@ class EnsembleConfig:
     global_weight: float = 0.5
 
 
+@dataclass(frozen=True)
+class EnsembleTexts(Texts):
+    """The directions that patches are compared with, each of length 1."""
+
+    states: Tensor  # [2, D]: normal, abnormal
+    defects: Tensor  # [T, D]
+
+
 class PromptEnsemble(Method):
     """p(abnormal) = softmax over {normal, abnormal} of cosine / temperature, at every place and for the whole image.
 
@@ -50,18 +61,18 @@ class PromptEnsemble(Method):
     def __init__(self, backbone: Clip, config: EnsembleConfig | None = None) -> None:
         super().__init__(backbone, config or EnsembleConfig())
         self.config: EnsembleConfig
-        self.register_buffer(
-            "states", torch.zeros(2, backbone.config.joint_width), persistent=False
-        )  # normal, abnormal
-        self.register_buffer("type_texts", torch.zeros(0, backbone.config.joint_width), persistent=False)  # [T, D]
-        self.states: Tensor
-        self.type_texts: Tensor
 
-    def prepare_texts(self) -> None:
-        name = self.config.object_name
-        states = [direction(self.backbone, phrases(state), object_name=name) for state in ("normal", "abnormal")]
-        self.states = torch.stack(states)  # [2, D]
-        self.type_texts = type_directions(self.backbone, self.vocabulary, object_name=name)  # [T, D]
+    def compute_texts(self, vocabulary: Vocabulary, cache: TextCache) -> EnsembleTexts:
+        name, key = self.config.object_name, self.text_key()
+
+        def encode_states(states: Sequence[str]) -> Tensor:
+            return torch.stack([direction(self.backbone, phrases(state), object_name=name) for state in states])
+
+        return EnsembleTexts(
+            vocabulary,
+            states=cache.features(["normal", "abnormal"], encode_states, decided_by=key),
+            defects=type_directions(self.backbone, vocabulary, object_name=name, cache=cache, decided_by=key),
+        )
 
     def encode(self, images: Tensor) -> Features:
         """The image and, level by level, its places in the joint space, normalised [B, D] and [B, N, D]."""
@@ -74,27 +85,28 @@ class PromptEnsemble(Method):
         else:
             streams = [*seen.value_value_levels.values(), seen.value_value]
         return Features(
-            whole=F.normalize(tower.project(seen.tokens[:, 0]), dim=-1),
+            global_feature=F.normalize(tower.project(seen.tokens[:, 0]), dim=-1),
             levels=tuple(F.normalize(tower.project(stream[:, 1:]), dim=-1) for stream in streams),
             grid=seen.grid,
         )
 
-    def score(self, features: Features) -> Scores:
+    def score(self, features: Features, texts: Texts) -> Scores:
+        assert isinstance(texts, EnsembleTexts)
         levels, temperature = features.levels, self.config.temperature
-        image_abnormal = (features.whole @ self.states.T / temperature).softmax(-1)[:, 1]  # [B]
-        by_level = [(places @ self.states.T / temperature).softmax(-1)[..., 1] for places in levels]
+        image_abnormal = (features.global_feature @ texts.states.T / temperature).softmax(-1)[:, 1]  # [B]
+        by_level = [(places @ texts.states.T / temperature).softmax(-1)[..., 1] for places in levels]
         abnormal = torch.stack(by_level).mean(0)  # L times [B, N] -> [B, N]
         top = max(1, round(self.config.top_share * abnormal.shape[1]))
         highest = abnormal.topk(top, dim=1).values.mean(1)  # [B]
         weight = self.config.global_weight
         image_score = weight * image_abnormal + (1 - weight) * highest
         type_scores, typed = share_out(
-            abnormal, levels[-1], types=self.type_texts, temperature=temperature, image_score=image_score, top=top
+            abnormal, levels[-1], types=texts.defects, temperature=temperature, image_score=image_score, top=top
         )
         return Scores(
             image_score=image_score,
             anomaly_map=abnormal.reshape(-1, *features.grid),
-            types=self.types,
+            types=texts.types,
             type_scores=type_scores,
             type_maps=typed.reshape(*typed.shape[:2], *features.grid),
         )

@@ -9,6 +9,7 @@ B batch, N patches, D joint width, W text width; K abnormality prompts, E normal
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -19,10 +20,12 @@ from torch import Tensor, nn
 from blemish.backbones.model import Clip
 from blemish.backbones.tokenizer import END, tokenize
 from blemish.errors import UsageError
-from blemish.methods.base import Features, Losses, Method, Scores, Targets
+from blemish.language import Vocabulary
+from blemish.methods.base import Features, Losses, Method, Scores, Targets, Texts
 from blemish.methods.losses import dice, focal, focal_with_logits, orthogonality
 from blemish.methods.naming import share_out, type_directions
 from blemish.methods.smoothing import smooth_enlarge
+from blemish.methods.text_cache import TextCache
 
 __all__ = ["FAPrompt", "FAPromptConfig"]
 
@@ -91,6 +94,15 @@ class FAPromptConfig:
 
 
 @dataclass(frozen=True)
+class FAPromptTexts(Texts):
+    """What no image changes."""
+
+    normal: Tensor  # [1, D], the normal prompt, not normalised
+    states: Tensor  # [2, D], the first stage's directions of normal and abnormal
+    defects: Tensor  # [T, D], the directions of the types
+
+
+@dataclass(frozen=True)
 class Stages:
     """What both stages say of a batch, before it becomes a score or a loss.
 
@@ -138,17 +150,11 @@ class FAPrompt(Method):
             "abnormal_words", self._words(f"{config.abnormal_word} {config.object_name}."), persistent=False
         )
         self.register_buffer("start", backbone.text.embed(torch.from_numpy(tokenize([""])[:, :1]))[0], persistent=False)
-        self.register_buffer("texts", torch.zeros(2, joint), persistent=False)  # stage 1, prepared
-        self.register_buffer("normal_text", torch.zeros(1, joint), persistent=False)  # not normalised
-        self.register_buffer("type_texts", torch.zeros(0, joint), persistent=False)  # [T, D]
         self.normal_words: Tensor
         self.abnormal_words: Tensor
         self.start: Tensor
-        self.texts: Tensor
-        self.normal_text: Tensor
-        self.type_texts: Tensor
 
-    def begin_key(self) -> str:
+    def frozen_key(self) -> str:
         config = self.config
         return f"faprompt {config.levels} {config.cls_norm} {config.position_interpolation}"
 
@@ -169,7 +175,7 @@ class FAPrompt(Method):
         else:
             streams = [*seen.value_value_levels.values(), seen.value_value]
         return Features(
-            whole=F.normalize(tower.project(seen.tokens[:, 0], norm=config.cls_norm), dim=-1),
+            global_feature=F.normalize(tower.project(seen.tokens[:, 0], norm=config.cls_norm), dim=-1),
             levels=tuple(F.normalize(tower.project(stream[:, 1:]), dim=-1) for stream in streams),
             grid=seen.grid,
         )
@@ -209,10 +215,10 @@ class FAPrompt(Method):
 
     # both stages
 
-    def stages(self, features: Features, *, prepared: bool) -> Stages:
-        """Both stages of a batch; `prepared` takes the first from `prepare`, else it is computed with gradients."""
-        if prepared:
-            normal, embeddings, texts1 = self.normal_text, self.normal_text[:0], self.texts
+    def stages(self, features: Features, texts: FAPromptTexts | None = None) -> Stages:
+        """Both stages of a batch; the first one's texts are those that are given, else they are computed with gradients."""
+        if texts is not None:
+            normal, embeddings, texts1 = texts.normal, texts.normal[:0], texts.states
         else:
             normal, embeddings = self.embed_normal(), self.embed_abnormal()
             texts1 = _directions(normal, embeddings.mean(0, keepdim=True))[0]
@@ -226,7 +232,7 @@ class FAPrompt(Method):
                 normal = self.embed_normal(len(abnormal))
             texts2 = _directions(normal.expand_as(abnormal), abnormal)  # [B, 2, D]
             places2 = self._abnormal(features.levels, texts2)
-        whole = torch.einsum("bd,bsd->bs", features.whole, texts2) / self.config.temperature
+        whole = torch.einsum("bd,bsd->bs", features.global_feature, texts2) / self.config.temperature
         return Stages(texts1, texts2, places1, places2, whole, embeddings, priors)
 
     def image_score(self, stages: Stages) -> Tensor:
@@ -238,18 +244,32 @@ class FAPrompt(Method):
             return (cls + ((stages.places1 + stages.places2) / 2).amax(1)) / 2
         return (cls + (2 * stages.places1.amax(1) + stages.places2.amax(1)) / 3) / 2
 
-    def prepare_texts(self) -> None:
-        self.normal_text = self.embed_normal()
-        self.texts = _directions(self.normal_text, self.embed_abnormal().mean(0, keepdim=True))[0]
-        self.type_texts = type_directions(self.backbone, self.vocabulary, object_name=self.config.object_name)
+    def compute_texts(self, vocabulary: Vocabulary, cache: TextCache) -> FAPromptTexts:
+        key = self.text_key()
 
-    def score(self, features: Features) -> Scores:
-        stages = self.stages(features, prepared=True)
+        def encode_states(states: Sequence[str]) -> Tensor:
+            return torch.stack(
+                [(self.embed_normal() if state == "normal" else self.embed_abnormal()).mean(0) for state in states]
+            )
+
+        normal, abnormal = cache.features(["normal", "abnormal"], encode_states, decided_by=key)[:, None]
+        return FAPromptTexts(
+            vocabulary,
+            normal=normal,
+            states=_directions(normal, abnormal)[0],
+            defects=type_directions(
+                self.backbone, vocabulary, object_name=self.config.object_name, cache=cache, decided_by=key
+            ),
+        )
+
+    def score(self, features: Features, texts: Texts) -> Scores:
+        assert isinstance(texts, FAPromptTexts)
+        stages = self.stages(features, texts)
         image_score, abnormal = self.image_score(stages), (stages.places1 + stages.places2) / 2
         type_scores, typed = share_out(
             abnormal,
             features.levels[-1],
-            types=self.type_texts,
+            types=texts.defects,
             temperature=self.config.temperature,
             image_score=image_score,
             top=min(self.config.patches, abnormal.shape[1]),
@@ -261,14 +281,17 @@ class FAPrompt(Method):
                 cell_px=self.backbone.config.vision.patch_px,
                 sigma_cells=self.config.smoothing,
             ),
-            types=self.types,
+            types=texts.types,
             type_scores=type_scores,
             type_maps=typed.reshape(*typed.shape[:2], *features.grid),
         )
 
-    def loss(self, features: Features, targets: Targets) -> Losses:
+    def loss(
+        self, features: Features, targets: Targets, vocabulary: Vocabulary, *, cache: TextCache | None = None
+    ) -> Losses:
         """The training loss: pixel focal and dice of both stages, two image losses, orthogonality and prior."""
-        config, stages = self.config, self.stages(features, prepared=False)
+        del vocabulary, cache  # its prompts know normal and abnormal only
+        config, stages = self.config, self.stages(features)
         terms = self._pixel_terms(stages.places1, features.grid, targets, stage=1)
         pixel = sum(terms.values(), torch.zeros(()))
         if stages.priors is not None:

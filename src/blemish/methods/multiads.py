@@ -8,6 +8,7 @@ B batch, N patches, D joint width, T defect types.
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,19 +22,19 @@ from torch import Tensor, nn
 
 from blemish.backbones.model import Clip
 from blemish.errors import UsageError
-from blemish.language import DefectType
-from blemish.methods.base import Features, Losses, Method, Scores, Targets
+from blemish.io.codec import to_dict
+from blemish.language import DefectType, Vocabulary
+from blemish.methods.base import Features, Losses, Method, Scores, Targets, Texts
 from blemish.methods.naming import direction
+from blemish.methods.text_cache import TextCache
 from blemish.methods.typed import (
     ImageTyping,
     Softmax,
-    TextCache,
     Words,
     anomaly_map,
     level_logits,
     local_losses,
     probabilities,
-    state_of,
     type_scores,
     words_of,
 )
@@ -77,6 +78,13 @@ class MultiADSConfig:
             raise UsageError("object_name must not be empty")
 
 
+@dataclass(frozen=True)
+class MultiADSTexts(Texts):
+    """The texts of normal and of each type, of length 1."""
+
+    states: Tensor  # [1 + T, D]: normal, then the vocabulary's types
+
+
 class MultiADS(Method):
     """At every place of every level: the softmax over normal and the vocabulary's types of cosine / temperature.
 
@@ -104,11 +112,8 @@ class MultiADS(Method):
         self.config: MultiADSConfig
         shape = backbone.config
         self.adapters = nn.ModuleList(nn.Linear(shape.vision.width, shape.joint_width) for _ in shape.levels)
-        self.register_buffer("texts", torch.zeros(0, shape.joint_width), persistent=False)  # [1 + T, D], prepared
-        self.texts: Tensor
-        self._cache = TextCache()
 
-    def begin_key(self) -> str:
+    def frozen_key(self) -> str:
         return "multiads"  # no option decides what the tower sees
 
     def encode(self, images: Tensor) -> Features:
@@ -116,36 +121,37 @@ class MultiADS(Method):
         tower, levels = self.backbone.image, sorted(self.backbone.config.levels)
         seen = tower(images, levels=levels, patches=levels[-1] == self.backbone.config.vision.depth)
         return Features(
-            whole=F.normalize(tower.project(seen.tokens[:, 0]), dim=-1),
+            global_feature=F.normalize(tower.project(seen.tokens[:, 0]), dim=-1),
             levels=tuple(seen.levels[level][:, 1:] for level in levels),
             grid=seen.grid,
         )
 
-    @torch.no_grad()
-    def embed_texts(self) -> Tensor:
-        """The texts of normal and of the vocabulary's types [1 + T, D], normalised; nothing in them is trained."""
-        state = (self.config, state_of(frozen=self.backbone.text.parameters()))
-        normal = self._cache.of(["normal"], lambda _: self._encode(phrases("normal")), depends_on=state, at_once=1)
-        types = self._cache.of(self.vocabulary.types, self._encode_types, depends_on=state, at_once=1)
-        return torch.cat([normal, types])
+    def text_key(self) -> tuple[str, torch.device]:
+        """Nothing in the texts is trained."""
+        decided_by = json.dumps([self.name, to_dict(self.config), self.backbone.fingerprint()], sort_keys=True)
+        return decided_by, self.backbone.logit_scale.device
 
-    def prepare_texts(self) -> None:
-        self.texts = self.embed_texts()
+    def compute_texts(self, vocabulary: Vocabulary, cache: TextCache) -> MultiADSTexts:
+        key = self.text_key()
+        normal = cache.features(["normal"], lambda _: self._encode(phrases("normal")), decided_by=key)
+        types = cache.features(vocabulary.types, self._encode_types, decided_by=key)
+        return MultiADSTexts(vocabulary, torch.cat([normal, types]))
 
-    def maps(self, features: Features, *, size: tuple[int, int] | None = None) -> Tensor:
+    def maps(self, features: Features, texts: MultiADSTexts, *, size: tuple[int, int] | None = None) -> Tensor:
         """The probabilities of normal and every type [B, L, 1 + T, h, w], on the patch grid or at another size."""
         config = self.config
         return torch.stack(
             [
                 probabilities(logits, softmax=config.softmax, size=size, align_corners=config.align_corners)
-                for logits in self._logits(features, self.texts)
+                for logits in self._logits(features, texts.states)
             ],
             dim=1,
         )
 
-    def score(self, features: Features) -> Scores:
+    def score(self, features: Features, texts: Texts) -> Scores:
+        assert isinstance(texts, MultiADSTexts)
         config = self.config
-        logits = self._logits(features, self.texts)
+        logits = self._logits(features, texts.states)
         typed = torch.stack([level.softmax(1)[:, 1:] for level in logits]).mean(
             0
         )  # L times [B, C, h, w] -> [B, T, h, w]
@@ -154,7 +160,7 @@ class MultiADS(Method):
         abnormal = anomaly_map(
             logits, softmax=config.softmax, size=size, align_corners=config.align_corners
         )  # [B, S, S]
-        cosines = features.whole @ self.texts.T  # [B, 1 + T]
+        cosines = features.global_feature @ texts.states.T  # [B, 1 + T]
         image_score = self._image_score(abnormal.flatten(1), cosines)
         scores = type_scores(
             typed.flatten(2),
@@ -164,13 +170,17 @@ class MultiADS(Method):
             temperature=config.temperature,
             share=config.typing_share,
         )
-        return Scores(image_score, abnormal, types=self.types, type_scores=scores, type_maps=typed)
+        return Scores(image_score, abnormal, types=texts.types, type_scores=scores, type_maps=typed)
 
-    def loss(self, features: Features, targets: Targets) -> Losses:
+    def loss(
+        self, features: Features, targets: Targets, vocabulary: Vocabulary, *, cache: TextCache | None = None
+    ) -> Losses:
         """The mean over levels of (focal + dice of abnormal) / 2, or of focal alone."""
         config, count = self.config, len(features.levels)
+        with torch.no_grad():
+            texts = self.compute_texts(vocabulary, cache or TextCache())
         found = local_losses(
-            self._logits(features, self.embed_texts()),
+            self._logits(features, texts.states),
             targets,
             softmax=config.softmax,
             align_corners=config.align_corners,

@@ -27,7 +27,8 @@ from blemish.backbones.model import Clip
 from blemish.errors import UsageError
 from blemish.io.codec import to_dict
 from blemish.language import Vocabulary
-from blemish.methods.base import Features, Method, Scores
+from blemish.methods.base import Features, Method, Scores, Texts
+from blemish.methods.text_cache import TextCache
 
 __all__ = [
     "CONVOLUTIONAL",
@@ -129,7 +130,6 @@ class MutualScoring(Method):
         super().__init__(inner.backbone, config or MutualConfig())
         self.config: MutualConfig
         self.inner = inner
-        self.vocabulary = inner.vocabulary
         self.name = f"{inner.name}+mutual"  # type: ignore[misc]  # it depends on the other one
         self.scores_depend_on_vocabulary = inner.scores_depend_on_vocabulary
         with torch.inference_mode():
@@ -151,17 +151,13 @@ class MutualScoring(Method):
             for glance in _glances(self.backbone, len(maps))
         )
         self.image_centre = Centre.of(highest(self._unlike(maps, others), self.config.top_share))
-        self.peers = f"{count} images ({hashlib.sha256(b''.join(self._digests)).hexdigest()[:16]})"
+        self.references = f"{count} images ({hashlib.sha256(b''.join(self._digests)).hexdigest()[:16]})"
 
-    def prepare(self, vocabulary: Vocabulary | None = None) -> None:
-        self.inner.prepare(vocabulary)
-        self.vocabulary = self.inner.vocabulary
-
-    def prepare_texts(self) -> None:
-        self.inner.prepare_texts()
+    def compute_texts(self, vocabulary: Vocabulary, cache: TextCache) -> Texts:
+        return self.inner.compute_texts(vocabulary, cache)
 
     def fingerprint(self) -> str:
-        """Of the method and all options; which images the peers are, `peers` says."""
+        """Of the method and all options; which images the peers are, `references` says."""
         glances = [crowd.glance for crowd in self._crowds]
         told = [self.inner.fingerprint(), to_dict(self.config), LEAST_COUNTED, STILL, glances]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
@@ -169,11 +165,11 @@ class MutualScoring(Method):
     def encode(self, images: Tensor) -> Compared:
         features = self.inner.encode(images)
         unlike = self._unlike(compared_maps(self.backbone, images), self._others(map(_digest, images)))
-        return Compared(features.whole, features.levels, features.grid, unlike)
+        return Compared(features.global_feature, features.levels, features.grid, unlike)
 
-    def score(self, features: Features) -> Scores:
+    def score(self, features: Features, texts: Texts) -> Scores:
         assert isinstance(features, Compared)
-        scores, unlike = self.inner.score(features), features.unlike
+        scores, unlike = self.inner.score(features, texts), features.unlike
         image_score = moved(
             scores.image_score, self.image_centre.deviations(highest(unlike, self.config.top_share)), self.config
         )

@@ -8,7 +8,7 @@ score. B batch, N patches, D joint width, T defect types.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import cache
 from importlib import resources
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from blemish.backbones.model import Clip
 from blemish.backbones.tokenizer import tokenize
 from blemish.language import DefectType, Vocabulary
+from blemish.methods.text_cache import TextCache
 
 __all__ = ["direction", "phrases", "share_out", "type_directions"]
 
@@ -38,11 +39,15 @@ def share_out(
     return strongest / strongest.sum(1, keepdim=True).clamp_min(1e-9) * image_score[:, None], maps
 
 
-def type_directions(clip: Clip, vocabulary: Vocabulary, *, object_name: str = "object") -> Tensor:
-    """The directions [T, D] of a vocabulary's types, each from all its words in many phrasings."""
-    return torch.stack(
-        [direction(clip, phrases("typed", defect), object_name=object_name) for defect in vocabulary.types]
-    )
+def type_directions(
+    clip: Clip, vocabulary: Vocabulary, *, object_name: str = "object", cache: TextCache, decided_by: Hashable
+) -> Tensor:
+    """The directions [T, D] of a vocabulary's types, each from all its words in many phrasings, by way of the cache."""
+
+    def encode(types: Sequence[DefectType]) -> Tensor:
+        return torch.stack([direction(clip, phrases("typed", defect), object_name=object_name) for defect in types])
+
+    return cache.features(vocabulary.types, encode, decided_by=decided_by)
 
 
 def direction(clip: Clip, texts: Sequence[str], *, object_name: str = "object") -> Tensor:

@@ -6,9 +6,8 @@ B batch, L levels, N patches, D joint width, T types, C = 1 + T classes, h×w th
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,14 +21,12 @@ from blemish.methods.losses import dice, focal
 __all__ = [
     "ImageTyping",
     "Softmax",
-    "TextCache",
     "Words",
     "anomaly_map",
     "enlarge",
     "level_logits",
     "local_losses",
     "probabilities",
-    "state_of",
     "type_scores",
     "words_of",
 ]
@@ -38,7 +35,6 @@ Softmax = Literal["before", "after"]
 ImageTyping = Literal["places", "cls", "both"]
 Words = Literal["name", "all"]
 TYPES_AT_ONCE = 8  # maps of a whole batch that are enlarged together
-MOST_KEPT = 10_000  # types in a cache; at 768 numbers each 31 MB
 
 
 def level_logits(
@@ -125,7 +121,7 @@ def local_losses(
         return terms
     classes, size = logits[0].shape[1], (mask.shape[-2], mask.shape[-1])
     if int(kinds.max()) >= classes:
-        raise UsageError(f"type {int(kinds.max())} of {classes - 1}: prepare the method with the data's own types")
+        raise UsageError(f"type {int(kinds.max())} of {classes - 1}: give the vocabulary of the data's own types")
     for level in logits:
         if softmax == "before":
             three = enlarge(_told_apart(level.softmax(1), kinds), size, align_corners=align_corners)
@@ -148,35 +144,3 @@ def _told_apart(p: Tensor, kinds: Tensor) -> Tensor:
 def words_of(defect: DefectType, words: Words) -> tuple[str, ...]:
     """What stands for a type in a prompt: its name, or all its wordings."""
     return (defect.name,) if words == "name" else defect.wordings
-
-
-class TextCache:
-    """Text features, each [D] under a key, for as long as what they depend on stays the same."""
-
-    def __init__(self) -> None:
-        self._depends_on: object = None
-        self._kept: dict[Any, Tensor] = {}
-
-    def of(
-        self, keys: Sequence[Any], compute: Callable[[Sequence[Any]], Tensor], *, depends_on: object, at_once: int
-    ) -> Tensor:
-        """The features [n, D] of n keys; `compute` is asked for the new ones only, at most `at_once` a call.
-
-        All are new when `depends_on` differs from the last call.
-        """
-        if depends_on != self._depends_on or len(self._kept) > MOST_KEPT:
-            self._kept, self._depends_on = {}, depends_on
-        missing = [key for key in keys if key not in self._kept]
-        for start in range(0, len(missing), at_once):
-            some = missing[start : start + at_once]
-            self._kept.update(zip(some, compute(some), strict=True))
-        return torch.stack([self._kept[key] for key in keys])
-
-
-def state_of(*, trained: Iterable[Tensor | None] = (), frozen: Iterable[Tensor] = ()) -> object:
-    """What changes whenever a trained tensor gets other values, or a frozen one is replaced, moved, or written to in place."""
-    digest = hashlib.sha256()  # of values: not every optimiser counts up a tensor's version
-    for part in trained:
-        if part is not None:
-            digest.update(part.detach().cpu().float().numpy().tobytes())
-    return digest.hexdigest(), [(part.data_ptr(), part._version, part.device) for part in frozen]

@@ -34,6 +34,7 @@ __all__ = ["CacheDtype", "FeatureStore", "StoredFeatures", "feature_store", "sto
 CacheDtype = Literal["float16", "bfloat16", "float32"]
 FOLDER = "features"
 KEY_FILE = "key.json"
+GLOBAL = "whole"  # the global feature's name in an entry
 FORMAT = 1  # of an entry; goes up when an old one can no longer be read
 HEADER_BYTES = 1024  # more than the header of an entry takes
 SPARE_BYTES = 256 * 2**20  # stay free on the disk whatever is cached
@@ -93,7 +94,9 @@ class FeatureStore:
         """
         from safetensors.torch import save
 
-        tensors = {"whole": features.whole} | {f"level-{i:02d}": level for i, level in enumerate(features.levels)}
+        tensors = {GLOBAL: features.global_feature} | {
+            f"level-{i:02d}": level for i, level in enumerate(features.levels)
+        }
         kept = {name: value[row].detach().to("cpu", self.dtype).contiguous() for name, value in tensors.items()}
         facts = {
             "format": str(FORMAT),
@@ -139,11 +142,13 @@ class FeatureStore:
                 raise ModelError(
                     f"{self.path(digest)}: these cached features are gone or damaged; run the same command again"
                 ) from error
-        return Features(whole=batch.pop("whole"), levels=tuple(batch[name] for name in sorted(batch)), grid=grid)
+        return Features(
+            global_feature=batch.pop(GLOBAL), levels=tuple(batch[name] for name in sorted(batch)), grid=grid
+        )
 
     def entry_bytes(self, features: Features) -> int:
         """What an image with features of these shapes takes on the disk, at most."""
-        numbers = sum(tensor[0].numel() for tensor in (features.whole, *features.levels))
+        numbers = sum(tensor[0].numel() for tensor in (features.global_feature, *features.levels))
         return numbers * self.dtype.itemsize + HEADER_BYTES
 
     def reserve(self, count: int, *, bytes_each: int) -> str:
@@ -159,7 +164,7 @@ class FeatureStore:
 
 
 def feature_store(method: Method, *, dtype: CacheDtype, root: Path | None = None) -> FeatureStore:
-    """The store of what this method's `begin` gives on its backbone, under `root` (the store's home by default).
+    """The store of what this method's `encode_frozen` gives on its backbone, under `root` (the store's home by default).
 
     Its folder is made; OutputError where it cannot be.
     """
@@ -169,7 +174,7 @@ def feature_store(method: Method, *, dtype: CacheDtype, root: Path | None = None
         "backbone": {"name": clip.config.name, "fingerprint": clip.fingerprint()},
         "preprocess": to_dict(clip.config.preprocess),
         "method": method.name,
-        "encode": method.begin_key(),
+        "encode": method.frozen_key(),
         "dtype": dtype,
     }
     deciding = {**key, "backbone": clip.fingerprint(), "method": None}  # names do not change a number

@@ -21,7 +21,7 @@ SHIPPED = "shipped"
 
 @dataclass(frozen=True)
 class Loaded:
-    """A method with everything it was trained to be, not yet prepared. `prompts` names its trained prompts, "" where it has none;
+    """A method with everything it was trained to be. `prompts` names its trained prompts, "" where it has none;
     `thresholds` are the card's for it, `with_peers` those where images are compared with others, and `min_lead` is the line
     below which a type is unknown (0: none); `notes` are lines worth telling the user."""
 
@@ -42,7 +42,7 @@ def load_method(
     force: bool = False,
     input_px: int | None = None,
 ) -> Loaded:
-    """A method on a backbone, with trained prompts where it needs some; not yet prepared.
+    """A method on a backbone, with trained prompts where it needs some.
 
     `prompts` is a name in the store or a path to what `blemish train` wrote; None takes those that ship for this backbone.
     `options` override the method's. Prompts of another backbone, and options other than those that the prompts were trained

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from blemish.synthesis.fields import Random, log_uniform
 from blemish.synthesis.shapes import Pixels, blur, clouds, grid, hillshade, lumps, resized, smoothstep
-from blemish.synthesis.spots import Part, over
+from blemish.synthesis.spots import Circle, over
 
 __all__ = ["camera", "dusty", "fitted", "lit", "printed", "seamed", "toned", "varied"]
 
@@ -95,7 +95,7 @@ def printed(pixels: Pixels, rng: Random, *, grey: bool) -> Pixels:
 
 def fitted(
     pixels: Pixels, rng: Random, light: float, *, inside: NDArray[np.floating]
-) -> tuple[Pixels, tuple[Part, ...]]:
+) -> tuple[Pixels, tuple[Circle, ...]]:
     """Parts all alike in rows or on a circle: holes by design, studs, screws, pads, windows; with their places."""
     n = pixels.shape[0]
     if rng.random() < 0.65:

@@ -28,8 +28,8 @@ from blemish.synthesis.benign import camera, varied
 from blemish.synthesis.captions import caption
 from blemish.synthesis.fields import Random
 from blemish.synthesis.photos import is_grey, subject_of
-from blemish.synthesis.placing import Drawn, draw
-from blemish.synthesis.recipes import Item, Recipe, Task, check_product, is_folder_name
+from blemish.synthesis.placing import Drawn, draw_defect
+from blemish.synthesis.recipes import Item, SynthesisRecipe, Task, check_product, is_folder_name
 from blemish.synthesis.render import RENDERER_VERSION
 from blemish.synthesis.scenery import good_subject
 
@@ -58,7 +58,7 @@ class Made:
 class _Place:
     out: Path
     product: str
-    recipe: Recipe
+    recipe: SynthesisRecipe
     max_megapixels: float
 
 
@@ -94,7 +94,7 @@ def make(
     out: Path,
     *,
     product: str,
-    recipe: Recipe,
+    recipe: SynthesisRecipe,
     identity: Record,
     workers: int = 1,
     overwrite: bool = False,
@@ -198,15 +198,15 @@ def _make_from_nothing(place: _Place, item: Item) -> Record:
     return _store(place, item, image, drawn, thing=subject.material, source=None)
 
 
-def _random(recipe: Recipe, item: Item) -> Random:
+def _random(recipe: SynthesisRecipe, item: Item) -> Random:
     return np.random.default_rng((recipe.seed, 4, item.index))
 
 
-def _any_defect(subject: Any, rng: Random, item: Item, recipe: Recipe) -> Drawn | None:
+def _any_defect(subject: Any, rng: Random, item: Item, recipe: SynthesisRecipe) -> Drawn | None:
     """A defect of the asked type, of another one of the recipe's where the picture cannot show it; None where it shows none."""
     others = [str(name) for name in rng.permutation(list(recipe.types)) if name != item.asked]
     for name in (item.asked, *others):
-        drawn = draw(subject, rng, defect_type=name, contrast=recipe.contrast, size=recipe.extent)
+        drawn = draw_defect(subject, rng, defect_type=name, contrast=recipe.contrast, size=recipe.extent)
         if drawn is not None:
             return drawn
     return None

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from blemish.synthesis.fields import Field
 from blemish.synthesis.shapes import Pixels, blur
-from blemish.synthesis.spots import Part, luminance
+from blemish.synthesis.spots import Circle, luminance
 from blemish.synthesis.subjects import Subject
 
 __all__ = ["subject_of"]
@@ -91,7 +91,7 @@ def _behind(small: Pixels, foreground: Field) -> Pixels:
     return np.where(keep[..., None] > 0, small, filled).astype(np.float32)
 
 
-def _parts(small: Pixels, foreground: Field, scale: float) -> tuple[Part, ...]:
+def _parts(small: Pixels, foreground: Field, scale: float) -> tuple[Circle, ...]:
     """Compact spots that stand out from the thing around them, as (x, y, radius) in pixels of the photo."""
     thing = ndimage.binary_erosion(foreground > 0.5, iterations=2, border_value=1)
     if not thing.any():

@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from blemish.data.files import Box
 from blemish.errors import UnknownNameError, UsageError
 from blemish.synthesis.damage import KINDS
 from blemish.synthesis.fields import Field, Random, log_uniform
 from blemish.synthesis.shapes import Pixels
-from blemish.synthesis.spots import Kind, Painted, Spot
-from blemish.synthesis.subjects import Box, Place, Subject
+from blemish.synthesis.spots import DefectKind, Painted, Spot
+from blemish.synthesis.subjects import Place, Subject
 
-__all__ = ["CONTRASTS", "Drawn", "draw"]
+__all__ = ["CONTRASTS", "Drawn", "draw_defect"]
 
 CONTRASTS = (
     0.02,
@@ -60,7 +61,7 @@ class _Settled:
     contrast: float
 
 
-def draw(
+def draw_defect(
     subject: Subject,
     rng: Random,
     *,
@@ -99,7 +100,7 @@ def draw(
     return None
 
 
-def _extent(subject: Subject, kind: Kind, rng: Random, size: tuple[float, float]) -> float:
+def _extent(subject: Subject, kind: DefectKind, rng: Random, size: tuple[float, float]) -> float:
     low, high = (np.log(share) for share in kind.share)
     share = np.exp(low + (high - low) * rng.uniform(*size))
     return float(max(share * min(subject.shape), 5.0))

@@ -17,7 +17,7 @@ from blemish.synthesis.survey import Good
 
 __all__ = [
     "Item",
-    "Recipe",
+    "SynthesisRecipe",
     "Task",
     "check_product",
     "is_folder_name",
@@ -34,7 +34,7 @@ TRAIN_GOOD, TEST_GOOD = 0.2, 0.2  # shares of a procedural set
 
 
 @dataclass(frozen=True)
-class Recipe:
+class SynthesisRecipe:
     """How pictures are made.
 
     types: to draw from, all alike often. contrast: range of the mean absolute change inside the mask, 0..1. extent: range of
@@ -117,7 +117,9 @@ def check_product(name: str) -> None:
         raise UsageError(f"a product is the name of one folder, without separators, not {name!r}")
 
 
-def plan(good: Sequence[Good], recipe: Recipe, *, count: int | None, per_image: int | None) -> tuple[Task, ...]:
+def plan(
+    good: Sequence[Good], recipe: SynthesisRecipe, *, count: int | None, per_image: int | None
+) -> tuple[Task, ...]:
     """The pictures of a set from good images: `count` defective ones in all, or `per_image` on each good image of the test part;
     by default ten of each type."""
     rng = np.random.default_rng((recipe.seed, 1))
@@ -144,7 +146,7 @@ def plan(good: Sequence[Good], recipe: Recipe, *, count: int | None, per_image: 
     return (*tasks, *(Task(tuple(pictures[source.path]), source) for source in tested))
 
 
-def plan_procedural(count: int, recipe: Recipe) -> tuple[Task, ...]:
+def plan_procedural(count: int, recipe: SynthesisRecipe) -> tuple[Task, ...]:
     """The `count` pictures of a set from nothing: a fifth good for training, a fifth good for the test, the rest defective."""
     _check_count(count)
     rng = np.random.default_rng((recipe.seed, 2))

@@ -13,7 +13,7 @@ from blemish.synthesis.benign import camera
 from blemish.synthesis.captions import caption
 from blemish.synthesis.damage import KINDS
 from blemish.synthesis.fields import Random
-from blemish.synthesis.placing import Drawn, draw
+from blemish.synthesis.placing import Drawn, draw_defect
 from blemish.synthesis.scenery import good_subject
 from blemish.synthesis.spots import luminance
 from blemish.synthesis.subjects import Subject
@@ -87,7 +87,7 @@ def visible_defect(subject: Subject, rng: Random, types: Iterable[str]) -> Drawn
     for kind in types:
         plain = _plain(subject, kind)
         contrast = (_FAINT * plain, plain) if faint else (plain, _STRONGEST)
-        drawn = draw(subject, rng, defect_type=str(kind), contrast=contrast)
+        drawn = draw_defect(subject, rng, defect_type=str(kind), contrast=contrast)
         if drawn is not None:
             return drawn
     return None

@@ -27,7 +27,7 @@ from blemish.synthesis.shapes import (
     shifted,
     smoothstep,
 )
-from blemish.synthesis.spots import Part, over
+from blemish.synthesis.spots import Circle, over
 from blemish.synthesis.subjects import Subject
 from blemish.synthesis.surfaces import SURFACES, photographed, sheet
 
@@ -72,7 +72,7 @@ def good_subject(
 
 
 def _plain(
-    pixels: Pixels, rng: Random, light: float, *, grey: bool, material: str, parts: tuple[Part, ...] = ()
+    pixels: Pixels, rng: Random, light: float, *, grey: bool, material: str, parts: tuple[Circle, ...] = ()
 ) -> Subject:
     """What fills the whole image; behind it is dark, or a lit table."""
     n = pixels.shape[0]
@@ -83,7 +83,7 @@ def _plain(
 
 def _surface(n: int, rng: Random, light: float, *, name: str, grey: bool, photos: Photos) -> Subject:
     pixels, name = _material(n, rng, name=name, grey=grey, photos=photos)
-    parts: tuple[Part, ...] = ()
+    parts: tuple[Circle, ...] = ()
     everywhere = np.ones((n, n), np.float32)
     if rng.random() < 0.1:
         pixels = pixels + 0.5 * log_uniform(rng, 0.02, 0.2) * pattern(n, rng)[..., None]
@@ -115,7 +115,7 @@ def _object(n: int, rng: Random, light: float, *, name: str, grey: bool, photos:
     if rng.random() < 0.35:
         ground = np.full_like(ground, rng.uniform(0.0, 0.1) if rng.random() < 0.5 else rng.uniform(0.88, 1.0))
     front, name = _material(n, rng, name=name, grey=grey, photos=photos)
-    parts: tuple[Part, ...] = ()
+    parts: tuple[Circle, ...] = ()
     if rng.random() < 0.22:
         thing, parts = _rows(n, rng)
     else:
@@ -179,7 +179,7 @@ def _silhouette(n: int, rng: Random, centre: Point, radius: float) -> Field:
     return smoothstep((1 - distance) * radius, -0.8, 0.8)
 
 
-def _rows(n: int, rng: Random) -> tuple[Field, tuple[Part, ...]]:
+def _rows(n: int, rng: Random) -> tuple[Field, tuple[Circle, ...]]:
     side = int(rng.integers(2, 5))
     radius = n / side * rng.uniform(0.25, 0.42)
     shape = _silhouette(n, rng, (n / 2, n / 2), radius)
@@ -228,7 +228,7 @@ def _board(n: int, rng: Random, light: float, *, grey: bool) -> Subject:
     canvas = Image.new("L", (2 * n, 2 * n))
     draw = ImageDraw.Draw(canvas)
     pitch, width = rng.uniform(10, 30) * 2, rng.uniform(1.5, 5) * 2
-    parts: list[Part] = []
+    parts: list[Circle] = []
     for _ in range(int(rng.integers(6, 24))):
         x0, y0, x1, y1 = (float(v) for v in np.floor(rng.random(4) * n * 2 / pitch) * pitch)
         draw.line([(x0, y0), (x1, y0), (x1, y1)], fill=200, width=int(width))

@@ -14,10 +14,10 @@ from blemish.synthesis.fields import Field, Random
 from blemish.synthesis.shapes import Pixels, Real, blur, clouds
 
 __all__ = [
-    "Kind",
+    "Circle",
+    "DefectKind",
     "Painted",
     "Painter",
-    "Part",
     "Spot",
     "Where",
     "grain",
@@ -29,7 +29,7 @@ __all__ = [
     "tint",
 ]
 
-Part = tuple[float, float, float]  # x, y, radius in pixels
+Circle = tuple[float, float, float]  # x, y, radius in pixels
 Where = Literal["inside", "edge", "part", "structure"]
 
 REACHABLE = (0.02, 0.98)
@@ -55,8 +55,8 @@ class Spot:
     grain: float
     grey: bool
     whole: bool
-    part: Part | None = None
-    parts: tuple[Part, ...] = ()
+    part: Circle | None = None
+    parts: tuple[Circle, ...] = ()
 
     @property
     def n(self) -> int:
@@ -81,7 +81,7 @@ Painter: TypeAlias = Callable[[Spot, Random], Painted]
 
 
 @dataclass(frozen=True)
-class Kind:
+class DefectKind:
     """A type of defect: how it is painted, where it belongs, its extent as a share of the image's shorter side (low, high).
 
     margin: side of the patch in extents. clipped: it ends where the thing ends. ceiling: contrast beyond which it would not

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from blemish.data.files import Box
 from blemish.synthesis.fields import Field, Random
 from blemish.synthesis.shapes import Pixels, blur, resized, slopes
-from blemish.synthesis.spots import Part, Where, luminance
+from blemish.synthesis.spots import Circle, Where, luminance
 
-__all__ = ["Box", "Place", "Subject"]
+__all__ = ["Place", "Subject"]
 
-Box: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom; half-open
 
 MAP_PX = 128  # longer side of the small copies on which places are chosen
 WHOLE = 0.97  # share of the foreground from which on a thing fills its image
@@ -30,7 +30,7 @@ class Place:
     x: float
     y: float
     outward: float
-    part: Part | None = None
+    part: Circle | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Subject:
     foreground: Field
     behind: Pixels
     light: float
-    parts: tuple[Part, ...] = ()
+    parts: tuple[Circle, ...] = ()
     grain: float = 0.0
     softness: float = 0.0
     grey: bool = False

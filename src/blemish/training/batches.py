@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -40,23 +40,14 @@ class Batch:
 
     def features(self, method: Method) -> Features:
         """What the method's `encode` gives of them; gradients go as far back as something is trained."""
-        begun = self.inputs
-        if isinstance(begun, Tensor):
+        frozen = self.inputs
+        if isinstance(frozen, Tensor):
             with torch.no_grad():
-                begun = method.begin(begun)
-        return method.finish(begun)
+                frozen = method.encode_frozen(frozen)
+        return method.encode_trained(frozen)
 
     def to(self, device: torch.device) -> Batch:
-        targets = Targets(
-            label=self.targets.label.to(device),
-            mask=self.targets.mask.to(device),
-            has_mask=None if self.targets.has_mask is None else self.targets.has_mask.to(device),
-            type_id=None if self.targets.type_id is None else self.targets.type_id.to(device),
-        )
-        if isinstance(self.inputs, Tensor):
-            return Batch(self.rows, self.inputs.to(device), targets)
-        levels = tuple(level.to(device) for level in self.inputs.levels)
-        return Batch(self.rows, replace(self.inputs, whole=self.inputs.whole.to(device), levels=levels), targets)
+        return Batch(self.rows, self.inputs.to(device), self.targets.to(device))
 
 
 @dataclass(frozen=True)
@@ -108,14 +99,14 @@ def cache_features(
         return
     preprocess = method.backbone.config.preprocess
     with torch.inference_mode(), reporter.progress("caching features", missing) as advance:
-        blank = method.begin(torch.zeros(1, 3, preprocess.size, preprocess.size, device=device))
+        blank = method.encode_frozen(torch.zeros(1, 3, preprocess.size, preprocess.size, device=device))
         reporter.say(store.reserve(missing, bytes_each=store.entry_bytes(blank)))
         for examples in sets:
             groups = in_chunks(np.arange(len(examples)), 1 if device.type == "cpu" else ENCODED_AT_ONCE)
             lacking = [rows for rows in groups if not examples.cached[rows].all()]
             for batch in Source(examples, preprocess).feed(lacking):
                 assert isinstance(batch.inputs, Tensor)  # there is no store to take features from
-                features = method.begin(batch.inputs.to(device))
+                features = method.encode_frozen(batch.inputs.to(device))
                 for place, row in enumerate(batch.rows):
                     if not examples.cached[row]:
                         store.write(examples.digests[row], features, row=place, size_px=examples.sizes_px[row])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blemish.errors import ModelError
-from blemish.methods.base import Method
+from blemish.methods.base import Method, Texts
 from blemish.metrics import PixelRanking, auroc
 from blemish.training.batches import Source, in_chunks
 
@@ -32,11 +32,10 @@ class HeldOut:
     thresholds: dict[str, float]
 
 
-def measure(method: Method, source: Source, *, device: torch.device, batch_size: int) -> HeldOut:
+def measure(method: Method, source: Source, *, texts: Texts, device: torch.device, batch_size: int) -> HeldOut:
     """Scores the source's images with the method as it is, in float32; ModelError where it gives no numbers.
 
-    Pixels are compared at the tower's input size, over all images that have a mask. The method must have been prepared since
-    its prompts last moved.
+    Pixels are compared at the tower's input size, over all images that have a mask. `texts` are of the prompts as they are now.
     """
     examples = source.examples
     scores = np.zeros(len(examples))
@@ -44,7 +43,7 @@ def measure(method: Method, source: Source, *, device: torch.device, batch_size:
     pixels = PixelRanking()
     with torch.inference_mode():
         for batch in source.feed(in_chunks(np.arange(len(examples)), batch_size)):
-            found = method.score(batch.to(device).features(method))
+            found = method.score(batch.to(device).features(method), texts)
             maps = _numbers(found.anomaly_map)
             scores[batch.rows], peaks[batch.rows] = _numbers(found.image_score), maps.max((1, 2))
             enlarged = _enlarged(torch.from_numpy(maps), examples.size)

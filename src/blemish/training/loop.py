@@ -19,7 +19,9 @@ import torch
 from blemish.errors import MissingExtraError, ModelError, OutputError
 from blemish.io.log import Log
 from blemish.io.progress import Reporter
+from blemish.language import Vocabulary
 from blemish.methods.base import Losses, Method
+from blemish.methods.text_cache import TextCache
 from blemish.models.prompts import write_prompts
 from blemish.training.batches import Batch, Rows, Source, in_chunks
 from blemish.training.held_out import HeldOut, measure
@@ -49,6 +51,7 @@ class Trainer:
         method: Method,
         source: Source,
         *,
+        vocabulary: Vocabulary,
         recipe: Recipe,
         device: torch.device,
         settings: Settings,
@@ -58,6 +61,8 @@ class Trainer:
     ) -> None:
         self.method = method.to(device)
         self.source = source
+        self.vocabulary = vocabulary
+        self.cache = TextCache()
         self.recipe = recipe
         self.device = device
         self.settings = settings
@@ -143,7 +148,7 @@ class Trainer:
     def _losses(self, batch: Batch) -> Losses:
         dtype = AUTOCAST.get(self.recipe.precision)
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
-            return self.method.loss(batch.features(self.method), batch.targets)
+            return self.method.loss(batch.features(self.method), batch.targets, self.vocabulary, cache=self.cache)
 
     def _finish_epoch(self, log: Log) -> None:
         progress = self.progress
@@ -175,8 +180,8 @@ class Trainer:
         if self.held_out is None:
             return None
         self.method.eval()
-        self.method.prepare(self.method.vocabulary)
-        return measure(self.method, self.held_out, device=self.device, batch_size=self.recipe.batch_size)
+        texts = self.method.encode_texts(self.vocabulary, cache=self.cache)
+        return measure(self.method, self.held_out, texts=texts, device=self.device, batch_size=self.recipe.batch_size)
 
     def _write_prompts(self, number: int, record: Mapping[str, Any], found: HeldOut | None) -> None:
         from safetensors import SafetensorError

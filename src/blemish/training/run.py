@@ -20,7 +20,7 @@ from blemish.io.atomic import make_folder, write_text
 from blemish.io.codec import from_dict
 from blemish.io.progress import Reporter
 from blemish.io.provenance import command_line
-from blemish.language import parse_defects
+from blemish.language import general, parse_defects
 from blemish.methods import build, method_class
 from blemish.methods.base import Method
 from blemish.models.feature_cache import CacheDtype, FeatureStore, feature_store
@@ -100,21 +100,22 @@ def train(
         _remove_training(folder)
     write_text(folder / IDENTITY_FILE, json.dumps(whole, indent=2) + "\n")
 
-    if training.types:
-        built.prepare(parse_defects(training.types))  # numbers of types in the targets are places in this vocabulary
+    # numbers of types in the targets are places in this vocabulary
+    vocabulary = parse_defects(training.types) if training.types else general()
     if features is not None:
         sets = (training,) if measured is None else (training, measured)
         cache_features(built, sets, features, device=place, reporter=reporter)
     trainer = Trainer(
         built,
         Source(training, clip.config.preprocess, features),
+        vocabulary=vocabulary,
         recipe=recipe,
         device=place,
         settings=Settings(out=folder, save_every_s=save_every_s, log_every=log_every),
         card={
             "data": described,
             "held_out": described_held_out,
-            "types": list(built.types),
+            "types": list(vocabulary.names),
             **provenance(recipe, place, command=command or shlex.join(command_line())),
         },
         held_out=None if measured is None else Source(measured, clip.config.preprocess, features),
@@ -186,7 +187,7 @@ def _examined(
 def _store_for(method: Method, recipe: Recipe) -> FeatureStore | None:
     """Where features are kept; None where nothing can or shall be kept."""
     dtype = recipe.cache_dtype
-    if not method.worth_keeping or dtype == "none":
+    if not method.worth_caching or dtype == "none":
         return None
     kept: CacheDtype = dtype
     return feature_store(method, dtype=kept)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from blemish.data.entries import Entry
-from blemish.data.files import FileSample, MaskFiles
-from blemish.data.scan import Scan, holds_images, name_of, same_name
+from blemish.data.files import FileSample, MaskTruth
+from blemish.data.scan import Scan, folder_name, holds_images, same_name
 
 __all__ = ["NORMAL_NAMES", "fits", "read"]
 
@@ -32,7 +32,7 @@ def fits(root: Path, entry: Entry, *, sure: bool) -> bool:
 
 
 def read(scan: Scan, entry: Entry) -> list[FileSample]:
-    product = entry.options.get("product", name_of(scan.root))
+    product = entry.options.get("product", folder_name(scan.root))
     normal = {name.lower() for name in _normal(entry)}
     known = {name.lower() for name in entry.types} | normal
     has_truth = "mask_suffix" in entry.options or any(_exists(scan, name) for name in MASK_FOLDERS)
@@ -58,7 +58,7 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
                     path=picture,
                     defect_type="" if is_normal else entry.type_of(kind.name),
                     folder=kind.name,
-                    truth=MaskFiles(files, entry.threshold) if files and not is_normal else None,
+                    truth=MaskTruth(files, entry.threshold) if files and not is_normal else None,
                 )
             )
     return samples

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from blemish.data.entries import Entry
 from blemish.data.files import FileSample, TypeMask
 from blemish.data.samples import Split
-from blemish.data.scan import Scan, name_of
+from blemish.data.scan import Scan, folder_name
 from blemish.errors import ImageError, UsageError
 from blemish.io.atomic import reason
 
@@ -123,7 +123,7 @@ def _read_file(scan: Scan, entry: Entry, file: Path) -> list[FileSample]:
         samples.append(
             FileSample(
                 name=picture.relative_to(scan.root if scan.root.is_dir() else file.parent).as_posix(),
-                product=name_of(scan.root if scan.root.is_dir() else file.parent),
+                product=folder_name(scan.root if scan.root.is_dir() else file.parent),
                 split=SPLITS.get(file.parent.name, "test"),
                 anomalous=bool(mine),
                 path=picture,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from blemish.data.entries import Entry
-from blemish.data.files import FileSample, MaskFiles
-from blemish.data.scan import MASK_ENDINGS, Scan, holds_images, name_of
+from blemish.data.files import FileSample, MaskTruth
+from blemish.data.scan import MASK_ENDINGS, Scan, folder_name, holds_images
 
 __all__ = ["fits", "read"]
 
@@ -26,12 +26,12 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
     return [
         FileSample(
             name=scan.name(picture),
-            product=name_of(scan.root),
+            product=folder_name(scan.root),
             split="test",
             anomalous=picture in found,
             path=picture,
             folder="defect" if picture in found else "",
-            truth=MaskFiles(found[picture], entry.threshold) if picture in found else None,
+            truth=MaskTruth(found[picture], entry.threshold) if picture in found else None,
         )
         for picture in pictures
     ]

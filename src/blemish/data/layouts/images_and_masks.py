@@ -11,8 +11,8 @@ from pathlib import Path
 
 from blemish import images
 from blemish.data.entries import Entry
-from blemish.data.files import FileSample, MaskFiles
-from blemish.data.scan import Scan, holds_images, name_of
+from blemish.data.files import FileSample, MaskTruth
+from blemish.data.scan import Scan, folder_name, holds_images
 from blemish.errors import ImageError
 
 __all__ = ["fits", "read"]
@@ -39,12 +39,12 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
         shown = _shows_something(scan, files, entry.threshold) if own and files else True
         if shown is None:
             continue
-        truth = MaskFiles(files, entry.threshold) if files and shown else None
+        truth = MaskTruth(files, entry.threshold) if files and shown else None
         word = entry.options.get("type", "defect") if shown else "normal"
         samples.append(
             FileSample(
                 name=scan.name(picture),
-                product=entry.options.get("product", name_of(scan.root)),
+                product=entry.options.get("product", folder_name(scan.root)),
                 split="test",
                 anomalous=shown,
                 path=picture,

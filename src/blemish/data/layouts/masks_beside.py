@@ -13,7 +13,7 @@ import numpy as np
 
 from blemish import images
 from blemish.data.entries import Entry
-from blemish.data.files import Box, FileSample, MaskFiles
+from blemish.data.files import Box, FileSample, MaskTruth
 from blemish.data.samples import Split
 from blemish.data.scan import Scan
 from blemish.errors import ImageError
@@ -67,7 +67,7 @@ def _parts(scan: Scan, entry: Entry, picture: Path, masks: tuple[Path, ...], spl
                 path=picture,
                 defect_type=entry.options["type"] if anomalous else "",
                 folder="defect" if anomalous else "normal",
-                truth=MaskFiles(masks, entry.threshold) if anomalous else None,
+                truth=MaskTruth(masks, entry.threshold) if anomalous else None,
                 box_px=box,
             )
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from blemish.data.entries import Entry
-from blemish.data.files import FileSample, MaskFiles
+from blemish.data.files import FileSample, MaskTruth
 from blemish.data.samples import Split
 from blemish.data.scan import Scan
 from blemish.errors import UsageError
@@ -76,7 +76,7 @@ def _read_product(scan: Scan, entry: Entry, file: Path, folder: Path) -> list[Fi
                 path=picture,
                 defect_type=entry.types.get(code, "") if anomalous else "",
                 folder=code,
-                truth=MaskFiles((base / mask,), entry.threshold) if has_truth else None,
+                truth=MaskTruth((base / mask,), entry.threshold) if has_truth else None,
             )
         )
     return samples

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from blemish.data.entries import Entry
-from blemish.data.files import FileSample, MaskFiles
+from blemish.data.files import FileSample, MaskTruth
 from blemish.data.samples import Split
-from blemish.data.scan import Scan, name_of
+from blemish.data.scan import Scan, folder_name
 from blemish.data.tables import parquet_rows, table_rows
 from blemish.errors import UnknownNameError, UsageError
 
@@ -72,13 +72,13 @@ def samples_of(scan: Scan, entry: Entry, file: Path, rows: Iterable[dict[str, st
             mask = None
         yield FileSample(
             name=row["image"].replace("\\", "/"),
-            product=row.get("product") or name_of(base),
+            product=row.get("product") or folder_name(base),
             split=split,
             anomalous=anomalous,
             path=picture,
             defect_type=entry.type_of(word) if anomalous else "",
             folder=word,
-            truth=MaskFiles((mask,), entry.threshold) if mask is not None and anomalous else None,
+            truth=MaskTruth((mask,), entry.threshold) if mask is not None and anomalous else None,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from blemish.data.entries import Entry
-from blemish.data.files import FileSample, MaskFiles
+from blemish.data.files import FileSample, MaskTruth
 from blemish.data.scan import Scan
 from blemish.data.tables import table_rows
 from blemish.errors import UsageError
@@ -47,7 +47,7 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
             continue
         if anomalous and mask not in present:
             scan.report(scan.root / name, "has no mask")
-        truth = MaskFiles((scan.root / mask,), entry.threshold, _ids(entry, product)) if mask in present else None
+        truth = MaskTruth((scan.root / mask,), entry.threshold, _ids(entry, product)) if mask in present else None
         samples.append(
             FileSample(
                 name=name,
