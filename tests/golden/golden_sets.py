@@ -114,7 +114,7 @@ def relative_error(ours: Tensor, reference: Tensor) -> float:
 
 
 def sets(kind: str) -> list[Any]:
-    """Parameters for pytest: every set of a kind ("dapo", "faprompt", "anomalyclip", …); where the full ones are missing, a skip."""
+    """Parameters for pytest: every set of a kind ("dapo", "anomalyclip", …); where the full ones are missing, a skip."""
     ending = "values.npz" if kind == "faprompt" else "values.safetensors"
     full = sorted(FOLDER.glob(f"{kind}_*.{ending}"))
     reduced = sorted(HERE.glob(f"{kind}_*.npz"))

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["METHODS", "build", "method_class"]
 
 METHODS = {
+    "adaclip": "blemish.methods.adaclip:AdaCLIP",
+    "anomalyclip": "blemish.methods.anomalyclip:AnomalyCLIP",
+    "cocoop": "blemish.methods.cocoop:CoCoOp",
+    "coop": "blemish.methods.coop:CoOp",
     "dapo": "blemish.methods.dapo:DAPO",
     "ensemble": "blemish.methods.ensemble:PromptEnsemble",
     "faprompt": "blemish.methods.faprompt:FAPrompt",

@@ -1,0 +1,160 @@
+"""CoOp and CoCoOp against what the authors' learners compute: prompts, texts, logits, losses, gradients, two steps of SGD."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from golden_sets import GoldenSet, load, relative_error, sets
+from torch import Tensor
+
+from blemish.language import general
+from blemish.methods.base import Targets
+from blemish.methods.cocoop import CoCoOp, CoCoOpConfig
+from blemish.methods.coop import CoOp, CoOpConfig, CoOpTexts
+from blemish.methods.prompting import embed_words
+
+FORWARD, SCORE, GRADIENT = 5e-6, 2e-5, 1e-5
+LOSS, AFTER_STEP = 5e-6, 4e-7  # absolute; a step's weight decay is 1e-6
+SGD = {"lr": 0.002, "momentum": 0.9, "weight_decay": 5e-4}
+
+
+@pytest.fixture(params=sets("coop"), scope="module")
+def golden(request: pytest.FixtureRequest) -> GoldenSet:
+    path: Path = request.param
+    return load(path)
+
+
+def words_of(golden: GoldenSet, names: str) -> dict[str, str]:
+    """The options that make one of the set's lists of names."""
+    (normal, product), (abnormal, other) = (name.split(" ", 1) for name in golden.metadata[names])
+    assert product == other
+    return {"normal_word": normal, "abnormal_word": abnormal, "object_name": product}
+
+
+def learned(golden: GoldenSet, variant: str) -> dict[str, Tensor]:
+    """The tensors of a variant under the names of its checkpoint."""
+    return {
+        key.removeprefix(f"{variant}."): value for key, value in golden.weights.items() if key.startswith(f"{variant}.")
+    }
+
+
+def method_of(golden: GoldenSet, variant: str) -> CoOp:
+    """A variant's method with its context, read as an official checkpoint."""
+    if variant == "cocoop":
+        options, parts = CoCoOp.from_release(learned(golden, variant))
+        config: dict[str, Any] = options | words_of(golden, "class_names")
+        method: CoOp = CoCoOp(golden.backbone(), CoCoOpConfig(**config))
+    else:
+        options, parts = CoOp.from_release(learned(golden, variant))
+        described = golden.metadata["variants"][variant]
+        assert options["class_specific"] == described["class_specific"]
+        config = options | words_of(golden, described["names"]) | {"name_position": described["position"]}
+        method = CoOp(golden.backbone(), CoOpConfig(**config))
+    method.load_trained(parts)
+    return method
+
+
+def variants(golden: GoldenSet) -> list[str]:
+    return [*golden.metadata["variants"], "cocoop"]
+
+
+def texts_of(method: CoOp) -> CoOpTexts:
+    texts = method.encode_texts(general())
+    assert isinstance(texts, CoOpTexts)
+    return texts
+
+
+def shift_of(golden: GoldenSet, method: CoOp) -> Tensor | None:
+    if not isinstance(method, CoCoOp):
+        return None
+    return method.meta_net(method.encode(golden.values["image"]).global_feature)
+
+
+def beside_the_context(method: CoOp, recorded: Tensor) -> None:
+    """Compares token ids but for the context: where words start it, the release has those words as placeholders."""
+    n = method.config.context_tokens
+    assert torch.equal(method.template().ids[:, 1 + n :], recorded[:, 1 + n :].long())
+
+
+def test_tokens_prompts_and_text_features(golden: GoldenSet) -> None:
+    for variant in variants(golden):
+        method = method_of(golden, variant)
+        with torch.inference_mode():
+            shift = shift_of(golden, method)
+            if shift is not None:
+                golden.check("cocoop.bias", shift, tolerance=FORWARD)
+            golden.check(f"{variant}.prompts", method.embed_prompts(shift), tolerance=FORWARD)
+            golden.check(f"{variant}.text_features_raw", method.embed_states(shift), tolerance=FORWARD)
+    template = method_of(golden, "coop").template()
+    n = golden.weights["coop.ctx"].shape[-2]
+    assert torch.equal(template.ids, golden.values["coop.tokens"].long())
+    beside_the_context(method_of(golden, "cocoop"), golden.values["cocoop.tokens"])
+    assert torch.equal(template.embedded[:, :1], golden.values["coop.token_prefix"])
+    assert torch.equal(template.embedded[:, 1 + n :], golden.values["coop.token_suffix"])
+
+
+def test_features_logits_and_scores(golden: GoldenSet) -> None:
+    for variant in variants(golden):
+        method = method_of(golden, variant)
+        with torch.inference_mode():
+            features, texts = method.encode(golden.values["image"]), texts_of(method)
+            recorded = F.normalize(golden.values["image_features_raw"], dim=-1)
+            assert relative_error(features.global_feature, recorded) <= FORWARD
+            logits = method.image_logits(features, method.states(features, texts))
+            golden.check(f"{variant}.logits", logits, tolerance=FORWARD)
+            golden.check(f"{variant}.score", method.score(features, texts).image_score, tolerance=SCORE)
+
+
+def test_our_maps_of_plain_patch_features(golden: GoldenSet) -> None:
+    method = method_of(golden, "coop")
+    with torch.inference_mode():
+        features, texts = method.encode(golden.values["image"]), texts_of(method)
+        recorded = F.normalize(golden.values["ours.patch_features_raw"], dim=-1)
+        assert relative_error(features.levels[0], recorded) <= FORWARD
+        on_the_grid = method.patch_logits(features, texts.states).softmax(1)[:, 1]
+        golden.check("ours.coop.map", on_the_grid, tolerance=SCORE)
+        enlarged = F.interpolate(on_the_grid[:, None], golden.values["image"].shape[-2:], mode="bilinear")[:, 0]
+        assert relative_error(method.score(features, texts).anomaly_map, enlarged) <= FORWARD
+
+
+def test_a_context_may_start_from_words(golden: GoldenSet) -> None:
+    words = golden.metadata["start_words"]
+    count = len(golden.values["coop_words.start"])
+    config = CoOpConfig(context_tokens=count, start=words, **words_of(golden, "class_names"))
+    method = CoOp(golden.backbone(), config)
+    assert torch.equal(method.context, golden.values["coop_words.start"])
+    beside_the_context(method, golden.values["coop_words.tokens"])
+    with torch.inference_mode():
+        features = method.encode(golden.values["image"])
+        golden.check("coop_words.logits", method.image_logits(features, method.states(features)), tolerance=FORWARD)
+    assert torch.equal(embed_words(method.backbone.text, CoCoOpConfig().start), golden.values["cocoop.start"])
+
+
+def test_losses_gradients_and_two_steps_of_sgd(golden: GoldenSet) -> None:
+    values = golden.values
+    targets = Targets(label=values["label"], mask=torch.zeros(len(values["label"]), 1, 1))
+    for variant in variants(golden):
+        method = method_of(golden, variant)
+        features = method.encode(values["image"])
+        optimiser = torch.optim.SGD(method.trained_parts().values(), **SGD)
+        for step in (1, 2):
+            loss = method.loss(features, targets, general()).total
+            recorded = float(values[f"{variant}.loss" if step == 1 else f"{variant}.loss2"])
+            assert float(loss.detach()) == pytest.approx(recorded, abs=LOSS, rel=0)
+            optimiser.zero_grad()
+            loss.backward()
+            for name, part in method.trained_parts().items():
+                theirs = "ctx" if name == "context" else name
+                assert part.grad is not None
+                if step == 1:
+                    error = relative_error(part.grad, values[f"{variant}.grad.{theirs}"])
+                    assert error <= GRADIENT, f"{variant} gradient of {name}: {error:.2e}"
+            optimiser.step()
+            for name, part in method.trained_parts().items():
+                theirs = "ctx" if name == "context" else name
+                apart = float((part.detach() - values[f"{variant}.after_step{step}.{theirs}"]).abs().max())
+                assert apart <= AFTER_STEP, f"{variant} {name} after step {step}: {apart:.2e} apart"
