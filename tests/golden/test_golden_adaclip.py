@@ -15,7 +15,7 @@ from blemish.backbones.tokenizer import tokenize
 from blemish.backbones.vision import interpolate_positions
 from blemish.language import general
 from blemish.methods.adaclip import AdaCLIP, AdaCLIPConfig, AdaCLIPTexts, sentences
-from blemish.methods.base import Features, Targets
+from blemish.methods.base import Features, Release, Targets
 from blemish.methods.fusion import fuse
 from blemish.methods.typed import enlarge
 
@@ -35,10 +35,17 @@ def golden(request: pytest.FixtureRequest) -> GoldenSet:
     return load(path)
 
 
+def released(state: dict[str, Tensor]) -> Release:
+    release = AdaCLIP.from_release(state)
+    assert release is not None
+    return release
+
+
 def method_of(golden: GoldenSet, image: int = 0, *, rounded: bool = True) -> AdaCLIP:
     """The method with the set's checkpoint, for the product of one of its images."""
     shape = golden.metadata
-    options, parts = AdaCLIP.from_release(golden.weights)
+    release = released(golden.weights)
+    options, parts = release.options, release.parts
     assert [options["blocks"], options["tokens"]] == shape["prompting"]
     options |= {
         "round_tokens": rounded,
@@ -75,7 +82,7 @@ def images_of(golden: GoldenSet, image: int) -> Tensor:
 
 def in_our_names(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-    return AdaCLIP.from_release(found)[1]
+    return released(found).parts
 
 
 def same_clusters(ours: Any, theirs: Tensor) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from blemish.language import general
 from blemish.methods.anomalyclip import AnomalyCLIP, AnomalyCLIPConfig, AnomalyCLIPTexts
-from blemish.methods.base import Features, Losses, Scores, Targets
+from blemish.methods.base import Features, Losses, Release, Scores, Targets
 from blemish.methods.typed import enlarge, level_logits
 from blemish.metrics import aupro, auroc, average_precision
 
@@ -34,13 +34,20 @@ def golden(request: pytest.FixtureRequest) -> GoldenSet:
     return load(path)
 
 
+def released(state: dict[str, Tensor]) -> Release:
+    release = AnomalyCLIP.from_release(state)
+    assert release is not None
+    return release
+
+
 def method_of(golden: GoldenSet, *, levels: str = "last", rounded: bool = True) -> AnomalyCLIP:
     """The method with the set's prompts, read as an official checkpoint."""
     shape = golden.metadata
     clip = golden.backbone(
         levels=shape["levels"], value_value_depth=shape["dual_blocks"], deep_text_blocks=shape["deep_blocks"]
     )
-    options, parts = AnomalyCLIP.from_release(golden.weights)
+    release = released(golden.weights)
+    options, parts = release.options, release.parts
     smoothing = shape["sigma"] / shape["patch"]
     method = AnomalyCLIP(
         clip, AnomalyCLIPConfig(**options | {"levels": levels, "round_deep_tokens": rounded, "smoothing": smoothing})
@@ -52,7 +59,7 @@ def method_of(golden: GoldenSet, *, levels: str = "last", rounded: bool = True) 
 def in_our_names(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The recorded tensors behind a prefix as our trained parts."""
     found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-    return AnomalyCLIP.from_release(found)[1]
+    return released(found).parts
 
 
 def texts_of(method: AnomalyCLIP) -> AnomalyCLIPTexts:

@@ -45,16 +45,18 @@ def learned(golden: GoldenSet, variant: str) -> dict[str, Tensor]:
 def method_of(golden: GoldenSet, variant: str) -> CoOp:
     """A variant's method with its context, read as an official checkpoint."""
     if variant == "cocoop":
-        options, parts = CoCoOp.from_release(learned(golden, variant))
-        config: dict[str, Any] = options | words_of(golden, "class_names")
+        release = CoCoOp.from_release(learned(golden, variant))
+        assert release is not None
+        config: dict[str, Any] = release.options | words_of(golden, "class_names")
         method: CoOp = CoCoOp(golden.backbone(), CoCoOpConfig(**config))
     else:
-        options, parts = CoOp.from_release(learned(golden, variant))
+        release = CoOp.from_release(learned(golden, variant))
+        assert release is not None
         described = golden.metadata["variants"][variant]
-        assert options["class_specific"] == described["class_specific"]
-        config = options | words_of(golden, described["names"]) | {"name_position": described["position"]}
+        assert release.options["class_specific"] == described["class_specific"]
+        config = release.options | words_of(golden, described["names"]) | {"name_position": described["position"]}
         method = CoOp(golden.backbone(), CoOpConfig(**config))
-    method.load_trained(parts)
+    method.load_trained(release.parts)
     return method
 
 

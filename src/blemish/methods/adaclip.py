@@ -24,7 +24,8 @@ from blemish.backbones.tokenizer import tokenize
 from blemish.backbones.vision import Interpolation
 from blemish.errors import UsageError
 from blemish.language import Vocabulary
-from blemish.methods.base import Features, Losses, Method, Scores, Targets, Texts
+from blemish.methods.adaclip_release import read_release
+from blemish.methods.base import Features, Losses, Method, Release, Scores, Targets, Texts
 from blemish.methods.fusion import Fused, Fusion, fuse
 from blemish.methods.losses import dice, focal
 from blemish.methods.naming import share_out, type_directions
@@ -156,8 +157,8 @@ class AdaCLIP(Method):
         self._stream = np.random.RandomState(config.fusion_seed)
 
     @classmethod
-    def from_release(cls, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Options and trained parts, float32, of a checkpoint as the authors' code saves it.
+    def from_release(cls, state: Mapping[str, Tensor]) -> Release | None:
+        """What a checkpoint of the authors' code holds; None where it is not one of AdaCLIP.
 
         The number of clusters is not in such a file, and the first block's static text tokens, which the release never uses, are
         left behind.
@@ -166,10 +167,8 @@ class AdaCLIP(Method):
             state: Its tensors, with or without the prefix `clip_model.`
 
         Raises:
-            ModelError: It is no checkpoint of AdaCLIP, and why.
+            ModelError: It lacks a part, or the parts do not fit together.
         """
-        from blemish.methods.adaclip_release import read_release
-
         return read_release(state)
 
     # image side

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from blemish.errors import ModelError
+from blemish.methods.base import Release
 
 __all__ = ["read_release"]
 
@@ -23,12 +24,11 @@ NUMBERED = re.compile(
 )
 
 
-def read_release(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Options of `AdaCLIPConfig` and its trained parts, float32; ModelError says what does not fit."""
+def read_release(state: Mapping[str, Tensor]) -> Release | None:
+    """Options and trained parts, float32; None where it is no checkpoint of AdaCLIP, ModelError where it lacks a part."""
     plain = {name.removeprefix(PREFIX): tensor.float() for name, tensor in state.items()}
-    for name in plain:
-        if not NUMBERED.fullmatch(name):
-            raise ModelError(f"expected a checkpoint of AdaCLIP, found {name}, which its release does not have")
+    if not plain or not all(NUMBERED.fullmatch(name) for name in plain):
+        return None
     parts: dict[str, Tensor] = {}
     for index in range(_count(plain, PATCH_LAYERS)):
         for part in ("weight", "bias"):
@@ -43,7 +43,8 @@ def read_release(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str,
         for part in ("weight", "bias") if count else ():
             layers = [_needed(plain, f"{theirs}.{index}.{part}") for index in range(count)]
             parts[f"{ours}.{part}"] = _stacked(layers, theirs).flatten(0, 1)
-    return _options(plain, parts), parts
+    options = _options(plain, parts)
+    return Release(f"AdaCLIP tokens and projections ({options['kinds']} tokens)", options, parts)
 
 
 def _options(plain: Mapping[str, Tensor], parts: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def _options(plain: Mapping[str, Tensor], parts: Mapping[str, Tensor]) -> dict[s
         (static["text_tokens"] or dynamic["to_text_tokens"]),
     )
     if not (in_image or in_text) or "patch_layers.0.weight" not in parts:
-        raise ModelError("expected a checkpoint of AdaCLIP, found no tokens or no projections in it")
+        raise ModelError("the checkpoint of AdaCLIP lacks its tokens or its projections")
     counts = [_count(plain, TO_IMAGE_TOKENS), _count(plain, TO_TEXT_TOKENS)]
     tokens = max(counts) or next(
         len(plain[f"{name}.0"]) for name in (IMAGE_TOKENS, TEXT_TOKENS) if f"{name}.0" in plain
@@ -80,7 +81,7 @@ def _count(plain: Mapping[str, Tensor], prefix: str) -> int:
 
 def _needed(plain: Mapping[str, Tensor], name: str) -> Tensor:
     if name not in plain:
-        raise ModelError(f"expected a checkpoint of AdaCLIP, found none of {PREFIX}{name} in it")
+        raise ModelError(f"the checkpoint of AdaCLIP lacks {PREFIX}{name}")
     return plain[name]
 
 

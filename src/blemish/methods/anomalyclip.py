@@ -21,7 +21,7 @@ from blemish.backbones.model import Clip
 from blemish.backbones.vision import Interpolation
 from blemish.errors import ModelError, UsageError
 from blemish.language import Vocabulary
-from blemish.methods.base import Features, Losses, Method, Scores, Targets, Texts
+from blemish.methods.base import Features, Losses, Method, Release, Scores, Targets, Texts
 from blemish.methods.naming import share_out, type_directions
 from blemish.methods.prompting import Template, template_of
 from blemish.methods.smoothing import smooth_enlarge
@@ -125,37 +125,40 @@ class AnomalyCLIP(Method):
         self.deep_tokens = _tokens(last - first + 1, deep, text.width) if deep else None
 
     @classmethod
-    def from_release(cls, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Options and trained parts, float32, of a checkpoint as the authors' code saves it.
+    def from_release(cls, state: Mapping[str, Tensor]) -> Release | None:
+        """What a checkpoint of the authors' code holds; None where it is not one of AnomalyCLIP.
+
+        Frozen buffers and the projections that the authors' code never uses are left behind.
 
         Args:
             state: Its tensors, with or without the prefix `prompt_learner.`
 
         Raises:
-            ModelError: It is no checkpoint of AnomalyCLIP, and why.
+            ModelError: It lacks a part, or the parts do not fit together.
         """
         plain = {name.removeprefix("prompt_learner."): tensor for name, tensor in state.items()}
         deep = [name for name in plain if name.startswith(DEEP)]
         expected = [*CONTEXTS.values(), *(f"{DEEP}{index}" for index in range(len(deep)))]
-        if lacking := [name for name in expected if name not in plain]:
-            raise ModelError(f"expected prompts of AnomalyCLIP, found none of {', '.join(lacking)}")
-        if foreign := sorted(name for name in plain if name not in expected and not name.startswith(UNUSED)):
-            raise ModelError(f"expected prompts of AnomalyCLIP, found {foreign[0]}, which its release does not have")
-        parts = {ours: plain[theirs].float() for ours, theirs in CONTEXTS.items()}
-        shapes = [list(part.shape) for part in parts.values()]
-        if shapes[0] != shapes[1] or len(shapes[0]) != 4 or shapes[0][:2] != [1, 1]:
+        foreign = [name for name in plain if not name.startswith((*CONTEXTS.values(), DEEP, *UNUSED))]
+        if foreign or not all(name in plain for name in CONTEXTS.values()):
+            return None
+        normal, abnormal = (plain[name].float() for name in CONTEXTS.values())
+        if normal.shape != abnormal.shape or normal.ndim != 4 or normal.shape[:2] != (1, 1):
             raise ModelError(
-                f"expected ctx_pos and ctx_neg of AnomalyCLIP, both [1, 1, tokens, width], found {shapes[0]} and {shapes[1]}"
+                "expected ctx_pos and ctx_neg of AnomalyCLIP, both [1, 1, tokens, width], found "
+                f"{list(normal.shape)} and {list(abnormal.shape)}"
             )
-        parts = {name: part[0, 0] for name, part in parts.items()}
-        options: dict[str, Any] = {"context_tokens": shapes[0][2], "deep_tokens": 0, "round_deep_tokens": True}
+        if lacking := [name for name in expected if name not in plain]:
+            raise ModelError(f"the prompts of AnomalyCLIP lack {', '.join(lacking)}")
+        parts = {"normal_context": normal[0, 0], "abnormal_context": abnormal[0, 0]}
+        options: dict[str, Any] = {"context_tokens": normal.shape[2], "deep_tokens": 0, "round_deep_tokens": True}
         if deep:
             matrices = [plain[f"{DEEP}{index}"].float() for index in range(len(deep))]
-            if any(matrix.shape != matrices[0].shape or matrix.ndim != 2 for matrix in matrices):
-                raise ModelError(f"expected {DEEP}0 to {len(deep) - 1} of one shape, [tokens, width]")
+            if {tuple(matrix.shape) for matrix in matrices} != {(len(matrices[0]), normal.shape[3])}:
+                raise ModelError(f"expected {DEEP}0 to {len(deep) - 1} of one shape, [tokens, {normal.shape[3]}]")
             parts["deep_tokens"] = torch.stack(matrices)
             options |= {"deep_tokens": len(matrices[0]), "deep_blocks": (2, 1 + len(deep))}
-        return options, parts
+        return Release(f"AnomalyCLIP prompts ({normal.shape[2]} context tokens)", options, parts)
 
     def frozen_key(self) -> str:
         config = self.config

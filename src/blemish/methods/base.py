@@ -22,7 +22,7 @@ from blemish.io.codec import to_dict
 from blemish.language import Vocabulary, general
 from blemish.methods.text_cache import TextCache
 
-__all__ = ["Features", "Losses", "Method", "Scores", "Targets", "Texts"]
+__all__ = ["Features", "Losses", "Method", "Release", "Scores", "Targets", "Texts"]
 
 Data = TypeVar("Data", bound="Features | Texts | Targets")
 
@@ -97,6 +97,15 @@ class Losses:
     terms: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Release:
+    """What a checkpoint of a method's authors holds, in our names."""
+
+    description: str  # which kind of file it is, in words
+    options: dict[str, Any]  # of the method's configuration
+    parts: dict[str, Tensor]  # the trained parts by name, float32
+
+
 class Method(nn.Module, ABC):
     """One published method on one backbone: images and texts are encoded, then scored together.
 
@@ -114,6 +123,15 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.backbone = backbone.requires_grad_(False).eval()
+
+    @classmethod
+    def from_release(cls, state: Mapping[str, Tensor]) -> Release | None:
+        """What a checkpoint of the authors' code holds, None where it is not one of this method's.
+
+        ModelError where it is one, but of shapes that cannot be.
+        """
+        del state
+        return None
 
     def encode_texts(self, vocabulary: Vocabulary | None = None, *, cache: TextCache | None = None) -> Texts:
         """What `score` needs of a vocabulary, computed once for all images.

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blemish.backbones.model import Clip
 from blemish.language import Vocabulary
-from blemish.methods.base import Features
+from blemish.methods.base import Features, Release
 from blemish.methods.coop import CoOp, CoOpConfig, CoOpTexts, read_context
 from blemish.methods.naming import type_directions
 from blemish.methods.text_cache import TextCache
@@ -44,14 +44,14 @@ class CoCoOp(CoOp):
         self.meta_net = MetaNetwork(backbone.config.joint_width, backbone.config.text.width)
 
     @classmethod
-    def from_release(cls, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Options and trained parts, float32, of a checkpoint of the authors' trainer.
+    def from_release(cls, state: Mapping[str, Tensor]) -> Release | None:
+        """What a checkpoint of the authors' trainer holds; None where it is not one of CoCoOp.
 
         Args:
             state: Its tensors, with or without the prefix `prompt_learner.`
 
         Raises:
-            ModelError: It is no checkpoint of CoCoOp, and why.
+            ModelError: Its context is of other classes than normal and abnormal.
         """
         names = [f"meta_net.{layer}.{part}" for layer in ("linear1", "linear2") for part in ("weight", "bias")]
         return read_context(state, others=names, method="CoCoOp")

@@ -20,7 +20,7 @@ from blemish.backbones.model import Clip
 from blemish.backbones.vision import Interpolation
 from blemish.errors import ModelError, UsageError
 from blemish.language import Vocabulary
-from blemish.methods.base import Features, Losses, Method, Scores, Targets, Texts
+from blemish.methods.base import Features, Losses, Method, Release, Scores, Targets, Texts
 from blemish.methods.naming import share_out, type_directions
 from blemish.methods.prompting import NamePosition, Template, embed_words, template_of
 from blemish.methods.smoothing import smooth_enlarge
@@ -120,8 +120,8 @@ class CoOp(Method):
         self.context = nn.Parameter(start.clone())  # [n, W] or [2, n, W]
 
     @classmethod
-    def from_release(cls, state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Options and trained parts, float32, of a checkpoint of the authors' trainer.
+    def from_release(cls, state: Mapping[str, Tensor]) -> Release | None:
+        """What a checkpoint of the authors' trainer holds; None where it is not one of CoOp.
 
         Where the name stands is not in such a file; "end" is the default there, too.
 
@@ -129,7 +129,7 @@ class CoOp(Method):
             state: Its tensors, with or without the prefix `prompt_learner.`
 
         Raises:
-            ModelError: It is no checkpoint of CoOp, and why.
+            ModelError: Its context is of other classes than normal and abnormal.
         """
         return read_context(state, others=(), method="CoOp")
 
@@ -248,20 +248,16 @@ class CoOp(Method):
         return Losses(total, terms)
 
 
-def read_context(
-    state: Mapping[str, Tensor], *, others: Sequence[str], method: str
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Options, and the context and these other tensors in float32, of a checkpoint; ModelError says what does not fit."""
+def read_context(state: Mapping[str, Tensor], *, others: Sequence[str], method: str) -> Release | None:
+    """What a checkpoint of a context and these other tensors holds; None where it holds others or lacks one of them."""
     plain = {name.removeprefix("prompt_learner."): tensor for name, tensor in state.items()}
-    for name in ("ctx", *others):
-        if name not in plain:
-            raise ModelError(f"expected a checkpoint of {method}, found no {name} in it")
-    if foreign := sorted(name for name in plain if name not in ("ctx", *others, *FROZEN)):
-        raise ModelError(f"expected a checkpoint of {method}, found {foreign[0]}, which its release does not have")
+    if {"ctx", *others} != plain.keys() - set(FROZEN):
+        return None
     context = plain["ctx"].float()
     if context.ndim not in (2, 3) or (context.ndim == 3 and len(context) != 2):
         raise ModelError(
             f"expected a context [tokens, width], or [2, tokens, width] for normal and abnormal, found {list(context.shape)}"
         )
     options = {"context_tokens": context.shape[-2], "class_specific": context.ndim == 3, "start": ""}
-    return options, {"context": context, **{name: plain[name].float() for name in others}}
+    parts = {"context": context, **{name: plain[name].float() for name in others}}
+    return Release(f"{method} prompts ({context.shape[-2]} context tokens)", options, parts)
