@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from blemish._version import __version__
 from blemish.backbones.config import PreprocessConfig
-from blemish.engines.base import Engine, RawScores
+from blemish.config import ModelConfig
+from blemish.engines.base import Engine, LoadedEngine, RawScores
+from blemish.errors import UnknownNameError
+from blemish.inspection import load as loading
 from blemish.inspection.inspector import Inspector
 from blemish.language import Vocabulary, parse_defects
 from blemish.results import ModelInfo, Thresholds
@@ -17,6 +21,7 @@ from blemish.results import ModelInfo, Thresholds
 GRID = 8
 PREPROCESS = PreprocessConfig(size=64, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 THRESHOLDS = Thresholds(image=0.6, review=0.4, pixel=0.5)
+CARD = {"image": 0.6, "review": 0.4, "pixel": 0.5}
 VOCABULARY = parse_defects("scratch, stain")
 
 
@@ -32,6 +37,15 @@ class DarknessEngine(Engine):
         self.model = ModelInfo(
             backbone=backbone, method=self.method, prompts="", fingerprint=fingerprint, version=__version__
         )
+
+    @classmethod
+    def load(cls, config: ModelConfig, *, input_px: int | None = None) -> LoadedEngine:
+        """In the place of a real engine (`use_darkness`): any method and prompts will do."""
+        del input_px
+        if config.backbone != "embedded":
+            raise UnknownNameError("backbone", config.backbone, ["embedded"])
+        engine = cls(backbone=config.backbone)
+        return LoadedEngine(engine=engine, thresholds=CARD)
 
     def encode_texts(self, vocabulary: Vocabulary) -> Any:
         return vocabulary.names
@@ -59,6 +73,11 @@ class DarknessEngine(Engine):
                 )
             )
         return rows
+
+
+def use_darkness(monkeypatch: pytest.MonkeyPatch, engine: type[DarknessEngine] = DarknessEngine) -> None:
+    """Puts the fake engine where `blemish.load` takes engines from."""
+    monkeypatch.setattr(loading, "ENGINES", {"torch": engine})
 
 
 def darkness_inspector(**options: object) -> Inspector:

@@ -23,7 +23,19 @@ ALLOWED = {
 }
 # Still to be renamed in their rooms.
 PENDING = {
-    *("Kind", "Progress", "Run", "SCHEMA", "Settings", "build", "draw", "enlarge", "in_chunks", "json_line", "json_text"),
+    *(
+        "Kind",
+        "Progress",
+        "Run",
+        "SCHEMA",
+        "Settings",
+        "build",
+        "draw",
+        "enlarge",
+        "in_chunks",
+        "json_line",
+        "json_text",
+    ),
     *("load_backbone", "name_of", "new_folder", "phrases", "read_json", "write_page"),
 }
 
@@ -53,5 +65,7 @@ def test_no_two_modules_export_the_same_name() -> None:
             continue  # a command has the name of the function that does its work
         for name in exported_definitions(path):
             modules[name].append(where.as_posix())
-    twice = {name: where for name, where in sorted(modules.items()) if len(where) > 1 and name not in {*ALLOWED, *PENDING}}
+    twice = {
+        name: where for name, where in sorted(modules.items()) if len(where) > 1 and name not in {*ALLOWED, *PENDING}
+    }
     assert not twice, twice

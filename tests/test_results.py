@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from blemish.errors import UsageError
-from blemish.inspection.load import choose_thresholds
+from blemish.inspection.decide import decide, resolve_thresholds
 from blemish.inspection.regions import find_regions
 from blemish.maps import enlarge, find_blobs
-from blemish.results import Inspection, ModelInfo, Region, Thresholds, Verdict, decide
+from blemish.results import Inspection, ModelInfo, Region, Thresholds, Verdict
 
 THRESHOLDS = Thresholds(image=0.5, review=0.25, pixel=0.5)
 
@@ -61,11 +61,11 @@ def test_senseless_thresholds_are_refused(bad: dict[str, float]) -> None:
 
 def test_the_users_threshold_makes_the_verdict_and_is_marked() -> None:
     card = {"image": 0.6, "review": 0.4, "pixel": 0.7}
-    assert choose_thresholds(card) == Thresholds(image=0.6, review=0.4, pixel=0.7)
-    assert choose_thresholds(card, threshold=0.5) == Thresholds(image=0.5, review=0.4, pixel=0.7, calibration="user")
-    assert choose_thresholds(card, threshold=0.4).review is None
-    assert choose_thresholds(card, pixel_threshold=0.1).pixel_calibration == "user"
-    assert choose_thresholds({}) == Thresholds(image=0.5, pixel=0.5)
+    assert resolve_thresholds(card) == Thresholds(image=0.6, review=0.4, pixel=0.7)
+    assert resolve_thresholds(card, image=0.5) == Thresholds(image=0.5, review=0.4, pixel=0.7, calibration="user")
+    assert resolve_thresholds(card, image=0.4).review is None
+    assert resolve_thresholds(card, pixel=0.1).pixel_calibration == "user"
+    assert resolve_thresholds({}) == Thresholds(image=0.5, pixel=0.5)
 
 
 def test_records_are_json_with_the_documented_fields() -> None:

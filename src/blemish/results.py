@@ -27,7 +27,6 @@ __all__ = [
     "ScoreFrom",
     "Thresholds",
     "Verdict",
-    "decide",
     "lead",
 ]
 
@@ -181,7 +180,13 @@ class Inspection:
         return UNKNOWN if lead(first, first - second) < self.min_lead else self.types[best]
 
     def map_at_original(self) -> NDArray[np.float32]:
-        """The anomaly map [height_px, width_px], enlarged bilinearly, 0 where pixels do not count; an array of its own."""
+        """The anomaly map [height_px, width_px], enlarged bilinearly, 0 where pixels do not count; an array of its own.
+
+        Raises:
+            UsageError: The inspection was read from a run that kept no maps.
+        """
+        if not self.anomaly_map.size:
+            raise UsageError(f"{self.source}: the run kept no maps (blemish inspect --keep-maps)")
         return at_original(self.anomaly_map, (self.width_px, self.height_px), self.inside)
 
     def mask(self) -> NDArray[np.bool_]:
@@ -209,15 +214,6 @@ class Inspection:
             "tags": dict(self.tags),
             "model": self.model.to_dict(),
         }
-
-
-def decide(image_score: float, thresholds: Thresholds) -> Verdict:
-    """NG from the image threshold up, REVIEW from the review threshold up, else OK."""
-    if image_score >= thresholds.image:
-        return Verdict.NG
-    if thresholds.review is not None and image_score >= thresholds.review:
-        return Verdict.REVIEW
-    return Verdict.OK
 
 
 def lead(probability: float, margin: float) -> float:

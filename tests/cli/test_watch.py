@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +12,7 @@ import pytest
 from blemish import cli
 from blemish.errors import UsageError
 from blemish.images import save, watch_images
-from blemish.inspection import load as loading
-from fakes import darkness_inspector
+from fakes import use_darkness
 
 POLL_S = 0.02
 
@@ -71,10 +69,7 @@ def test_only_folders_are_watched(folder: Path) -> None:
 def test_the_command_watches_and_resumes(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def load(_backbone: str, *, batch_size: int, **_options: Any) -> Any:
-        return darkness_inspector(batch_size=batch_size)
-
-    monkeypatch.setattr(loading, "load", load)
+    use_darkness(monkeypatch)
     out = tmp_path / "in" / "out"
     command = ["inspect", str(folder), "--watch-for", "1.2", "--out", str(out), "-q", "--resume"]
     assert cli.main(command) == 0

@@ -10,12 +10,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from blemish.evaluation.models import Choice
 from scenes import anomalous_only, candidate, data_set
 
 from blemish.data import entry
 from blemish.errors import UsageError
 from blemish.evaluation import Settings, Table, grouped, load_suite, open_session, overview, published, suite_names
+from blemish.evaluation.candidates import Choice
 from blemish.evaluation.charts import histogram, lines
 from blemish.evaluation.finding import find_data
 from blemish.evaluation.markdown import public

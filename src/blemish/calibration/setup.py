@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from blemish.config import settings
 from blemish.io.codec import from_dict, to_dict
 from blemish.language import Vocabulary
 from blemish.results import ModelInfo
@@ -57,15 +58,23 @@ class Setup:
                 f"the vocabulary {self.vocabulary or 'none'}, not {other.vocabulary or 'none'} (its names move the scores of "
                 f"the method {self.model.method!r}: give the same --defects)"
             )
-        for name, what in (("input_px", "an input of {} px"), ("mean", "the mean {}"), ("std", "the deviation {}")):
-            if getattr(self, name) != getattr(other, name):
-                found.append(f"{what.format(getattr(self, name))}, not {getattr(other, name)}")
-        for name in ("tiles", "roi", "ignore", "value_range", "peers"):
-            here, there = getattr(self, name), getattr(other, name)
+        named = {"input_px": "an input of {} px", "mean": "the mean {}", "std": "the deviation {}"}
+        options = {setting.name: f"{setting.option} {{}}" for setting in settings().values()}
+        for field in fields(self):
+            if field.name in ("model", "vocabulary"):
+                continue
+            here, there = getattr(self, field.name), getattr(other, field.name)
             if here != there:
-                option = "--range" if name == "value_range" else f"--{name}"
-                found.append(f"{option} {_shown(here)}, not {_shown(there)}")
+                words = named.get(field.name) or options[field.name]
+                found.append(f"{words.format(_shown(here))}, not {_shown(there)}")
         return found
+
+    def with_ranges(self, ranges: Collection[tuple[float, float]]) -> Setup:
+        """This setup with the value range that images were read on, where it left that open and they shared one."""
+        if self.value_range is not None or len(ranges) != 1:
+            return self
+        low, high = next(iter(ranges))
+        return replace(self, value_range=(float(low), float(high)))
 
 
 def vocabulary_hash(vocabulary: Vocabulary) -> str:
@@ -80,5 +89,5 @@ def _model_name(model: ModelInfo) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
-        return f"{value[0]:g}:{value[1]:g}"
+        return ":".join(f"{number:g}" for number in value)
     return "none" if value in (None, "") else str(value)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from blemish.cli import options
+from blemish.cli.options import Quiet
 from blemish.exports import FORMATS
 
 __all__ = ["export"]
@@ -32,17 +32,16 @@ def export(
         typer.Option(help="label-studio: what comes before the place of an image. Default: local storage."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
-    quiet: options.Quiet = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write a finished run for another tool: COCO, Label Studio, YOLO, masks, Parquet, CSV, FiftyOne."""
-    from blemish.exports.formats import export_run
+    from blemish.exports.formats import export as write_export
     from blemish.runs.reading import read_run
 
     finished = read_run(run)
-    out = out.expanduser()
     given = {"rle": rle or None, "url_prefix": url_prefix}
     asked = {name: value for name, value in given.items() if value is not None}
-    count = export_run(finished, format_name, out=out, options=asked, overwrite=overwrite)
+    count = write_export(finished, format_name, out=out, options=asked, overwrite=overwrite)
     if quiet:
         return
     unreadable = 0 if FORMATS[format_name].lists_unreadable else len(finished.record["unreadable"])

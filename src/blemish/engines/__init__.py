@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from blemish.engines.base import Engine, RawScores
+from blemish.engines.base import Engine, LoadedEngine, RawScores
 from blemish.plugins import Registry
 
-__all__ = ["ENGINES", "Engine", "RawScores"]
+__all__ = ["ENGINES", "Engine", "LoadedEngine", "RawScores"]
 
 # A name stands for a subclass of `Engine`.
 ENGINES = Registry("blemish.engines", "engine", {"torch": "blemish.engines.torch:TorchEngine"})

@@ -6,19 +6,20 @@ B batch, S side of the input in pixels, T defect types, h×w the size of a map.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blemish.backbones.config import PreprocessConfig
+from blemish.config import ModelConfig
 from blemish.errors import UsageError
 from blemish.language import Vocabulary
 from blemish.results import ModelInfo
 
-__all__ = ["Engine", "RawScores"]
+__all__ = ["Engine", "LoadedEngine", "RawScores"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,21 @@ class Engine(ABC):
     aligned_corners: bool = False  # the centres of the outer cells of type maps lie on the border of the image
     references: str = ""  # number and digest of the reference images that scores depend on, "" for none
 
+    @classmethod
+    @abstractmethod
+    def load(cls, config: ModelConfig, *, input_px: int | None = None) -> LoadedEngine:
+        """The engine of a configuration.
+
+        Args:
+            config: The model, and where it runs.
+            input_px: Side of the square that images are resized to; None for the backbone's own.
+
+        Raises:
+            UnknownNameError: There is no such backbone or method.
+            UsageError: The device cannot be used here, or the backbone does not take this input size.
+            ModelError: Weights or prompts are not what was expected.
+        """
+
     @abstractmethod
     def encode_texts(self, vocabulary: Vocabulary) -> Any:
         """The texts of a vocabulary as `score` takes them; encoded once, then cached."""
@@ -67,3 +83,13 @@ class Engine(ABC):
         """
         del images
         raise UsageError(f"the engine {self.name!r} takes no reference images; use --engine torch")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedEngine:
+    """An engine, and what its model card says of the decisions from its scores."""
+
+    engine: Engine
+    thresholds: Mapping[str, float] = field(default_factory=dict)  # "image", "review", "pixel": 0..1
+    thresholds_with_references: Mapping[str, float] = field(default_factory=dict)  # likewise; empty: as without
+    min_lead: float = 0.0  # 0..1; a type that leads the next by less is unknown

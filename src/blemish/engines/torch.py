@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blemish._version import __version__
-from blemish.engines.base import Engine, RawScores
+from blemish.config import ModelConfig
+from blemish.engines.base import Engine, LoadedEngine, RawScores
 from blemish.errors import UsageError
 from blemish.language import Vocabulary
 from blemish.methods.base import Features, Method, Scores, Texts
 from blemish.methods.mutual import MutualScoring
 from blemish.methods.text_cache import TextCache
+from blemish.models.load import load_method
 from blemish.results import ModelInfo
 
 __all__ = ["TorchEngine", "device_of", "rows_of"]
@@ -54,6 +56,25 @@ class TorchEngine(Engine):
             prompts=prompts,
             fingerprint=method.fingerprint(),
             version=__version__,
+        )
+
+    @classmethod
+    def load(cls, config: ModelConfig, *, input_px: int | None = None) -> LoadedEngine:
+        device_of(config.device)  # refused before weights are read
+        loaded = load_method(
+            config.backbone,
+            method=config.method,
+            prompts=config.prompts,
+            options=config.options,
+            force=config.force,
+            input_px=input_px,
+        )
+        name = loaded.method.backbone.config.name
+        return LoadedEngine(
+            engine=cls(loaded.method, backbone=name, prompts=loaded.prompts, device=config.device),
+            thresholds=loaded.thresholds,
+            thresholds_with_references=loaded.with_peers,
+            min_lead=loaded.min_lead,
         )
 
     def encode_texts(self, vocabulary: Vocabulary) -> Texts:

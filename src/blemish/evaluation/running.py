@@ -187,10 +187,13 @@ class EvaluationRun:
                             stepped.add(scored.map_at((mask.shape[1], mask.shape[0])), mask)
                         advance()
                     value = stepped.value()
-                    values[product] = {"value": value.value, "why": value.reason}
+                    values[product] = {"value": value.value, "reason": value.reason}
                     facts = {"limit": self.settings.limit, "products": values}
                     self.folder.write_extra(LEGACY_FILE, facts)
-        return {product: Value(**value) for product, value in values.items()}
+        return {
+            product: Value(value=stored["value"], reason=stored.get("reason", stored.get("why", "")))  # as before 0.2
+            for product, stored in values.items()
+        }
 
     def again(self, chunks: Sequence[Sequence[Sample]]) -> Iterator[ScoredSample]:
         """The readable ones of these images scored once more, exactly as before where the chunks are the same."""

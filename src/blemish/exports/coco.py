@@ -15,9 +15,9 @@ import numpy as np
 from blemish.exports.common import blobs_of, common_folder, inspected, type_names, type_of
 from blemish.exports.formats import Format
 from blemish.io.atomic import write_text
+from blemish.io.json_files import json_line
 from blemish.maps import Blob
 from blemish.runs.reading import Run
-from blemish.runs.records import json_line
 
 __all__ = ["FORMAT", "write_coco"]
 

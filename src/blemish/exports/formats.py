@@ -9,9 +9,9 @@ from typing import Any
 
 from blemish.errors import UsageError
 from blemish.exports import FORMATS
-from blemish.runs.reading import Run
+from blemish.runs.reading import Run, read_run
 
-__all__ = ["Format", "export_run"]
+__all__ = ["Format", "export"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,14 +24,19 @@ class Format:
     lists_unreadable: bool = False  # whether images that could not be inspected are in it, too
 
 
-def export_run(
-    run: Run, format_name: str, *, out: Path, options: Mapping[str, Any] | None = None, overwrite: bool = False
+def export(
+    run: Run | str | Path,
+    format_name: str,
+    *,
+    out: str | Path,
+    options: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
 ) -> int:
-    """Writes a finished run for another tool.
+    """Writes a finished run for another tool, as `blemish export` does.
 
     Args:
-        run: The run.
-        format_name: A name in `FORMATS`.
+        run: The folder of its results.
+        format_name: "coco", "csv", "fiftyone", "label-studio", "masks", "parquet", "yolo-seg", or a plug-in's (docs/exports.md).
         out: The file, or the new folder, to write.
         options: Keywords of the format, `{"rle": True}` for COCO.
         overwrite: Whether a file that is there is replaced.
@@ -41,7 +46,12 @@ def export_run(
 
     Raises:
         UsageError: The format is unknown, knows no such option, or something else is at `out`.
+
+    Example:
+        >>> export("results", "coco", out="coco.json")
+        2
     """
+    run, out = run if isinstance(run, Run) else read_run(run), Path(out).expanduser()
     chosen: Format = FORMATS[format_name]
     for option in options or {}:
         if option not in chosen.options:

@@ -15,8 +15,8 @@ from xml.sax.saxutils import quoteattr
 from blemish.exports.common import common_folder, inspected, type_names, type_of
 from blemish.exports.formats import Format
 from blemish.io.atomic import write_text
+from blemish.io.json_files import json_line
 from blemish.runs.reading import Run
-from blemish.runs.records import json_line
 
 __all__ = ["FORMAT", "LOCAL_FILES", "write_tasks"]
 

@@ -11,8 +11,8 @@ from blemish.exports.common import blobs_of, inspected, name_of, new_folder, typ
 from blemish.exports.formats import Format
 from blemish.images import save
 from blemish.io.atomic import write_text
+from blemish.io.json_files import json_text
 from blemish.runs.reading import Run
-from blemish.runs.records import json_text
 
 __all__ = ["FORMAT", "write_masks"]
 

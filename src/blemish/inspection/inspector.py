@@ -16,6 +16,7 @@ from blemish.calibration import Calibration, Setup, vocabulary_hash
 from blemish.engines.base import Engine
 from blemish.errors import ImageError, UnknownNameError, UsageError
 from blemish.images import DEFAULT_MEGAPIXELS, ImageInput, Picture, RangeGiven, ValueRanges
+from blemish.inspection.decide import decide
 from blemish.inspection.inputs import is_image, to_image_input
 from blemish.inspection.loader import NO_MEMORY, ImageLoader, default_workers
 from blemish.inspection.masks import Masks
@@ -24,7 +25,7 @@ from blemish.inspection.scoring import RawImage, Scorer
 from blemish.inspection.tiling import Tiles
 from blemish.language import Vocabulary, general
 from blemish.maps import Part, visible_part
-from blemish.results import Inspection, ModelInfo, Thresholds, decide
+from blemish.results import Inspection, ModelInfo, Thresholds
 
 __all__ = ["Inspected", "Inspector"]
 

@@ -15,12 +15,13 @@ __all__ = ["from_dict", "to_dict"]
 T = TypeVar("T")
 
 
-def from_dict(kind: type[T], data: Mapping[str, Any]) -> T:
+def from_dict(kind: type[T], data: Mapping[str, Any], *, where: str | None = None) -> T:
     """An instance of the dataclass `kind` from plain data.
 
     Args:
         kind: A dataclass. A field without a default that may be None may be left out.
         data: Field names to values; tuples may come as lists, dataclasses as mappings, floats as whole numbers.
+        where: What errors call it; by default the name of the dataclass.
 
     Raises:
         UnknownNameError: A key is no field; the nearest one is named.
@@ -34,16 +35,17 @@ def from_dict(kind: type[T], data: Mapping[str, Any]) -> T:
         >>> from_dict(Camera, {"name": "line 3", "range": [0, 4095]})
         Camera(name='line 3', range=(0.0, 4095.0))
     """
+    where = kind.__name__ if where is None else where
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in data:
         if key not in fields:
-            raise UnknownNameError(f"key of {kind.__name__}", key, fields)
+            raise UnknownNameError(f"key of {where}", key, fields)
     absent = [name for name, field in fields.items() if _is_required(field) and name not in data]
     missing = [name for name in absent if not _may_be_none(hints[name])]
     if missing:
-        raise UsageError(f"{kind.__name__} lacks {', '.join(missing)}")
-    values = {key: _convert(hints[key], value, f"{kind.__name__}.{key}") for key, value in data.items()}
+        raise UsageError(f"{where} lacks {', '.join(missing)}")
+    values = {key: _convert(hints[key], value, f"{where}.{key}") for key, value in data.items()}
     return kind(**values, **dict.fromkeys(absent))
 
 
@@ -97,16 +99,18 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 
 def _convert_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
-    """The value as the first of the types that it fits; the error of the last one where it fits none."""
+    """The value as the first of the types that it fits; the error names all of them where it fits none."""
     if value is None and type(None) in arguments:
         return None
-    *others, last = (argument for argument in arguments if argument is not type(None))
-    for hint in others:
+    hints = [argument for argument in arguments if argument is not type(None)]
+    for hint in hints:
         try:
             return _convert(hint, value, where)
         except UsageError:
-            continue
-    return _convert(last, value, where)
+            if len(hints) == 1:
+                raise
+    kinds = " or ".join(getattr(typing.get_origin(hint) or hint, "__name__", str(hint)) for hint in hints)
+    raise UsageError(f"{where} must be of type {kinds}, not {value!r}")
 
 
 def _convert_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:

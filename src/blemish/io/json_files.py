@@ -37,9 +37,9 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
         UsageError: The file is not there, or a line is not JSON.
     """
     try:
-        with path.open(encoding="utf-8") as stream:
+        with path.open("rb") as stream:
             for line in stream:
-                if line.endswith("\n"):
+                if line.endswith(b"\n"):
                     yield json.loads(line)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({reason(error)})") from error

@@ -62,8 +62,8 @@ class TerminalReporter(Reporter):
             *(TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), TextColumn("left")),
         )
         # stdout may be a file: results must not go to the bar's terminal instead
-        keep = {"redirect_stdout": False, "redirect_stderr": False}
-        with Progress(*columns, console=Console(stderr=True), transient=True, **keep) as bar:
+        console = Console(stderr=True)
+        with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
             self._bar, task = bar, bar.add_task(what, total=total, completed=done, rate="")
             started, count = time.monotonic(), 0
 

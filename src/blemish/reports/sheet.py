@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from PIL import Image
 
 from blemish import images
 from blemish.errors import UsageError
+from blemish.io.json_files import read_json_lines
 from blemish.io.run_files import LINES_FILE
 
 __all__ = ["write_contact_sheet"]
@@ -27,9 +27,8 @@ def write_contact_sheet(results: Path, path: Path) -> Path:
     lines = results / LINES_FILE
     if not lines.is_file():
         raise UsageError(f"{results}: holds no {LINES_FILE}")
-    *whole, _torn = lines.read_bytes().split(b"\n")  # a line without its line feed was cut off
     drawn = [
-        record for record in map(json.loads, whole) if record["overlay"] and (results / record["overlay"]).is_file()
+        record for record in read_json_lines(lines) if record["overlay"] and (results / record["overlay"]).is_file()
     ]
     records = sorted(drawn, key=lambda record: -record["image_score"])[:MOST_IMAGES]
     if not records:

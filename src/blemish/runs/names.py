@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from blemish.images import FoundImage
 
-__all__ = ["arriving_name", "output_names"]
+__all__ = ["arriving_name", "output_names", "picture_name"]
 
 PICTURE_SUFFIXES = (".jpg", ".png")
 
@@ -51,6 +51,11 @@ def arriving_name(image: FoundImage, roots: Iterable[Path], taken: set[str]) -> 
             break
     taken.add(_key(name))
     return name
+
+
+def picture_name(mask: str) -> str:
+    """The name of an image's pictures, without case, from the path of its mask below the folder of results."""
+    return mask.partition("/")[2].removesuffix(".png").casefold()
 
 
 def _folder_names(roots: set[Path]) -> dict[Path, PurePosixPath]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from blemish.errors import UsageError
+from blemish.io.json_files import read_json
 from blemish.io.run_files import LINES_FILE, MAPS, MASKS, OVERLAYS, RUN_FILE
 
 __all__ = ["began_only", "check_identity", "open_locked", "recover"]
@@ -37,7 +38,7 @@ def recover(path: Path) -> int:
 
 def check_identity(path: Path, now: Mapping[str, Any]) -> None:
     """UsageError, with every difference, where the run in `path` was not begun as `now` says."""
-    before = json.loads((path / RUN_FILE).read_text(encoding="utf-8")).get("identity")
+    before = read_json(path / RUN_FILE).get("identity")
     if before is None:
         raise UsageError(f"{path}: the run there does not say how it was begun, and cannot be resumed")
     before, now = _flat(before), _flat(json.loads(json.dumps(now)))  # tuples are lists, as in the file
