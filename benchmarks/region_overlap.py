@@ -34,7 +34,7 @@ def grown(inspection: Inspection) -> Mask:
 
 def grown_or_highest(inspection: Inspection) -> Mask:
     """The same, and where an image that is not OK has none, one at its highest point."""
-    return _filled(inspection, inspection.region_threshold)
+    return _filled(inspection, inspection.region_level)
 
 
 def _filled(inspection: Inspection, threshold: float) -> Mask:

@@ -25,18 +25,18 @@ ALLOWED = {
 PENDING = {
     *(
         "Kind",
+        "PAGE_FILE",
         "Progress",
-        "Run",
+        "Report",
         "SCHEMA",
         "Settings",
         "build",
+        "calibrate",
         "draw",
         "enlarge",
-        "in_chunks",
-        "json_line",
-        "json_text",
+        "evaluate",
     ),
-    *("load_backbone", "name_of", "new_folder", "phrases", "read_json", "write_page"),
+    *("in_chunks", "load_backbone", "phrases"),
 }
 
 

@@ -26,6 +26,7 @@ from torch import Tensor
 from blemish.backbones.preprocess import to_array
 from blemish.images import Picture
 from blemish.io.atomic import write_text
+from blemish.io.json_files import read_json_if_there
 from blemish.maps import at_original
 from blemish.methods.base import Method, Scores
 from blemish.methods.mutual import (
@@ -44,7 +45,7 @@ from blemish.methods.mutual import (
 )
 from blemish.metrics import PixelRanking, auroc
 from blemish.models.load import load_method
-from blemish.models.paths import package_models, read_json
+from blemish.models.paths import package_models
 from blemish.models.prompts import CARD
 from blemish.synthesis import HELD_OUT_SEEDS, RENDERER_VERSION, SyntheticSample, render_series
 from blemish.training.held_out import card_thresholds
@@ -192,7 +193,7 @@ def _aurocs(image: NDArray[np.floating], maps: Maps, masks: NDArray[np.bool_]) -
 
 
 def _write_card(names: Sequence[str], series: Sequence[Sequence[SyntheticSample]], card_file: Path) -> None:
-    card = read_json(card_file)
+    card = read_json_if_there(card_file)
     peers = card.setdefault("peers", {})
     peers["measured_on"] = (
         f"{len(series)} rendered series (renderer {RENDERER_VERSION}) of {len(series[0])} pieces, "

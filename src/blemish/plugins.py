@@ -90,3 +90,7 @@ class Registry(Mapping[str, Any]):
             except PluginError as error:
                 logger.warning("%s; it is left out", error)
         return results
+
+    def usable(self) -> dict[str, Any]:
+        """All of them by name, but for plug-ins that fail to import, which are named in the log."""
+        return {name: self[name] for name in self.own} | self.use_plugins(lambda _, thing: thing)

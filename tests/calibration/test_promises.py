@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from blemish.calibration import Rule, Scored, find_thresholds
 from blemish.calibration.conformal import allowed_above, best_share, just_above, needed, threshold_above
 from blemish.errors import UsageError
-from blemish.results import Thresholds, Verdict, decide
+from blemish.inspection.decide import decide
+from blemish.results import Thresholds, Verdict
 
 REPETITIONS = 2000
 

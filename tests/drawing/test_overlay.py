@@ -11,9 +11,10 @@ from blemish.drawing import overlay as overlay_module
 from blemish.drawing.colours import NEUTRAL, STOPS, TYPE_COLOURS, heat, scale_position, type_colour
 from blemish.drawing.overlay import draw_overlay
 from blemish.images import read
+from blemish.inspection.decide import decide
 from blemish.inspection.regions import find_regions
 from blemish.maps import visible_from
-from blemish.results import UNKNOWN, Inspection, ModelInfo, Thresholds, decide
+from blemish.results import UNKNOWN, Inspection, ModelInfo, Thresholds
 
 THRESHOLDS = Thresholds(image=0.6, pixel=0.5)
 

@@ -14,9 +14,10 @@ from blemish import cli
 from blemish.errors import UsageError
 from blemish.images import save
 from blemish.inspection.references import MOST_REFERENCES, find_references
+from blemish.io.json_files import read_json_if_there
 from blemish.methods.mutual import LEAST_PEERS
 from blemish.metrics import auroc
-from blemish.models.paths import package_models, read_json
+from blemish.models.paths import package_models
 from blemish.synthesis import render_series
 
 SEED, PIECES, DEFECTIVE = 51_000_111, 12, 4
@@ -67,7 +68,7 @@ def test_the_images_of_a_folder_judge_each_other(series: Path) -> None:
 
 
 def test_the_cards_thresholds_with_peers_are_used(series: Path) -> None:
-    card = read_json(package_models() / "embedded" / "card.json")
+    card = read_json_if_there(package_models() / "embedded" / "card.json")
     for method in ("ensemble", "faprompt", "dapo"):
         lines = card["peers"][method]["thresholds"]
         found = blemish.load(method=method, peers=series).thresholds

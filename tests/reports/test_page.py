@@ -13,7 +13,7 @@ import pytest
 
 from blemish import cli
 from blemish.images import save
-from blemish.reports.page import write_page
+from blemish.reports.page import write_run_page
 from blemish.results import ModelInfo, Thresholds
 from blemish.runs.reading import Run, read_records
 from browser import Page, open_browser
@@ -32,7 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def write(run: Run, out: Path, **options: Any) -> str:
-    write_page(run.path, run.record, read_records(run.path), out, **options)
+    write_run_page(run.path, run.record, read_records(run.path), out, **options)
     return out.read_text(encoding="utf-8")
 
 
@@ -74,7 +74,7 @@ def test_nothing_in_it_is_fetched_from_a_network(run: Run, tmp_path: Path) -> No
 def test_names_cannot_break_out_of_their_place(run: Run, tmp_path: Path) -> None:
     evil = "</script><script>alert(1)</script>.png"
     records = [{**record, "source": evil} for record in read_records(run.path)]
-    write_page(run.path, {**run.record, "types": ["<b>"]}, records, tmp_path / "report.html")
+    write_run_page(run.path, {**run.record, "types": ["<b>"]}, records, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<script>alert" not in page
     assert data(page, "images")[0]["source"] == evil
@@ -96,7 +96,7 @@ def test_pictures_that_are_gone_are_left_out(run: Run, tmp_path: Path) -> None:
     for name in ("run.json", "results.jsonl"):
         (tmp_path / name).write_bytes((run.path / name).read_bytes())
     records = [{**record, "source": f"gone/{record['source']}"} for record in read_records(run.path)]
-    write_page(tmp_path, run.record, records, tmp_path / "report.html")
+    write_run_page(tmp_path, run.record, records, tmp_path / "report.html")
     images = data((tmp_path / "report.html").read_text(encoding="utf-8"), "images")
     assert all(set(image["small"].values()) == {None} for image in images if image["verdict"])
 
@@ -216,7 +216,7 @@ def large_run(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 def test_two_thousand_images_stay_usable(tmp_path: Path, browser: Page) -> None:
     run, records = large_run(tmp_path)
     path = tmp_path / "report.html"
-    assert write_page(tmp_path, run, records, path) == MANY
+    assert write_run_page(tmp_path, run, records, path) == MANY
     assert path.stat().st_size < 40e6
     browser.open(path)
     assert browser.run(COUNTS) == {"ng": MANY // 2, "ok": MANY // 2}

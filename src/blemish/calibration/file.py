@@ -19,7 +19,7 @@ from blemish.io.codec import from_dict, to_dict
 
 __all__ = ["MOST_SCORES", "Calibration", "calibrate", "read_calibration"]
 
-SCHEMA = "blemish.calibration/1"
+CALIBRATION_SCHEMA = "blemish.calibration/1"
 RAISED = "The thresholds were only raised since, by false alarms (see history); that keeps what is promised."
 MOST_SCORES = 20_000  # scores in the file; of more a digest stands for them
 
@@ -55,7 +55,7 @@ class Calibration:
     def to_dict(self) -> dict[str, Any]:
         """The documented file (docs/calibration.md), ready for JSON."""
         return {
-            "schema": SCHEMA,
+            "schema": CALIBRATION_SCHEMA,
             "id": self.identity,
             "thresholds": _numbers(self.thresholds),
             "promise": self.thresholds.promise,
@@ -180,8 +180,10 @@ def read_calibration(path: str | Path) -> Calibration:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: is no calibration (not JSON)") from error
     schema = data.get("schema") if isinstance(data, dict) else None
-    if schema != SCHEMA:
-        raise UsageError(f"{path}: is no calibration of this version ({SCHEMA}), but {schema or 'something else'}")
+    if schema != CALIBRATION_SCHEMA:
+        raise UsageError(
+            f"{path}: is no calibration of this version ({CALIBRATION_SCHEMA}), but {schema or 'something else'}"
+        )
     try:
         scores, promised = data["scores"], {key: data[key] for key in ("promise", "figures", "notes")}
         found = Calibration(

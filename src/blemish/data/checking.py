@@ -60,7 +60,7 @@ def check(
     reading = read_data(where, root=root, exact=True)
     problems = list(reading.problems)
     if not quick:
-        problems += _look(reading.samples, progress)
+        problems += _check_files(reading.samples, progress)
     return Check(reading, tuple(_count(reading.samples)), tuple(problems))
 
 
@@ -76,23 +76,23 @@ def _count(samples: tuple[FileSample, ...]) -> list[CountRow]:
     return [CountRow(*key, images[key], masks[key]) for key in keys]
 
 
-def _look(samples: tuple[FileSample, ...], progress: Callable[[int, int], None] | None) -> list[FileProblem]:
+def _check_files(samples: tuple[FileSample, ...], progress: Callable[[int, int], None] | None) -> list[FileProblem]:
     problems: list[FileProblem] = []
     first_of: dict[str, FileSample] = {}  # by digest
     readable: dict[Path, bool] = {}  # several parts of one image have one file
     for done, sample in enumerate(samples, start=1):
         if sample.path not in readable:
-            found = _look_at_image(sample, first_of)
-            readable[sample.path] = found is None or found.what.startswith(SAME)
-            problems += [] if found is None else [found]
+            problem = _check_image(sample, first_of)
+            readable[sample.path] = problem is None or problem.what.startswith(SAME)
+            problems += [] if problem is None else [problem]
         if readable[sample.path] and sample.anomalous and sample.truth is not None:
-            problems += _look_at_truth(sample)
+            problems += _check_truth(sample)
         if progress is not None:
             progress(done, len(samples))
     return problems
 
 
-def _look_at_image(sample: FileSample, first_of: dict[str, FileSample]) -> FileProblem | None:
+def _check_image(sample: FileSample, first_of: dict[str, FileSample]) -> FileProblem | None:
     """What is wrong with an image file: that it cannot be read, or that another one has its bytes."""
     try:
         sample.picture()
@@ -105,7 +105,7 @@ def _look_at_image(sample: FileSample, first_of: dict[str, FileSample]) -> FileP
     return FileProblem(sample.path, f"{SAME} {other.name}{unlike}")
 
 
-def _look_at_truth(sample: FileSample) -> list[FileProblem]:
+def _check_truth(sample: FileSample) -> list[FileProblem]:
     try:
         mask = sample.mask()
     except ImageError as error:

@@ -54,14 +54,12 @@ class Entry:
     needs_name: bool = False  # the layout alone does not tell this set from others
     reading_of: str = ""  # the set that this is another reading of: it is opened by its name only
     notes: tuple[str, ...] = ()
-    types: dict[str, str] = field(
-        default_factory=dict
-    )  # its own word (mostly a folder) -> defect type; "": without a name
+    # Its own word (mostly a folder) -> defect type, "" where the defect has no name of its own.
+    types: dict[str, str] = field(default_factory=dict)
     # Product -> folder of the test split, or "train" -> number of images. Numbers that nobody verified stay out.
     products: dict[str, dict[str, int]] = field(default_factory=dict)
-    words: dict[str, list[str]] = field(
-        default_factory=dict
-    )  # product -> own words, where `products` does not say them
+    # Product -> its own words, where `products` does not say them.
+    words: dict[str, list[str]] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)  # read by the layout alone
 
     def type_of(self, folder: str) -> str:
@@ -72,9 +70,12 @@ class Entry:
     def knowledge(self) -> dict[str, dict[str, str]]:
         """Product -> own word -> grouped type, of the products whose defects are known."""
         counted = {*self.normal, "train", "normal", "anomalous", "defect"}
-        held = {product: [word for word in counts if word not in counted] for product, counts in self.products.items()}
+        in_counts = {
+            product: [word for word in counts if word not in counted] for product, counts in self.products.items()
+        }
         return {
-            product: {word: self.type_of(word) for word in words} for product, words in (self.words or held).items()
+            product: {word: self.type_of(word) for word in words}
+            for product, words in (self.words or in_counts).items()
         }
 
 
@@ -114,14 +115,9 @@ def maker_of(where: str) -> Callable[[str], DataSet] | None:
 def _entries() -> dict[str, Entry]:
     known = resources.files(__package__) / "known"
     files = {file.name.removesuffix(".toml"): file for file in known.iterdir() if file.name.endswith(".toml")}
-    own = {found.name: found for name, file in files.items() for found in _read(name, file)}
-    added = {
-        found.name: found
-        for entries in DATASETS.use_plugins(_read_plugin).values()
-        for found in entries
-        if found.name not in own
-    }
-    return own | added
+    own = [known for name, file in files.items() for known in _read(name, file)]
+    added = [known for entries in DATASETS.use_plugins(_read_plugin).values() for known in entries]
+    return {known.name: known for known in (*added, *own)}  # of two with the same name, our own
 
 
 def _read_plugin(name: str, source: Any) -> list[Entry]:
@@ -129,8 +125,8 @@ def _read_plugin(name: str, source: Any) -> list[Entry]:
     if callable(source):
         return []
     entries = list(_read(name, source))
-    for found in entries:
-        LAYOUTS[found.layout]
+    for known in entries:
+        LAYOUTS[known.layout]
     return entries
 
 

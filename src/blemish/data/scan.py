@@ -18,11 +18,11 @@ MASK_ENDINGS = ("_segmentation", "_mask", "_label", "_gt")
 
 @dataclass(frozen=True)
 class FileProblem:
-    """What is wrong with a file. A fatal one makes it unsure which truth belongs to which image: such a set is not opened."""
+    """What is wrong with a file."""
 
     path: Path
-    what: str
-    fatal: bool = False
+    what: str  # goes on from the path: "is an empty mask"
+    fatal: bool = False  # it is unsure which truth belongs to which image: such a set is not opened
 
     def __str__(self) -> str:
         return f"{self.path.as_posix()}: {self.what}"
@@ -60,7 +60,7 @@ class Scan:
 
     def images(self, folder: Path) -> list[Path]:
         """The image files directly in a folder. Folders that are named like images and copies are reported and left out."""
-        found = []
+        files = []
         for path in self.entries(folder):
             if path.suffix.lower() not in SUFFIXES:
                 continue
@@ -69,8 +69,8 @@ class Scan:
             elif "(copy)" in path.name:
                 self.report(path, "is a stray copy, left out")
             else:
-                found.append(path)
-        return found
+                files.append(path)
+        return files
 
     def pairs(
         self, pictures: Sequence[Path], masks: Iterable[Path], endings: Sequence[str] = MASK_ENDINGS
@@ -85,18 +85,18 @@ class Scan:
             other = by_stem.setdefault(picture.stem.lower(), picture)
             if other is not picture:
                 self.report(picture, f"has the same stem as {other.name}: no mask can be told apart", fatal=True)
-        found: dict[Path, list[Path]] = {}
+        paired: dict[Path, list[Path]] = {}
         for mask in masks:
             stem, part = _without_ending(mask.stem.lower(), endings, by_stem)
             if stem not in by_stem:
                 self.report(mask, "is a mask of no image", fatal=True)
                 continue
-            mine = found.setdefault(by_stem[stem], [])
-            if mine and not part:
-                self.report(mask, f"is a second mask of {by_stem[stem].name}, beside {mine[0].name}", fatal=True)
+            of_picture = paired.setdefault(by_stem[stem], [])
+            if of_picture and not part:
+                self.report(mask, f"is a second mask of {by_stem[stem].name}, beside {of_picture[0].name}", fatal=True)
                 continue
-            mine.append(mask)
-        return {picture: tuple(files) for picture, files in found.items()}
+            of_picture.append(mask)
+        return {picture: tuple(files) for picture, files in paired.items()}
 
 
 def holds_images(folder: Path) -> bool:

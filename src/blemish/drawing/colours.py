@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.maps.visible import COLOUR_LEVELS, TRANSPARENT_SHARE
-from blemish.results import Verdict
 
 __all__ = [
     "NEUTRAL",
@@ -27,11 +26,7 @@ __all__ = [
 
 Colour = tuple[int, int, int]
 
-VERDICT_COLOURS: dict[Verdict, Colour] = {
-    Verdict.OK: (0, 158, 115),
-    Verdict.REVIEW: (230, 159, 0),
-    Verdict.NG: (213, 94, 0),
-}
+VERDICT_COLOURS: dict[str, Colour] = {"ok": (0, 158, 115), "review": (230, 159, 0), "ng": (213, 94, 0)}
 TYPE_COLOURS: tuple[Colour, ...] = ((86, 180, 233), (0, 114, 178), (204, 121, 167), (0, 158, 115))
 NEUTRAL: Colour = (225, 225, 225)  # of a defect without a type, or of an unknown one
 

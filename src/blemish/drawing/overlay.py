@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from blemish.drawing.colours import VERDICT_COLOURS, Colour, heat, type_colour
 from blemish.images import Picture
-from blemish.maps import Blob, Part, dilate, find_blobs, visible_part
-from blemish.results import Inspection, Region, Verdict
+from blemish.maps import Blob, Part, dilate, grow_blobs, visible_part
 
-__all__ = ["draw_overlay"]
+if TYPE_CHECKING:
+    from blemish.results import Inspection, Region
+
+__all__ = ["draw_overlay", "region_words"]
 
 Box: TypeAlias = tuple[int, int, int, int]
 Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -34,9 +36,9 @@ def draw_overlay(picture: Picture, inspection: Inspection, *, part: Part | None 
     `part` is its `blemish.maps.visible_part` where the caller has it already. A clean image comes back as it is, but for the
     caption: the colour scale (see `blemish.drawing.colours`) is absolute.
     """
-    threshold = inspection.thresholds.pixel
+    threshold, level = inspection.thresholds.pixel, inspection.region_level
     if part is None:
-        part = visible_part(inspection.anomaly_map, inspection.map_at_original(), pixel_threshold=threshold)
+        part = visible_part(inspection.anomaly_map, inspection.map_at_original(), pixel_threshold=level)
     pixels = picture.pixels
     canvas = Image.fromarray(pixels if pixels.dtype == np.uint8 else picture.as_bytes())  # a copy in any case
     left, top = part.box_px[:2]
@@ -46,9 +48,7 @@ def draw_overlay(picture: Picture, inspection: Inspection, *, part: Part | None 
     line_px = int(np.clip(round(short / 256), 1, 12))
     font = _font(int(np.clip(round(short / 30), 12, 64)))
     if inspection.regions:
-        blobs = {
-            _moved(blob.box_px, left, top): blob.pixels for blob in find_blobs(part.scores >= np.float32(threshold))
-        }
+        blobs = {_moved(blob.box_px, left, top): blob.pixels for blob in grow_blobs(part.scores, threshold=level)}
         for region in inspection.regions:
             _outline(canvas, Blob(region.box_px, blobs[region.box_px]), _colour_of(region, inspection.types), line_px)
     if canvas.width >= SMALLEST_CAPTION_PX and canvas.height >= SMALLEST_CAPTION_PX // 2:
@@ -64,6 +64,22 @@ def draw_overlay(picture: Picture, inspection: Inspection, *, part: Part | None 
         if unsaid and short >= SMALLEST_LABELLED_PX:
             _legend(canvas, unsaid, font=font, taken=taken, regions=boxes)
     return canvas
+
+
+def region_words(region: Region) -> str:
+    """What stands beside a region: its type with that name's own probability, and the anomaly score of its peak.
+
+    A type that is too unsure to be named stands as a question: "unknown (crack? 41 %), anomaly 0.95".
+    """
+    anomaly = f"anomaly {region.peak_score:.2f}"
+    if region.type is None:
+        return anomaly
+    if region.type_probability is None:
+        return f"{_printable(region.type)}, {anomaly}"
+    share = f"{100 * region.type_probability:.0f} %"
+    if region.best_guess is not None and region.type != region.best_guess:
+        return f"unknown ({_printable(region.best_guess)}? {share}), {anomaly}"
+    return f"{_printable(region.type)} {share}, {anomaly}"
 
 
 def _lay_heat(canvas: Image.Image, coloured: NDArray[np.uint8], place: tuple[int, int]) -> None:
@@ -94,11 +110,11 @@ def _outline(canvas: Image.Image, blob: Blob, colour: Colour, line_px: int) -> N
 
 def _caption(canvas: Image.Image, inspection: Inspection, font: Font) -> Box:
     """Draws verdict, score and threshold in the first corner where no region is; the box it takes."""
-    verdict = inspection.verdict
-    sign = ">=" if verdict is Verdict.NG else "<"
-    tag = verdict.value.upper()
-    text = f"{inspection.image_score:.2f} {sign} {inspection.thresholds.image:.2f}"
-    if verdict is not Verdict.OK and inspection.top_type is not None:
+    verdict = inspection.verdict.value
+    sign = ">=" if verdict == "ng" else "<"
+    tag = verdict.upper()
+    text = f"anomaly {inspection.image_score:.2f} {sign} {inspection.thresholds.image:.2f}"
+    if verdict != "ok" and inspection.top_type is not None:
         text += f"  {_printable(inspection.top_type)}"
     line_height = _line_height(font)
     gap = max(3, line_height // 3)
@@ -111,7 +127,7 @@ def _caption(canvas: Image.Image, inspection: Inspection, font: Font) -> Box:
     _plate(canvas, (box[0], box[1], box[0] + tag_width, box[3]), VERDICT_COLOURS[verdict], opacity=1)
     draw = ImageDraw.Draw(canvas)
     middle = (box[1] + box[3]) / 2
-    tag_colour = DARK if verdict is Verdict.REVIEW else WHITE
+    tag_colour = DARK if verdict == "review" else WHITE
     draw.text((box[0] + tag_width / 2, middle), tag, font=font, fill=tag_colour, anchor="mm")
     draw.text((box[0] + tag_width + gap, middle), text, font=font, fill=WHITE, anchor="lm")
     return box
@@ -127,11 +143,11 @@ def _label(
     taken: list[Box],
     regions: Sequence[Box],
 ) -> bool:
-    """Draws the region's type and peak score beside it, where they hide neither words nor a region, and says whether it did.
+    """Draws the region's type and its anomaly score beside it, where they hide neither words nor a region; whether it did.
 
     The first label may hide a region where it must, so that an image with regions has one.
     """
-    words = f"{region.peak_score:.2f}" if region.type is None else f"{_printable(region.type)} {region.peak_score:.2f}"
+    words = region_words(region)
     line_height = _line_height(font)
     gap = max(2, line_height // 5)
     size = (round(font.getlength(words)) + 2 * gap, line_height + gap // 2)

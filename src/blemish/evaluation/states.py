@@ -14,9 +14,10 @@ from typing import Any
 
 from blemish.errors import UsageError
 from blemish.io.atomic import make_folder, write_text
+from blemish.io.json_files import read_json_if_there
 from blemish.io.log import Log, read_log
 from blemish.metrics import AnomalyAccumulator, ImageTypeAccumulator, PixelTypeAccumulator
-from blemish.models.paths import read_json, remove
+from blemish.models.paths import remove
 
 __all__ = ["IDENTITY_FILE", "IMAGES_FILE", "Counts", "Progress", "RunFolder", "merged"]
 
@@ -70,7 +71,7 @@ class RunFolder:
 
     def progress(self) -> Progress:
         """Where it stands; at the beginning where nothing is there."""
-        found = read_json(self.path / PROGRESS_FILE)
+        found = read_json_if_there(self.path / PROGRESS_FILE)
         try:
             return Progress(**found)
         except TypeError as error:
@@ -111,7 +112,7 @@ class RunFolder:
 
     def read_extra(self, name: str) -> dict[str, Any]:
         """What `write_extra` put there; empty where nothing is."""
-        return read_json(self.path / f"{name}.json")
+        return read_json_if_there(self.path / f"{name}.json")
 
     def write_extra(self, name: str, facts: Mapping[str, Any]) -> None:
         write_text(self.path / f"{name}.json", json.dumps(facts, ensure_ascii=False) + "\n")

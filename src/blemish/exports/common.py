@@ -18,7 +18,7 @@ from blemish.maps import Blob, find_blobs
 from blemish.results import UNKNOWN
 from blemish.runs.reading import Run, read_records
 
-__all__ = ["UNTYPED", "blobs_of", "common_folder", "inspected", "name_of", "new_folder", "type_names", "type_of"]
+__all__ = ["UNTYPED", "blobs_of", "common_folder", "empty_folder", "inspected", "picture_path", "type_names", "type_of"]
 
 UNTYPED = "defect"  # of a region where the method tells no types
 
@@ -40,7 +40,7 @@ def type_of(region: Mapping[str, Any]) -> str:
     return str(region["type"] or UNTYPED)
 
 
-def name_of(record: Mapping[str, Any], number: int) -> PurePosixPath:
+def picture_path(record: Mapping[str, Any], number: int) -> PurePosixPath:
     """What the pictures of an image are called in the run, or its number where it has none."""
     mask = record["mask"]
     return PurePosixPath(f"image-{number}") if mask is None else PurePosixPath(mask.removeprefix(f"{MASKS}/")[:-4])
@@ -75,7 +75,7 @@ def _filled(region: Mapping[str, Any]) -> Blob:
     return Blob((x0, y0, x1, y1), np.asarray(canvas)[1::2, 1::2].copy())
 
 
-def new_folder(out: Path) -> Path:
+def empty_folder(out: Path) -> Path:
     """`out`, made, and empty; UsageError where it holds anything."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out}: is there already; give a new or empty folder with --out")

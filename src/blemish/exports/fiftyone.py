@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from blemish.errors import UsageError
-from blemish.exports.common import inspected, new_folder, type_of
+from blemish.exports.common import empty_folder, inspected, type_of
 from blemish.exports.formats import Format
 from blemish.runs.reading import Run
 
@@ -27,7 +27,7 @@ def write_fiftyone(run: Run, out: Path) -> int:
         raise UsageError(
             "FiftyOne is not installed: pip install fiftyone, or use --format coco, which it reads"
         ) from error
-    new_folder(out)
+    empty_folder(out)
     dataset = fiftyone.Dataset()
     for record in inspected(run):
         plain = sample_of(record)

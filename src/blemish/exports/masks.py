@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from blemish.errors import UsageError
-from blemish.exports.common import blobs_of, inspected, name_of, new_folder, type_names, type_of
+from blemish.exports.common import blobs_of, empty_folder, inspected, picture_path, type_names, type_of
 from blemish.exports.formats import Format
 from blemish.images import save
 from blemish.io.atomic import write_text
@@ -28,10 +28,10 @@ def write_masks(run: Run, out: Path) -> int:
     types = type_names(run)
     if len(types) > MOST_TYPES:
         raise UsageError(f"masks of 8 bits hold {MOST_TYPES} types, not {len(types)}: use --format coco")
-    new_folder(out)
+    empty_folder(out)
     count = 0
     for count, record in enumerate(inspected(run), start=1):
-        name = f"{name_of(record, count)}.png"
+        name = f"{picture_path(record, count)}.png"
         numbers = np.zeros((record["height_px"], record["width_px"]), np.uint8)
         for region, blob in zip(record["regions"], blobs_of(run, record), strict=True):
             numbers[blob.slices][blob.pixels] = types.index(type_of(region)) + 1

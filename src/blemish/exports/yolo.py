@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from blemish.errors import ImageError, UsageError
-from blemish.exports.common import inspected, name_of, new_folder, type_names, type_of
+from blemish.exports.common import empty_folder, inspected, picture_path, type_names, type_of
 from blemish.exports.formats import Format
 from blemish.images import read, save
 from blemish.io.atomic import write_text
@@ -28,12 +28,12 @@ def write_yolo(run: Run, out: Path) -> int:
     Images are written as they were inspected, upright, as 8-bit PNG: readers take only some formats, and some of them ignore
     EXIF. Those that could not be inspected, or are no longer there, are left out (UsageError where that is so of all).
     """
-    new_folder(out)
+    empty_folder(out)
     types = type_names(run)
     count = 0
     for number, record in enumerate(inspected(run), start=1):
         name = (
-            name_of(record, number).as_posix().replace("/", "__")
+            picture_path(record, number).as_posix().replace("/", "__")
         )  # readers look into one folder, without those in it
         if not _write_image(record, out / "images" / f"{name}.png"):
             continue

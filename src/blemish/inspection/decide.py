@@ -8,7 +8,7 @@ from dataclasses import replace
 from blemish.calibration import CalibratedThresholds
 from blemish.results import Thresholds, Verdict
 
-__all__ = ["decide", "resolve_thresholds"]
+__all__ = ["decide", "region_threshold", "resolve_thresholds"]
 
 DEFAULT_THRESHOLD = 0.5  # where a card has none
 
@@ -74,3 +74,17 @@ def decide(image_score: float, thresholds: Thresholds) -> Verdict:
     if thresholds.review is not None and image_score >= thresholds.review:
         return Verdict.REVIEW
     return Verdict.OK
+
+
+def region_threshold(verdict: Verdict, thresholds: Thresholds, *, map_peak: float) -> float:
+    """The score that a region's peak reaches: the pixel threshold, or the map's highest score in an image that is not OK.
+
+    So an image that is not OK always shows where it scored highest, also where no pixel reaches the pixel threshold.
+
+    Example:
+        >>> region_threshold(Verdict.NG, Thresholds(image=0.6, pixel=0.9), map_peak=0.7)
+        0.7
+    """
+    if verdict is Verdict.OK or map_peak <= 0:
+        return thresholds.pixel
+    return min(thresholds.pixel, map_peak)

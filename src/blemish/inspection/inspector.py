@@ -6,17 +6,18 @@ regions are found in the background again. Results come in the order of the imag
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, overload
 
 from blemish.calibration import Calibration, Setup, vocabulary_hash
 from blemish.engines.base import Engine
 from blemish.errors import ImageError, UnknownNameError, UsageError
 from blemish.images import DEFAULT_MEGAPIXELS, ImageInput, Picture, RangeGiven, ValueRanges
-from blemish.inspection.decide import decide
+from blemish.inspection.decide import decide, region_threshold
 from blemish.inspection.inputs import is_image, to_image_input
 from blemish.inspection.loader import NO_MEMORY, ImageLoader, default_workers
 from blemish.inspection.masks import Masks
@@ -176,6 +177,7 @@ class Inspector:
 
         Example:
             >>> import blemish
+            >>> import numpy as np
             >>> inspector = blemish.load(defects="scratch, hole")
             >>> inspector.inspect(np.full((64, 64, 3), 200, np.uint8)).verdict
             <Verdict.OK: 'ok'>
@@ -183,7 +185,7 @@ class Inspector:
         if on_error not in ("raise", "skip", "record"):
             raise UnknownNameError("on_error", str(on_error), ("raise", "skip", "record"))
         if is_image(images) or not isinstance(images, Iterable):
-            return next(self._results([to_image_input(images)], "raise"))
+            return self._inspect_one(to_image_input(images))
         if isinstance(images, list | tuple):
             return list(self._results([to_image_input(image) for image in images], on_error))
         return self._results(map(to_image_input, images), on_error)
@@ -219,6 +221,14 @@ class Inspector:
             finally:  # a consumer that stops early does not wait for what was read ahead
                 pool.shutdown(wait=True, cancel_futures=True)
 
+    def _inspect_one(self, image: ImageInput) -> Inspection:
+        outcome = next(self.stream([image]))
+        if isinstance(outcome, ImageError):
+            raise outcome
+        if isinstance(image, str | os.PathLike):
+            return outcome.inspection
+        return replace(outcome.inspection, picture=outcome.picture)  # what is no file cannot be read again
+
     def _results(self, images: Iterable[ImageInput], on_error: OnError) -> Iterator[Inspection | ImageError]:
         for outcome in self.stream(images):
             if isinstance(outcome, Inspected):
@@ -235,11 +245,14 @@ class Inspector:
         image, scores = scored.image, scored.scores
         picture = image.picture
         min_area_px = self.min_area_px or max(1.0, MIN_AREA_PATCHES * scored.patch_area_px)
+        map_peak = float(scored.full_map.max())
+        verdict = decide(scores.image_score, self.thresholds)
+        threshold = region_threshold(verdict, self.thresholds, map_peak=map_peak)
         try:
             regions = find_regions(
                 scored.full_map,
                 image.size_px,
-                threshold=self.thresholds.pixel,
+                threshold=threshold,
                 min_area_px=min_area_px,
                 types=scores.types,
                 type_maps=scores.type_maps,
@@ -253,7 +266,7 @@ class Inspector:
             width_px=picture.width_px,
             height_px=picture.height_px,
             image_score=scores.image_score,
-            verdict=decide(scores.image_score, self.thresholds),
+            verdict=verdict,
             thresholds=self.thresholds,
             anomaly_map=scores.anomaly_map,
             types=scores.types,
@@ -262,15 +275,16 @@ class Inspector:
             regions=regions,
             value_range=picture.value_range,
             model=self.model,
-            map_peak=float(scored.full_map.max()),
+            map_peak=map_peak,
             image_score_from=scored.image_score_from,
             inside=scored.inside,
+            region_threshold=threshold,
             min_area_px=min_area_px,
             mm_per_px=self.mm_per_px,
             min_lead=self.min_lead,
             tags=picture.tags,
         )
-        part = visible_part(scores.anomaly_map, scored.full_map, pixel_threshold=self.thresholds.pixel)
+        part = visible_part(scores.anomaly_map, scored.full_map, pixel_threshold=threshold)
         return Inspected(inspection, picture, part if part.scores.nbytes <= MOST_CACHED_BYTES else None)
 
 

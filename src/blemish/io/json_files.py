@@ -10,7 +10,7 @@ from typing import Any
 from blemish.errors import UsageError
 from blemish.io.atomic import reason
 
-__all__ = ["json_line", "json_text", "read_json", "read_json_lines"]
+__all__ = ["json_line", "json_text", "read_json", "read_json_if_there", "read_json_lines"]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -28,6 +28,14 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise UsageError(f"{path}: holds no JSON object")
     return data
+
+
+def read_json_if_there(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty where there is none, or it is damaged."""
+    try:
+        return read_json(path)
+    except UsageError:
+        return {}
 
 
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:

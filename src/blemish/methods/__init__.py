@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from blemish.errors import UnknownNameError
 from blemish.io.codec import from_dict
+from blemish.plugins import Registry
 
 if TYPE_CHECKING:
     from blemish.backbones.model import Clip
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["METHODS", "build", "method_class"]
 
-METHODS = {
+_OWN = {
     "adaclip": "blemish.methods.adaclip:AdaCLIP",
     "anomalyclip": "blemish.methods.anomalyclip:AnomalyCLIP",
     "cocoop": "blemish.methods.cocoop:CoCoOp",
@@ -25,6 +24,7 @@ METHODS = {
     "faprompt": "blemish.methods.faprompt:FAPrompt",
     "multiads": "blemish.methods.multiads:MultiADS",
 }
+METHODS = Registry("blemish.methods", "method", _OWN)  # a name stands for a subclass of `Method`
 
 
 def build(name: str, backbone: Clip, options: Mapping[str, Any] | None = None) -> Method:
@@ -39,7 +39,4 @@ def build(name: str, backbone: Clip, options: Mapping[str, Any] | None = None) -
 
 def method_class(name: str) -> Any:
     """The class of the method of this name; UnknownNameError names the nearest."""
-    if name not in METHODS:
-        raise UnknownNameError("method", name, METHODS)
-    module, _, class_name = METHODS[name].partition(":")
-    return getattr(importlib.import_module(module), class_name)
+    return METHODS[name]

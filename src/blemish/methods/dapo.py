@@ -281,6 +281,12 @@ class DAPO(Method):
         encoded = torch.cat([self.encode_prompts(*part) for part in parts])
         return torch.stack([part.mean(0) for part in torch.split(encoded, [len(words) for words in wordings])])
 
+    @classmethod
+    def example_prompt(cls, defect: DefectType) -> str:
+        config = DAPOConfig()
+        context = "".join(f"[W{number}]" for number in range(1, config.abnormal_tokens + 1))
+        return f'"{context} {abnormal_text(defect.name, config)}" in {config.groups} contexts'
+
     def compute_texts(self, vocabulary: Vocabulary, cache: TextCache) -> DAPOTexts:
         key = self.text_key()
         normal = cache.features(["normal"], lambda _: self.embed_normal(), decided_by=key)

@@ -44,7 +44,7 @@ class Steps:
         running = np.cumsum(self.added[name])
         return np.concatenate([[0.0], running / running[-1]])
 
-    def reason_against(self, metric: str, needed: Mapping[str, str]) -> str:
+    def reason(self, metric: str, needed: Mapping[str, str]) -> str:
         """Why the metric is undefined here: what it needs and is not there; empty where all is there."""
         missing = [words for name, words in needed.items() if not self.added.get(name, np.zeros(0)).sum() > 0]
         if not missing:
@@ -56,7 +56,7 @@ class Steps:
 
 def auroc(steps: Steps) -> Value:
     """The probability that an anomalous item scores higher than a normal one, ties counting half."""
-    if reason := steps.reason_against("AUROC", _CLASSES):
+    if reason := steps.reason("AUROC", _CLASSES):
         return undefined(reason)
     value, bound = _area(steps.reached("normal"), steps.reached("anomalous"), steps.tied, low=0, high=1)
     return Value(value=value, error_bound=bound)
@@ -64,7 +64,7 @@ def auroc(steps: Steps) -> Value:
 
 def average_precision(steps: Steps) -> Value:
     """The mean precision over the anomalous items, each at its own threshold (the step sum, as in scikit-learn)."""
-    if reason := steps.reason_against("AP", _CLASSES):
+    if reason := steps.reason("AP", _CLASSES):
         return undefined(reason)
     normal, anomalous = steps.added["normal"], steps.added["anomalous"]
     true, false = np.cumsum(anomalous), np.cumsum(normal)
@@ -81,7 +81,7 @@ def average_precision(steps: Steps) -> Value:
 
 def f1_max(steps: Steps) -> Value:
     """The highest F1 over all thresholds, with the threshold (score >= threshold) that reaches it."""
-    if reason := steps.reason_against("F1-max", _CLASSES):
+    if reason := steps.reason("F1-max", _CLASSES):
         return undefined(reason)
     normal, true = steps.added["normal"], np.cumsum(steps.added["anomalous"])
     false = np.cumsum(normal)
@@ -103,7 +103,7 @@ def aupro(steps: Steps, *, limit: float = AUPRO_LIMIT) -> Value:
     """
     if not 0 < limit <= 1:
         raise UsageError(f"the limit of the false positive rate must lie in (0, 1], not {limit:g}")
-    if reason := steps.reason_against("AUPRO", _REGIONS):
+    if reason := steps.reason("AUPRO", _REGIONS):
         return undefined(reason)
     value, bound = _area(steps.reached("normal"), steps.reached("region"), steps.tied, low=0, high=limit)
     return Value(value=value, error_bound=bound)
@@ -122,7 +122,7 @@ def aupimo(steps: Steps, *, bounds: tuple[float, float] = AUPIMO_BOUNDS) -> Valu
         raise UsageError(
             f"the bounds of the false positive rate must be 0 < lower < upper <= 1, not {lower:g}, {upper:g}"
         )
-    if reason := steps.reason_against("AUPIMO", _IMAGES):
+    if reason := steps.reason("AUPIMO", _IMAGES):
         return undefined(reason)
     with np.errstate(divide="ignore"):
         rate = np.log(steps.reached("share"))

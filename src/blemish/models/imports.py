@@ -13,6 +13,7 @@ from blemish._version import __version__
 from blemish.backbones.catalog import EMBEDDED, CatalogEntry, catalog, entry_of_file
 from blemish.errors import MissingExtraError, ModelError, OutputError, UnknownNameError, UsageError
 from blemish.io.atomic import write_text
+from blemish.io.json_files import read_json_if_there
 from blemish.models.archives import download_archive
 from blemish.models.hub import NoAnswerError, download
 from blemish.models.lookup import find
@@ -26,7 +27,6 @@ from blemish.models.paths import (
     home,
     is_installed,
     new_folder,
-    read_json,
     remove,
 )
 from blemish.models.prompts import CARD, read_prompts, save_prompts
@@ -185,7 +185,7 @@ def _import_backbone(checkpoint: Checkpoint, record: dict[str, Any], *, name: st
     place = folder_of(name, "backbone")
     if not _must_write(place, "backbone", record, overwrite=overwrite):
         return Imported(name, "backbone", place, ("it was there already",))
-    own_card = read_json(checkpoint.path.parent / "card.json") if weights.kind.startswith("Blemish") else {}
+    own_card = read_json_if_there(checkpoint.path.parent / "card.json") if weights.kind.startswith("Blemish") else {}
     # float32 can be mapped when it is loaded; float16 has to be converted each time, which takes ten times as long
     state = {key: value.float() for key, value in weights.state.items()}
     with new_folder(place, overwrite=overwrite) as folder:
@@ -296,7 +296,7 @@ def _must_write(place: Path, kind: Kind, record: dict[str, Any], *, overwrite: b
     """False where the very same file was imported before; UsageError where the name is taken by another."""
     if overwrite or not place.exists():
         return True
-    if is_installed(place, kind) and read_json(place / SOURCE_FILE).get("sha256") == record["sha256"]:
+    if is_installed(place, kind) and read_json_if_there(place / SOURCE_FILE).get("sha256") == record["sha256"]:
         return False
     raise UsageError(f"{place}: the name is taken; choose another with --name, or replace it with --overwrite")
 

@@ -31,7 +31,7 @@ from blemish.io.atomic import replace_file
 from blemish.io.prefetch import in_order
 from blemish.io.run_files import LINES_FILE
 
-__all__ = ["write_page"]
+__all__ = ["write_run_page"]
 
 THUMBNAILS_PX = ((200, 256), (1000, 192))  # up to so many images: the longer side; the page stays below about 30 MB
 SMALLEST_THUMBNAIL_PX = 144
@@ -40,7 +40,7 @@ SHOWN_BY_BROWSERS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 THREADS = 2
 
 
-def write_page(
+def write_run_page(
     folder: Path,
     run: Mapping[str, Any],
     records: Iterable[Mapping[str, Any]],
@@ -201,7 +201,7 @@ def _style(facts: Mapping[str, Any]) -> str:
     stops = (
         f"rgb({red} {green} {blue} / {opacity / 255:.2f})" for red, green, blue, opacity in heat(levels, pixel).tolist()
     )
-    verdicts = "".join(f"--{verdict.value}: {_css(colour)}; " for verdict, colour in VERDICT_COLOURS.items())
+    verdicts = "".join(f"--{verdict}: {_css(colour)}; " for verdict, colour in VERDICT_COLOURS.items())
     return f":root {{ {verdicts}--scale: linear-gradient(90deg, {', '.join(stops)}); --line: {100 * pixel:.1f}%; }}\n"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from blemish.errors import UsageError
 from blemish.io.progress import Reporter
-from blemish.reports.page import write_page
+from blemish.reports.page import write_run_page
 from blemish.reports.sheet import write_contact_sheet
 from blemish.runs.reading import read_records, read_run
 
@@ -65,7 +65,7 @@ def report(
             raise UsageError(f"{file}: is there already; --overwrite replaces it")
     images = sum(finished.record["counts"].values())
     with (reporter or Reporter()).progress("drawing", images) as advance:
-        count = write_page(
+        count = write_run_page(
             finished.path, finished.record, read_records(finished.path), path, inline=inline, advance=advance
         )
     if contact_sheet is not None:

@@ -35,7 +35,7 @@ from blemish.io.run_files import (
     TABLE_FILE,
     holds_run,
 )
-from blemish.maps import visible_part
+from blemish.maps import grow_blobs, visible_part
 from blemish.runs.counts import RunCounts
 from blemish.runs.header import RunHeader
 from blemish.runs.maps import write_maps
@@ -218,14 +218,17 @@ class ResultsFolder:
 
     def _write_pictures(self, inspected: Inspected, *, overlay: str, mask: str, maps: str | None) -> ImageError | None:
         """Writes overlay, mask and maps; an ImageError where this image alone stands in the way, an OutputError else."""
-        inspection, part, threshold = inspected.inspection, inspected.part, inspected.inspection.thresholds.pixel
+        inspection, part = inspected.inspection, inspected.part
         try:
             if maps is not None:
                 write_maps(inspection, self.path / maps)
+            level = inspection.region_level
             if part is None:
-                part = visible_part(inspection.anomaly_map, inspection.map_at_original(), pixel_threshold=threshold)
+                part = visible_part(inspection.anomaly_map, inspection.map_at_original(), pixel_threshold=level)
             marked = np.zeros((inspection.height_px, inspection.width_px), bool)
-            marked[part.slices] = part.scores >= np.float32(threshold)
+            within = marked[part.slices]
+            for blob in grow_blobs(part.scores, threshold=level):
+                within[blob.slices] |= blob.pixels
             save(marked, self.path / mask)
             save(draw_overlay(inspected.picture, inspection, part=part), self.path / overlay)
         except MemoryError:

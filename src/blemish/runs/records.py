@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from blemish.errors import ImageError
 from blemish.io.json_files import json_line
-from blemish.results import SCHEMA, Inspection, ModelInfo, Region, Thresholds, Verdict
+from blemish.results import INSPECTION_SCHEMA, Inspection, ModelInfo, Region, Thresholds, Verdict
 
 __all__ = ["CSV_COLUMNS", "csv_row", "error_record", "inspection_of", "record_of", "text_cell"]
 
@@ -35,6 +35,7 @@ CSV_COLUMNS = (
     "types",
     "region_count",
     "regions",
+    "region_threshold",
     "min_area_px",
     "mm_per_px",
     "value_low",
@@ -63,14 +64,14 @@ def error_record(error: ImageError, *, thresholds: Thresholds, model: ModelInfo)
     """The record of an image that could not be inspected: all fields, with `error` saying why and no verdict."""
     nothing = dict.fromkeys(("width_px", "height_px", "verdict", "image_score", "image_score_from", "map_peak"))
     return {
-        "schema": SCHEMA,
+        "schema": INSPECTION_SCHEMA,
         "source": error.source,
         **nothing,
         "thresholds": thresholds.to_dict(),
         "top_type": None,
         "types": {},
         "regions": [],
-        **dict.fromkeys(("min_area_px", "mm_per_px", "value_range")),
+        **dict.fromkeys(("region_threshold", "min_area_px", "mm_per_px", "value_range")),
         "tags": {},
         "model": model.to_dict(),
         "error": error.reason,
@@ -106,6 +107,7 @@ def inspection_of(
         map_peak=record.get("map_peak"),
         image_score_from=record.get("image_score_from", "method"),
         inside=maps.get("inside"),
+        region_threshold=record.get("region_threshold"),
         min_area_px=record.get("min_area_px", 1.0),
         mm_per_px=record.get("mm_per_px"),
         min_lead=min_lead,

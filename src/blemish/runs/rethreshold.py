@@ -17,7 +17,7 @@ from blemish.calibration import Calibration, read_calibration
 from blemish.drawing.overlay import draw_overlay
 from blemish.errors import ImageError, UsageError
 from blemish.images import read, save
-from blemish.inspection.decide import decide, resolve_thresholds
+from blemish.inspection.decide import decide, region_threshold, resolve_thresholds
 from blemish.inspection.regions import find_regions
 from blemish.io.atomic import replace_file, write_text
 from blemish.io.json_files import json_line, json_text
@@ -155,19 +155,21 @@ def _decide_again(run: Run, record: dict[str, Any], change: Change) -> _New:
         return _New(new, old_regions, old_overlay=bool(record.get("overlay")))
     inspection = read_inspection(record, folder, min_lead=run.min_lead)
     size, scores = (inspection.width_px, inspection.height_px), inspection.map_at_original()
+    level = region_threshold(verdict, thresholds, map_peak=float(scores.max()))
     regions = find_regions(
         scores,
         size,
-        threshold=thresholds.pixel,
+        threshold=level,
         min_area_px=inspection.min_area_px,
         types=inspection.types,
         type_maps=inspection.type_maps,
         mm_per_px=inspection.mm_per_px,
         min_lead=run.min_lead,
     )
-    inspection = replace(inspection, verdict=verdict, thresholds=thresholds, regions=regions)
+    inspection = replace(inspection, verdict=verdict, thresholds=thresholds, regions=regions, region_threshold=level)
     if record.get("mask"):
         save(inspection.mask(), folder / record["mask"])
+    new["region_threshold"] = level
     new["regions"] = [region.to_dict() for region in regions]
     return _New(
         new, old_regions=False, old_overlay=bool(record.get("overlay")) and not _draw(folder, record, inspection)

@@ -10,7 +10,7 @@ from typing import Any
 
 from blemish.errors import MissingExtraError
 from blemish.io.atomic import replace_file
-from blemish.results import SCHEMA
+from blemish.results import INSPECTION_SCHEMA
 from blemish.runs.records import CSV_COLUMNS, csv_row
 
 __all__ = ["check_parquet", "write_csv", "write_parquet"]
@@ -68,6 +68,7 @@ def _schema(arrow: Any) -> Any:
             "type": text,
             "type_probability": number,
             "type_margin": number,
+            "best_guess": text,
             "box_px": arrow.list_(whole),
             "area_px": whole,
             "mean_score": number,
@@ -79,7 +80,7 @@ def _schema(arrow: Any) -> Any:
     )
     numbers = {
         *("image_score", "map_peak", "threshold", "review_threshold", "pixel_threshold"),
-        *("min_area_px", "mm_per_px", "value_low", "value_high"),
+        *("region_threshold", "min_area_px", "mm_per_px", "value_low", "value_high"),
     }
     special = {
         "types": arrow.map_(text, number),
@@ -88,7 +89,9 @@ def _schema(arrow: Any) -> Any:
         **dict.fromkeys(("width_px", "height_px", "region_count"), whole),
         **dict.fromkeys(numbers, number),
     }
-    return arrow.schema([(name, special.get(name, text)) for name in CSV_COLUMNS], metadata={"blemish.schema": SCHEMA})
+    return arrow.schema(
+        [(name, special.get(name, text)) for name in CSV_COLUMNS], metadata={"blemish.schema": INSPECTION_SCHEMA}
+    )
 
 
 def _pyarrow() -> tuple[Any, Any]:

@@ -19,13 +19,14 @@ from blemish.engines.torch import device_of
 from blemish.errors import UsageError
 from blemish.io.atomic import make_folder, write_text
 from blemish.io.codec import from_dict
+from blemish.io.json_files import read_json_if_there
 from blemish.io.progress import Reporter
 from blemish.io.provenance import command_line
 from blemish.language import general, parse_defects
 from blemish.methods import build, method_class
 from blemish.methods.base import Method
 from blemish.models.feature_cache import CacheDtype, FeatureStore, feature_store
-from blemish.models.paths import WEIGHTS, read_json
+from blemish.models.paths import WEIGHTS
 from blemish.models.prompts import CARD
 from blemish.training.batches import Source, cache_features
 from blemish.training.card import describe_data, differences, identity, in_short, provenance
@@ -259,7 +260,7 @@ def _require_same(folder: Path, wanted: Mapping[str, Any], *, overwrite: bool) -
     """Raises UsageError where the training in a folder is not the wanted one, with every difference."""
     if overwrite or not (folder / IDENTITY_FILE).is_file():
         return
-    before = read_json(folder / IDENTITY_FILE)
+    before = read_json_if_there(folder / IDENTITY_FILE)
     said = differences({key: before.get(key) for key in wanted}, wanted)
     if said:
         raise UsageError(
