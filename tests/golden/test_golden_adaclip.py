@@ -18,13 +18,14 @@ from blemish.methods.adaclip import AdaCLIP, AdaCLIPConfig, AdaCLIPTexts, senten
 from blemish.methods.base import Features, Release, Targets
 from blemish.methods.fusion import fuse
 from blemish.methods.typed import enlarge
+from blemish.training import recipe_of
+from blemish.training.optimisers import optimiser_of
 
 FORWARD = 2e-5
 LOSS = {True: 2e-4, False: 1e-5}  # whether the hybrid tokens are rounded to float16
 GRADIENT = {True: 2e-3, False: 2e-5}
 FIRST_STEP, SMALL_GRADIENTS, SECOND_STEP = 1e-6, 1e-3, {True: 1e-3, False: 2e-4}  # absolute; a step of AdamW is 1e-2
 SIGNIFICANT = 1e-3  # share of a tensor's largest gradient below which the first step's direction is not certain
-RATE, BETAS, DECAY = 1e-2, (0.5, 0.999), 1e-2
 SIGMA_PX = 4
 DEAD = "text_prompter.static_prompts.0"
 
@@ -186,7 +187,7 @@ def test_losses_gradients_and_two_steps_of_adamw(golden: GoldenSet, rounded: boo
     values, run = golden.values, "train" if rounded else "unrounded.train"
     methods = of_every_image(golden, rounded=rounded)
     trained = methods[0].trained_parts()
-    optimiser = torch.optim.AdamW(trained.values(), lr=RATE, betas=BETAS, weight_decay=DECAY)
+    optimiser = optimiser_of(recipe_of("adaclip"), trained.values())
     for step, method in enumerate(methods):
         prefix = f"{run}.step{step}."
         method.load_trained(trained)

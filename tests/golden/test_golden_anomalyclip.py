@@ -15,12 +15,12 @@ from blemish.methods.anomalyclip import AnomalyCLIP, AnomalyCLIPConfig, AnomalyC
 from blemish.methods.base import Features, Losses, Release, Scores, Targets
 from blemish.methods.typed import enlarge, level_logits
 from blemish.metrics import aupro, auroc, average_precision
+from blemish.training import recipe_of
+from blemish.training.optimisers import optimiser_of
 
 FORWARD, LOSS = 5e-6, 2e-6
 ROUNDED_GRADIENT, GRADIENT = 1e-3, 1e-5
 ROUNDED_STEP, STEP = 1e-5, 1e-6  # absolute; a step of Adam is 1e-3
-RATE, BETAS = 1e-3, (0.5, 0.999)
-STATIC = ("context_tokens", "deep_tokens", "deep_blocks")
 RUNS = {  # prefix of the recorded training: levels, whether deep tokens are rounded
     "train": ("last", True),
     "train_levels": ("backbone", True),
@@ -166,7 +166,7 @@ def test_the_release_s_own_metrics(golden: GoldenSet, levels: str) -> None:
 def test_losses_gradients_and_two_adam_steps(golden: GoldenSet, run: str) -> None:
     levels, rounded = RUNS[run]
     method = method_of(golden, levels=levels, rounded=rounded)
-    optimiser = torch.optim.Adam(method.trained_parts().values(), lr=RATE, betas=BETAS)
+    optimiser = optimiser_of(recipe_of("anomalyclip"), method.trained_parts().values())
     for step in (0, 1):
         losses = loss_of(golden, method, step)
         prefix = f"{run}.step{step}."

@@ -16,10 +16,11 @@ from blemish.methods.base import Targets
 from blemish.methods.cocoop import CoCoOp, CoCoOpConfig
 from blemish.methods.coop import CoOp, CoOpConfig, CoOpTexts
 from blemish.methods.prompting import embed_words
+from blemish.training import recipe_of
+from blemish.training.optimisers import optimiser_of, rate_of_epoch
 
 FORWARD, SCORE, GRADIENT = 5e-6, 2e-5, 1e-5
 LOSS, AFTER_STEP = 5e-6, 4e-7  # absolute; a step's weight decay is 1e-6
-SGD = {"lr": 0.002, "momentum": 0.9, "weight_decay": 5e-4}
 
 
 @pytest.fixture(params=sets("coop"), scope="module")
@@ -136,13 +137,20 @@ def test_a_context_may_start_from_words(golden: GoldenSet) -> None:
     assert torch.equal(embed_words(method.backbone.text, CoCoOpConfig().start), golden.values["cocoop.start"])
 
 
+@pytest.mark.parametrize(("method", "epochs"), [("coop", 50), ("cocoop", 10)])
+def test_the_learning_rate_of_every_epoch(golden: GoldenSet, method: str, epochs: int) -> None:
+    recipe = recipe_of(method, epochs=epochs)
+    rates = [rate_of_epoch(recipe, epoch) for epoch in range(1, epochs + 1)]
+    assert rates == pytest.approx(golden.values[f"lr_{epochs}_epochs"].tolist(), abs=1e-12, rel=0)
+
+
 def test_losses_gradients_and_two_steps_of_sgd(golden: GoldenSet) -> None:
     values = golden.values
     targets = Targets(label=values["label"], mask=torch.zeros(len(values["label"]), 1, 1))
     for variant in variants(golden):
         method = method_of(golden, variant)
         features = method.encode(values["image"])
-        optimiser = torch.optim.SGD(method.trained_parts().values(), **SGD)
+        optimiser = optimiser_of(recipe_of(method.name), method.trained_parts().values())
         for step in (1, 2):
             loss = method.loss(features, targets, general()).total
             recorded = float(values[f"{variant}.loss" if step == 1 else f"{variant}.loss2"])
