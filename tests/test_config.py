@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from blemish.calibration import Setup
 from blemish.config import Config, ModelConfig, VocabularyConfig, settings
 from blemish.errors import UnknownNameError, UsageError
+
+PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 
 FULL = {
     "backbone": "tiny",
@@ -154,3 +157,17 @@ def test_configurations_are_values() -> None:
     assert ModelConfig() == ModelConfig(options={})
     with pytest.raises(AttributeError):
         Config().model.device = "cuda"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", settings())
+def test_the_page_lists_every_setting_in_the_words_of_its_help_text(name: str) -> None:
+    setting = settings()[name]
+    row = f"| `[{setting.table}]` | `{setting.name}` | `{setting.option}` | {setting.help} |"
+    assert row in PAGE.read_text(encoding="utf-8").splitlines(), f"docs/configuration.md lacks: {row}"
+
+
+def test_the_example_of_the_page_is_a_configuration(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    config = Config.from_toml(written(tmp_path, example))
+    assert config.input.value_range == (0.0, 4095.0)
+    assert config.thresholds.calibration == str(tmp_path / "line3" / "calibration.json")

@@ -38,10 +38,10 @@ TYPES = (
     "Recipe",
     "Redecided",
     "Region",
-    "Report",
     "Thresholds",
     "Trained",
     "Verdict",
+    "WrittenReport",
 )
 ERRORS = (
     "BlemishError",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from blemish.exports.formats import export
     from blemish.inspection.inspector import Inspector
     from blemish.inspection.load import load
-    from blemish.reports.report import Report, report
+    from blemish.reports.report import WrittenReport, report
     from blemish.results import Inspection, Region, Thresholds, Verdict
     from blemish.runs.calibrate import CalibrationOutcome, add_false_alarms, calibrate
     from blemish.runs.reading import results_from
@@ -43,7 +43,7 @@ _LAZY = {
     "blemish.exports.formats": ("export",),
     "blemish.inspection.inspector": ("Inspector",),
     "blemish.inspection.load": ("load",),
-    "blemish.reports.report": ("Report", "report"),
+    "blemish.reports.report": ("WrittenReport", "report"),
     "blemish.results": ("Inspection", "Region", "Thresholds", "Verdict"),
     "blemish.runs.calibrate": ("CalibrationOutcome", "add_false_alarms", "calibrate"),
     "blemish.runs.reading": ("results_from",),
@@ -70,12 +70,12 @@ __all__ = [
     "Recipe",
     "Redecided",
     "Region",
-    "Report",
     "Thresholds",
     "Trained",
     "UnknownNameError",
     "UsageError",
     "Verdict",
+    "WrittenReport",
     "__version__",
     "add_false_alarms",
     "calibrate",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from blemish.calibration import Calibration, Rule, Scored, Setup, calibrate, read_calibration
+from blemish.calibration import Calibration, Rule, Scored, Setup, calibrate_scores, read_calibration
 from blemish.calibration import file as calibration_file
 from blemish.calibration.conformal import just_above
 from blemish.errors import UsageError
@@ -24,7 +24,7 @@ def scored(count: int, *, highest: float = 0.5, prefix: str = "good") -> list[Sc
 
 
 def calibration(count: int = 99, **rule: Any) -> Calibration:
-    return calibrate(Rule(**rule), scored(count), setup=SETUP, types=["hole"], command=["blemish"], version="1")
+    return calibrate_scores(Rule(**rule), scored(count), setup=SETUP, types=["hole"], command=["blemish"], version="1")
 
 
 def test_a_calibration_comes_back_from_its_file(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_false_alarms_that_cannot_be_added_are_refused(monkeypatch: pytest.Monke
 
 
 def test_false_alarms_of_a_labelled_calibration_count_as_good() -> None:
-    found = calibrate(Rule(kind="labelled"), scored(10), [Scored("bad", 0.75, 0.75)], setup=SETUP)
+    found = calibrate_scores(Rule(kind="labelled"), scored(10), [Scored("bad", 0.75, 0.75)], setup=SETUP)
     after = found.with_false_alarms([Scored("alarm", 0.7, 0.7)])
     assert after.thresholds.image == pytest.approx(0.725)
     assert "11 good" in after.thresholds.promise

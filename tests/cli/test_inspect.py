@@ -362,7 +362,7 @@ def test_bad_files_among_good_ones_are_one_line_each_and_the_others_done(
     assert "bomb.png: 30000 x 30000 pixels are 900 megapixels, above the limit of 200" in messages[0]
     assert "corrupt.jpg: cannot be decoded" in messages[1]
     assert "empty.png: the file is empty" in messages[2]
-    assert "text.png: is not a JPEG, PNG, TIFF, BMP or WebP image" in messages[3]
+    assert "text.png: is not a JPEG, PNG, TIFF, BMP, WebP, GIF" in messages[3]
     records = lines(Path("out/results.jsonl").read_text(encoding="utf-8"))
     good = [Path(record["source"]).name for record in records if record["error"] is None]
     assert good == ["ok.png", "one-pixel.png", "ng.jpg", "review.png"]

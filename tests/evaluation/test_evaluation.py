@@ -17,7 +17,7 @@ from blemish.backbones.preprocess import to_array
 from blemish.data.samples import DataSet, Sample
 from blemish.engines.base import RawScores
 from blemish.errors import ModelError, UsageError
-from blemish.evaluation import Evaluation, Settings, evaluate, grouped
+from blemish.evaluation import Evaluation, Settings, evaluate_candidate, grouped
 from blemish.evaluation.settings import LEGACY_METRIC
 from blemish.evaluation.typing import Typing
 from blemish.maps import enlarge, mask_at
@@ -29,7 +29,7 @@ QUICK = Settings(rounds=0, batch_size=5)
 
 
 def measured(data: DataSet, out: Path, settings: Settings = QUICK, **names: Any) -> Evaluation:
-    return evaluate(candidate(**names), data, out=out, settings=settings)[0]
+    return evaluate_candidate(candidate(**names), data, out=out, settings=settings)[0]
 
 
 def score_alone(sample: Sample) -> RawScores:

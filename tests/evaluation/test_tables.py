@@ -19,7 +19,7 @@ from blemish.evaluation.candidates import Choice
 from blemish.evaluation.charts import histogram, lines
 from blemish.evaluation.finding import find_data
 from blemish.evaluation.markdown import public
-from blemish.evaluation.outcome import evaluate
+from blemish.evaluation.outcome import evaluate_candidate
 from blemish.evaluation.ranks import curves_of, image_steps
 from blemish.evaluation.tables import cell, parts_of, published_table
 from blemish.metrics import METRICS, Value
@@ -63,7 +63,9 @@ def test_a_cell_has_an_interval_or_says_that_nothing_is_defined() -> None:
 
 
 def test_tables_give_the_reason_of_what_is_not_defined_once(tmp_path: Path) -> None:
-    found, _ = evaluate(candidate(), anomalous_only(data_set(products=("a", "b"))), out=tmp_path, settings=QUICK)
+    found, _ = evaluate_candidate(
+        candidate(), anomalous_only(data_set(products=("a", "b"))), out=tmp_path, settings=QUICK
+    )
     table = overview(grouped([found]))
     assert "squares (2 products)" in table.rows[0]
     assert sum("AUPIMO" in note for note in table.notes) == 1

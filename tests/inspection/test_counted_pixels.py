@@ -121,3 +121,40 @@ def test_senseless_sizes_are_refused() -> None:
     for options in ({"min_area_px": 0.0}, {"mm_per_px": -1.0}, {"tiles": "some"}):
         with pytest.raises(UsageError):
             darkness_inspector(**options)
+
+
+def padded(path: Path, *, value: int) -> Path:
+    """A DICOM file: bright but for a dark patch at the right, and its left half padding of that value."""
+    import pydicom
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+    pixels = np.full((SIDE, SIDE), 1000, np.int16)
+    pixels[64:96, 80:112] = 600
+    pixels[:, :48] = value
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = CTImageStorage
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = pydicom.uid.UID("1.2.3")
+    data.Rows = data.Columns = SIDE
+    data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 1
+    data.BitsAllocated = data.BitsStored = 16
+    data.HighBit = 15
+    data.PixelPaddingValue = -2000
+    data.PixelData = pixels.tobytes()
+    data.save_as(path, enforce_file_format=True)
+    return path
+
+
+def test_the_padding_of_a_dicom_file_does_not_count(tmp_path: Path) -> None:
+    inspector = darkness_inspector(value_range=(0, 1000))
+    result = inspector.inspect(padded(tmp_path / "padded.dcm", value=-2000))
+    assert result.image_score_from == "roi"
+    assert 0.39 < result.image_score < 0.5  # of the dark patch, or of the edge beside the padding
+    assert not result.map_at_original()[:, :48].any()
+    dark = inspector.inspect(padded(tmp_path / "dark.dcm", value=0))  # as dark, and no padding
+    assert (dark.image_score_from, dark.image_score) == ("method", 1)
+    masks = Masks.open(mask((0, 0, 48, SIDE), tmp_path / "left.png"), None)
+    with pytest.raises(ImageError, match="nothing but its padding"):
+        darkness_inspector(masks=masks, value_range=(0, 1000)).inspect(tmp_path / "padded.dcm")

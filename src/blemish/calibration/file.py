@@ -17,7 +17,7 @@ from blemish.io import atomic
 from blemish.io.atomic import write_text
 from blemish.io.codec import from_dict, to_dict
 
-__all__ = ["MOST_SCORES", "Calibration", "calibrate", "read_calibration"]
+__all__ = ["MOST_SCORES", "Calibration", "calibrate_scores", "read_calibration"]
 
 CALIBRATION_SCHEMA = "blemish.calibration/1"
 RAISED = "The thresholds were only raised since, by false alarms (see history); that keeps what is promised."
@@ -127,7 +127,7 @@ class Calibration:
         )
 
 
-def calibrate(
+def calibrate_scores(
     rule: Rule,
     good: Sequence[Scored],
     bad: Sequence[Scored] = (),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blemish.cli.options import Quiet, configured
+from blemish.cli.options import Quiet, command_words, configured
 from blemish.config import Config
 from blemish.errors import UsageError
 from blemish.io.parsing import parse_share
@@ -76,7 +76,13 @@ def calibrate(
     reporter = TerminalReporter(quiet=quiet)
     if false_alarms is not None and calibration is not None:
         outcome = calibrating.add_false_alarms(
-            false_alarms, calibration, run=run, out=out, config=config, reporter=reporter
+            false_alarms,
+            calibration,
+            run=run,
+            out=out,
+            config=config,
+            reporter=reporter,
+            command=command_words(),
         )
     else:
         outcome = calibrating.calibrate(
@@ -92,6 +98,7 @@ def calibrate(
             overwrite=overwrite,
             config=config,
             reporter=reporter,
+            command=command_words(),
         )
     for error in outcome.unreadable:
         typer.echo(f"unreadable: {error}", err=True)

@@ -118,6 +118,7 @@ def _as_json(found: Check) -> dict[str, object]:
         "licence": reading.dataset.licence,
         "counts": [asdict(row) for row in found.rows],
         "notes": [*reading.entry.notes, *reading.remarks],
+        "left_out": list(found.left_out),
         "differences": list(reading.differences),
         "problems": [{"file": problem.path.as_posix(), "what": problem.what} for problem in found.problems],
     }
@@ -144,6 +145,7 @@ def _lines(found: Check) -> list[str]:
     total = sum(row.images for row in found.rows)
     lines += [f"{total:,} images in all", ""]
     lines += [f"note: {note}" for note in (*reading.entry.notes, *reading.remarks)]
+    lines += [f"left out: {line}" for line in found.left_out]
     lines += [f"not as in the official set: {line}" for line in reading.differences[:MOST_SHOWN]]
     lines += [f"problem: {problem}" for problem in found.problems[:MOST_SHOWN]]
     hidden = len(found.problems) - MOST_SHOWN

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from blemish.cli.options import configured
+from blemish.cli.options import command_words, configured
 from blemish.config import Config
 from blemish.errors import UsageError
 from blemish.io.progress import TerminalReporter
@@ -58,17 +58,17 @@ class ListingCommand(TyperCommand):
 
 def repeated(arguments: list[str]) -> list[str]:
     """`--data a b` as `--data a --data b`, for the options in `LISTS`."""
-    found: list[str] = []
+    words: list[str] = []
     option = ""
     for word in arguments:
         if word.startswith("-"):
             option = word if word in LISTS else ""
-            found.append(word)
-        elif option and found[-1] != option:
-            found += [option, word]
+            words.append(word)
+        elif option and words[-1] != option:
+            words += [option, word]
         else:
-            found.append(word)
-    return found
+            words.append(word)
+    return words
 
 
 @configured(
@@ -153,6 +153,7 @@ def evaluate(
         markdown=markdown,
         config=config,
         reporter=None if quiet else TerminalReporter(),
+        command=command_words(),
     )
     if not quiet:
         for table in report.tables:
@@ -170,13 +171,13 @@ def evaluate(
 
 def _prompts_by_set(texts: list[str]) -> dict[str, list[Path]]:
     """SET=PATH texts as the paths of each set."""
-    found: dict[str, list[Path]] = {}
+    paths: dict[str, list[Path]] = {}
     for text in texts:
         trained_on, equals, path = text.partition("=")
         if not equals or not path:
             raise UsageError(f"--prompts-for takes SET=PATH, as in mvtec=prompts/epoch-7, not {text!r}")
-        found.setdefault(trained_on, []).append(Path(path))
-    return found
+        paths.setdefault(trained_on, []).append(Path(path))
+    return paths
 
 
 def _print(table: Table) -> None:
@@ -185,10 +186,10 @@ def _print(table: Table) -> None:
 
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else FILE_WIDTH)
     drawn = RichTable(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
-    for place, name in enumerate(table.header):
-        drawn.add_column(name, justify="left" if place < table.words else "right", overflow="fold")
+    for column, name in enumerate(table.header):
+        drawn.add_column(name, justify="left" if column < table.words else "right", overflow="fold")
     for row in table.rows:
-        cells = (text if place < table.words else text.replace(" (", "\n(") for place, text in enumerate(row))
+        cells = (text if column < table.words else text.replace(" (", "\n(") for column, text in enumerate(row))
         drawn.add_row(*(text.replace("[", r"\[") for text in cells))
     console.print(table.title, style="bold", markup=False)
     console.print(drawn)
@@ -203,13 +204,13 @@ def _provenance(session: Session) -> list[str]:
         f"command: {session.provenance.command}",
         versions,
     ]
-    for one in session.evaluations:
-        where = "the tower's input" if one.settings["size"] == "model" else "the images' own size"
+    for evaluation in session.evaluations:
+        data, model = evaluation.data, evaluation.model
+        where = "the tower's input" if evaluation.settings["size"] == "model" else "the images' own size"
         lines.append(
-            f"{one.data['name']}: {one.data['variant'] or 'as it lies there'}; split {one.data['split']}; list "
-            f"{one.data['list_digest']}; pixels at {where}; backbone {one.model['backbone_fingerprint']} at "
-            f"{one.model['input_px']} px, method {one.model['fingerprint']}"
-            f"{', prompts ' + str(one.model['prompts']) if one.model['prompts'] else ''}"
+            f"{data['name']}: {data['variant'] or 'as it lies there'}; split {data['split']}; list {data['list_digest']}; "
+            f"pixels at {where}; backbone {model['backbone_fingerprint']} at {model['input_px']} px, "
+            f"method {model['fingerprint']}{', prompts ' + str(model['prompts']) if model['prompts'] else ''}"
         )
-        lines += [f"note: {one.data['name']}: {note}" for note in one.notes]
+        lines += [f"note: {data['name']}: {note}" for note in evaluation.notes]
     return lines

@@ -29,7 +29,7 @@ def export(
     rle: Annotated[bool, typer.Option("--rle", help="coco: exact run lengths instead of polygons.")] = False,
     url_prefix: Annotated[
         str | None,
-        typer.Option(help="label-studio: what comes before the place of an image. Default: local storage."),
+        typer.Option(help="label-studio: what comes before the path of an image. Default: local storage."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
     quiet: Quiet = False,

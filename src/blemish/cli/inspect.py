@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blemish.cli.options import Quiet, configured
+from blemish.cli.options import Quiet, command_words, configured
 from blemish.config import Config
 from blemish.errors import UsageError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["inspect", "print_summary"]
 
 UNREADABLE, FAILED = 3, 4  # exit codes; 2 is bad usage
+MOST_NOTES = 5  # in the summary
 
 
 class FailOn(StrEnum):
@@ -48,6 +50,9 @@ def inspect(
     watch_for: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="As --watch, until no image has come for so long.")
     ] = None,
+    watch_rest: Annotated[
+        float, typer.Option(metavar="SECONDS", help="--watch takes a file when it has not changed for so long.")
+    ] = 1.0,
     config: Config,
     out: Annotated[
         Path | None,
@@ -86,6 +91,8 @@ def inspect(
     from blemish.runs.run import inspect_folder
 
     named = [] if listed is None else read_list(listed)
+    if "-" in (paths or ()) and isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # names of files may be no text
     for path in paths or []:
         named += [line for line in sys.stdin.read().splitlines() if line.strip()] if path == "-" else [path]
     reporter = TerminalReporter(quiet=quiet)
@@ -100,10 +107,12 @@ def inspect(
         write_files=out is not None or not json_lines,
         watch=watch,
         watch_for_s=watch_for,
+        watch_rest_s=watch_rest,
         on_record=(lambda record: reporter.say(json_line(record, ascii_only=True))) if json_lines else None,
         reporter=reporter,
+        command=command_words(),
     )
-    for error in run.counts.unreadable:
+    for error in [*run.counts.unlisted, *run.counts.unreadable]:
         typer.echo(f"unreadable: {error}", err=True)
     for error in run.counts.unwritten:
         typer.echo(f"not drawn: {error}", err=True)
@@ -134,6 +143,8 @@ def print_summary(run: FinishedRun, *, to_stderr: bool = False) -> None:
 
 
 def _summary_lines(run: FinishedRun) -> list[str]:
+    from blemish.images import FoundImages
+
     counts, thresholds = run.counts, run.thresholds
     lines = []
     if counts.top_types:
@@ -149,6 +160,10 @@ def _summary_lines(run: FinishedRun) -> list[str]:
     lines += [
         f"images with more than 8 bits were read as {low:g}:{high:g}" for low, high in sorted(counts.value_ranges)
     ]
+    for note, count in counts.notes.most_common(MOST_NOTES):
+        lines.append(f"note: {count} {'image' if count == 1 else 'images'}: {note}")
+    if counts.left_out:
+        lines.append(FoundImages((), counts.left_out).summary)
     if run.resumed:
         lines.append(f"of these, {run.resumed} from before --resume")
     if run.path is not None:
@@ -157,7 +172,7 @@ def _summary_lines(run: FinishedRun) -> list[str]:
 
 
 def _exit_code(run: FinishedRun, fail_on: FailOn | None) -> int:
-    if run.counts.unreadable or run.counts.unwritten:
+    if run.counts.unreadable or run.counts.unlisted or run.counts.unwritten:
         return UNREADABLE
     failing = {None: (), FailOn.NG: ("ng",), FailOn.REVIEW: ("ng", "review")}[fail_on]
     return FAILED if any(run.counts.verdicts[verdict] for verdict in failing) else 0

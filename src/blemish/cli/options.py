@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,13 +14,18 @@ import typer
 
 from blemish.config import Config, Setting, settings
 
-__all__ = ["Quiet", "configured", "option_of"]
+__all__ = ["Quiet", "command_words", "configured", "option_of"]
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="Configuration (TOML); options come before what it says."),
 ]
+
+
+def command_words() -> list[str]:
+    """The command as results name it: `blemish` without its folder, and what follows."""
+    return ["blemish", *sys.argv[1:]]
 
 
 def option_of(name: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from blemish.cli.options import Quiet, configured
+from blemish.cli.options import Quiet, command_words, configured
 from blemish.config import Config
 
 __all__ = ["rethreshold"]
@@ -29,6 +29,7 @@ def rethreshold(
         calibration=thresholds.calibration,
         threshold=thresholds.threshold,
         pixel_threshold=thresholds.pixel_threshold,
+        command=command_words(),
     )
     if quiet:
         return

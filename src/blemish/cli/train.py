@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blemish.cli.options import Quiet, configured
+from blemish.cli.options import Quiet, command_words, configured
 from blemish.config import Config
 from blemish.errors import UsageError
 from blemish.io.progress import TerminalReporter
@@ -127,6 +128,7 @@ def train(
         skip_unreadable=skip_unreadable,
         save_every_s=save_every,
         log_every=log_every,
+        command=shlex.join(command_words()),
         reporter=None if quiet else TerminalReporter(),
     )
     if not quiet:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blemish.data.files import FileSample
+from blemish.data.left_out import find_left_out
 from blemish.data.opening import Reading, read_data
 from blemish.data.scan import FileProblem
 from blemish.errors import ImageError
@@ -32,11 +33,12 @@ class CountRow:
 
 @dataclass(frozen=True)
 class Check:
-    """What was found: the data set as read, its counts, and every problem with its file."""
+    """What was found: the data set as read, its counts, every problem with its file, and what was left out."""
 
     reading: Reading
     rows: tuple[CountRow, ...]
     problems: tuple[FileProblem, ...]
+    left_out: tuple[str, ...] = ()  # lines about files that lie there and are no part of the set
 
     @property
     def is_clean(self) -> bool:
@@ -61,7 +63,8 @@ def check(
     problems = list(reading.problems)
     if not quick:
         problems += _check_files(reading.samples, progress)
-    return Check(reading, tuple(_count(reading.samples)), tuple(problems))
+    left_out = find_left_out(reading, problems)
+    return Check(reading, tuple(_count(reading.samples)), tuple(dict.fromkeys(problems)), left_out)
 
 
 def _count(samples: tuple[FileSample, ...]) -> list[CountRow]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from blemish.data.entries import Entry
 from blemish.data.files import FileSample
 
-__all__ = ["count_differences"]
+__all__ = ["absent_products", "count_differences", "product_line"]
 
 TRAIN, NORMAL, ANOMALOUS = "train", "normal", "anomalous"
 TESTED = "test"
@@ -27,8 +27,19 @@ def count_differences(samples: Iterable[FileSample], entry: Entry, *, all_produc
             of_product = [sample for sample in samples if sample.product == product]
             lines += _compare(of_product, expected, where=product, only_test=entry.options.get("counted") == TESTED)
         elif all_products:
-            lines.append(f"{product}: is not there")
+            lines.append(product_line(product))
     return lines + _compare(samples, entry.options.get("totals", {}), where=entry.title)
+
+
+def absent_products(samples: Iterable[FileSample], entry: Entry) -> list[str]:
+    """The products of a known set of which nothing is there."""
+    there = {sample.product for sample in samples}
+    return [product for product in entry.products if product not in there]
+
+
+def product_line(product: str) -> str:
+    """What `count_differences` says of a product that is missing."""
+    return f"{product}: is not there"
 
 
 def _compare(samples: list[FileSample], expected: dict[str, int], *, where: str, only_test: bool = False) -> list[str]:

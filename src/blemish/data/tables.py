@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from blemish.data.files import FileSample, MaskTruth
+from blemish.data.scan import Scan
 from blemish.errors import MissingExtraError, UsageError
-from blemish.io.atomic import reason
+from blemish.io.text import read_text
 
 __all__ = ["parquet_rows", "sample_list", "table_rows", "text_lines"]
 
@@ -35,26 +36,29 @@ def sample_list(samples: Iterable[FileSample]) -> str:
     return text.getvalue()
 
 
-def table_rows(table: Path) -> Iterator[dict[str, str]]:
-    """The rows of a table with commas, semicolons or tabs; keys and values without blanks around them, keys in lower case."""
-    lines = list(text_lines(table))
+def table_rows(table: Path, scan: Scan | None = None) -> Iterator[dict[str, str]]:
+    """The rows of a table with commas, semicolons or tabs; keys and values without blanks around them, keys in lower case.
+
+    `scan` takes note where the text is not UTF-8. UsageError where it is no table.
+    """
+    lines = text_lines(table, scan)
     if not lines:
         return
     separator = max(",;\t", key=lines[0].count)
-    header, *rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    if lines[0].lower().startswith("sep="):  # Excel's own first line
+        separator, lines = lines[0][4:5] or separator, lines[1:]
+    try:
+        header, *rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    except csv.Error as error:
+        raise UsageError(f"{table}: is not a table ({error})") from error
     keys = [key.strip().lower() for key in header]
     for row in rows:
         yield dict(zip(keys, (value.strip() for value in row), strict=False))
 
 
-def text_lines(table: Path) -> list[str]:
-    """The lines of a table that hold something; UsageError where it is no text in UTF-8."""
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"{table}: cannot be read ({reason(error)})") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{table}: is not a text file in UTF-8") from error
+def text_lines(table: Path, scan: Scan | None = None) -> list[str]:
+    """The lines of a table that hold something; `scan` takes note where they are not UTF-8."""
+    text = read_text(table)[0] if scan is None else scan.text(table)
     return [line for line in text.splitlines() if line.strip()]
 
 

@@ -2,7 +2,7 @@
 
 from blemish.evaluation.candidates import Candidate, Choice, choose, load_candidate
 from blemish.evaluation.finding import find_data
-from blemish.evaluation.outcome import Evaluation, Group, Spread, evaluate, grouped
+from blemish.evaluation.outcome import Evaluation, Group, Spread, evaluate_candidate, grouped
 from blemish.evaluation.published import Published, published
 from blemish.evaluation.session import Session, open_session
 from blemish.evaluation.settings import Settings
@@ -22,7 +22,7 @@ __all__ = [
     "Suite",
     "Table",
     "choose",
-    "evaluate",
+    "evaluate_candidate",
     "find_data",
     "grouped",
     "load_candidate",

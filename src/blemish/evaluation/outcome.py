@@ -24,7 +24,7 @@ from blemish.io.progress import Reporter
 from blemish.metrics import METRICS, AnomalyAccumulator, Report, Row, Value, mean
 from blemish.metrics.values import undefined
 
-__all__ = ["Evaluation", "Group", "Spread", "evaluate", "grouped"]
+__all__ = ["Evaluation", "Group", "Spread", "evaluate_candidate", "grouped"]
 
 PIXEL_METRICS = tuple(name for name in METRICS if not name.startswith("image_"))
 
@@ -139,7 +139,7 @@ def grouped(evaluations: Sequence[Evaluation]) -> list[Group]:
     return [Group(tuple(members)) for members in found.values()]
 
 
-def evaluate(
+def evaluate_candidate(
     candidate: Candidate,
     data: DataSet,
     *,

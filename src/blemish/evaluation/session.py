@@ -10,7 +10,7 @@ from typing import Any
 from blemish.data import DataSet
 from blemish.errors import UsageError
 from blemish.evaluation.candidates import Candidate, Choice, load_candidate
-from blemish.evaluation.outcome import Evaluation, Group, evaluate, grouped
+from blemish.evaluation.outcome import Evaluation, Group, evaluate_candidate, grouped
 from blemish.evaluation.page import write_page
 from blemish.evaluation.pictures import Shown, show
 from blemish.evaluation.settings import Settings
@@ -62,7 +62,7 @@ class Session:
                 self._one(self.last[1], data, settings or self.settings)
 
     def _one(self, candidate: Candidate, data: DataSet, settings: Settings) -> None:
-        found, run = evaluate(candidate, data, out=self.out / RUNS, settings=settings, reporter=self.reporter)
+        found, run = evaluate_candidate(candidate, data, out=self.out / RUNS, settings=settings, reporter=self.reporter)
         self.shown[len(self.evaluations)] = show(found, run)
         self.evaluations.append(found)
         write_results(self.out, self.evaluations, self.provenance)

@@ -43,7 +43,10 @@ def write_tasks(run: Run, path: Path, *, url_prefix: str | None = None) -> int:
         ]
         prediction = {"model_version": version, "score": record["image_score"], "result": results}
         tasks.append(
-            {"data": {"image": prefix + quote(place), "source": record["source"]}, "predictions": [prediction]}
+            {
+                "data": {"image": prefix + quote(os.fsencode(place)), "source": record["source"]},
+                "predictions": [prediction],
+            }
         )
     write_text(path, json_line(tasks) + "\n")
     write_text(path.with_suffix(".xml"), _interface(type_names(run)))

@@ -111,7 +111,7 @@ class Scorer:
         image, scores, plan = raw.image, raw.scores[vocabulary], raw.plan
         width, height = image.size_px
         try:
-            inside = None if self.masks is None else self.masks.inside(image.source, image.size_px)
+            inside = self._inside(image)
             full_map = at_original(scores.anomaly_map, image.size_px, inside)
             score_from: ScoreFrom = "method" if plan is None else "tiles"
             if inside is not None:  # the method's own score would see what does not count
@@ -124,6 +124,16 @@ class Scorer:
             return ImageError(image.source, NO_MEMORY)
         area = width * height / (scores.grid[0] * scores.grid[1]) if plan is None else plan.cell_px
         return ScoredImage(image, scores, full_map, inside, score_from, area)
+
+    def _inside(self, image: LoadedImage) -> NDArray[np.bool_] | None:
+        """The pixels [H, W] that count: inside the masks, and not the padding of the image; None: all do."""
+        inside = None if self.masks is None else self.masks.inside(image.source, image.size_px)
+        own = image.picture.inside
+        if own is None or inside is None:
+            return own if inside is None else inside
+        if not (inside & own).any():
+            raise ImageError(image.source, "no pixel of it counts (the masks leave nothing but its padding)")
+        return inside & own
 
     def _encode_pixels(self, images: Sequence[LoadedImage]) -> Any:
         return self.engine.encode(np.stack([image.pixels for image in images]))

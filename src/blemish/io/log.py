@@ -27,7 +27,7 @@ class Log:
 
     def write(self, record: Mapping[str, Any]) -> None:
         try:
-            self._file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+            self._file.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
         except OSError as error:
             raise self._refused(error) from error
 

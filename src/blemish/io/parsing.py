@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blemish.errors import UsageError
+from blemish.io.text import read_text
 
 __all__ = ["parse_options", "parse_range", "parse_share", "read_list"]
 
@@ -71,10 +72,7 @@ def parse_share(text: str, *, option: str) -> float:
 
 def read_list(path: Path) -> list[str]:
     """The lines of a text file that are neither empty nor begin with #; UsageError where there are none."""
-    try:
-        lines = path.expanduser().read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: the list cannot be read ({error})") from error
+    lines = read_text(path.expanduser(), of_names=True)[0].splitlines()
     named = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not named:
         raise UsageError(f"{path}: the list names no image")

@@ -18,10 +18,8 @@ GIT_LIMIT_S = 30
 
 
 def command_line() -> list[str]:
-    """The command that this process runs, word by word; `blemish` without its folder."""
-    program = Path(sys.argv[0])
-    own = program.stem == "blemish" or program.parts[-2:] == ("blemish", "__main__.py")
-    return ["blemish" if own else sys.argv[0], *sys.argv[1:]]
+    """The command that this process runs, word by word."""
+    return list(sys.argv)
 
 
 def versions() -> dict[str, str]:

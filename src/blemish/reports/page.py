@@ -56,7 +56,10 @@ def write_run_page(
     """
     drawing = _Drawing(folder, path.resolve().parent, _thumbnail_px(sum(run["counts"].values())), inline)
     count = 0
-    with replace_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
+    with (
+        replace_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream,
+    ):
         for piece in _pieces(_facts(folder, run)):
             stream.write(piece)
             if piece.endswith('id="images">'):
@@ -119,7 +122,7 @@ class _Drawing:
             return entry
         original, original_picture = self._original(record)
         overlay, overlay_picture = self._result(record["overlay"])
-        mask = None if record["mask"] is None else self._place(self.folder / record["mask"])
+        mask = None if record["mask"] is None else self._address(self.folder / record["mask"])
         thumbnails = {"original": _thumbnail(original_picture, self.thumbnail_px)}
         thumbnails["map"] = _thumbnail(overlay_picture, self.thumbnail_px)
         return {**entry, "small": thumbnails, "full": {"original": original, "map": overlay, "mask": mask}}
@@ -134,19 +137,19 @@ class _Drawing:
         if self.inline:
             return _jpeg(image, FULL_QUALITY), image
         shown = source.suffix.lower() in SHOWN_BY_BROWSERS and picture.value_range is None
-        return (self._place(source) if shown else None), image
+        return (self._address(source) if shown else None), image
 
-    def _result(self, place: str | None) -> tuple[str | None, Image.Image | None]:
-        path = None if place is None else self.folder / place
+    def _result(self, name: str | None) -> tuple[str | None, Image.Image | None]:
+        path = None if name is None else self.folder / name
         if path is None or not path.is_file():
             return None, None
         try:
             image = Image.fromarray(read(path, max_megapixels=float("inf")).as_bytes())
         except ImageError:
             return None, None
-        return self._place(path), image
+        return self._address(path), image
 
-    def _place(self, path: Path) -> str | None:
+    def _address(self, path: Path) -> str | None:
         """The address of a file for the page: relative, or in it."""
         if not path.is_file():
             return None

@@ -11,13 +11,13 @@ from blemish.reports.page import write_run_page
 from blemish.reports.sheet import write_contact_sheet
 from blemish.runs.reading import read_records, read_run
 
-__all__ = ["PAGE_FILE", "Report", "report"]
+__all__ = ["WrittenReport", "report"]
 
 PAGE_FILE = "report.html"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class WrittenReport:
     """What was written."""
 
     path: Path  # the page
@@ -33,7 +33,7 @@ def report(
     sheet: str | Path | None = None,
     overwrite: bool = False,
     reporter: Reporter | None = None,
-) -> Report:
+) -> WrittenReport:
     """Writes a finished run as one page to look through offline, as `blemish report` does.
 
     Args:
@@ -70,4 +70,4 @@ def report(
         )
     if contact_sheet is not None:
         write_contact_sheet(finished.path, contact_sheet)
-    return Report(path=path, images=count, sheet=contact_sheet)
+    return WrittenReport(path=path, images=count, sheet=contact_sheet)

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from blemish._version import __version__
-from blemish.calibration import Calibration, Rule, Scored, Setup, read_calibration
-from blemish.calibration import calibrate as find_calibration
+from blemish.calibration import Calibration, Rule, Scored, Setup, calibrate_scores, read_calibration
 from blemish.config import Config
 from blemish.errors import ImageError, UsageError
 from blemish.images import list_images
@@ -114,7 +113,7 @@ def calibrate(
     inspector = load(config)
     images = score_images(inspector, [*good_paths, *bad_paths], reporter=reporter)
     count = len(good_paths)
-    calibration = find_calibration(
+    calibration = calibrate_scores(
         rule,
         [score for score in images.scores[:count] if score is not None],
         [score for score in images.scores[count:] if score is not None],

@@ -24,12 +24,22 @@ class RunCounts:
     value_ranges: Counter[tuple[float, float]] = field(default_factory=Counter)  # of images with more than 8 bits
     unreadable: list[ImageError] = field(default_factory=list)  # images that could not be inspected
     unwritten: list[ImageError] = field(default_factory=list)  # images whose pictures could not be written
+    unlisted: list[ImageError] = field(default_factory=list)  # folders that could not be looked into
+    left_out: dict[str, int] = field(default_factory=dict)  # files in the folders that are no images, by suffix
+    notes: Counter[str] = field(default_factory=Counter)  # what is to be known of how images were read
     sources: set[str] = field(default_factory=set)
     picture_names: set[str] = field(default_factory=set)
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Counts the record of one image."""
+        if (
+            record["source"] in self.sources
+        ):  # it was written again while the folder was watched: its last record counts
+            self.unreadable = [error for error in self.unreadable if error.source != record["source"]]
         self.sources.add(record["source"])
+        note = (record.get("tags") or {}).get("note")
+        if note is not None:
+            self.notes[note] += 1
         if record["mask"] is not None:
             self.picture_names.add(picture_name(record["mask"]))
         if record["verdict"] is None:
@@ -51,4 +61,6 @@ class RunCounts:
             "counts": {verdict: self.verdicts[verdict] for verdict in VERDICTS} | {"unreadable": len(self.unreadable)},
             "unreadable": [{"source": error.source, "reason": error.reason} for error in self.unreadable],
             "unwritten": [{"source": error.source, "reason": error.reason} for error in self.unwritten],
+            "unlisted": [{"source": error.source, "reason": error.reason} for error in self.unlisted],
+            "left_out": self.left_out,
         }

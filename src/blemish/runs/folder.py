@@ -60,7 +60,7 @@ def check_out(out: str | Path, *, overwrite: bool = False, resume: bool = False)
     """`out` as a path that results may go to: new or empty or, with `overwrite` or `resume`, a folder with an earlier run."""
     path = Path(out).expanduser()
     if path.exists() and not path.is_dir():
-        raise OutputError(f"{path}: is a file, not a folder; choose another place with --out")
+        raise OutputError(f"{path}: is a file, not a folder; choose another folder with --out")
     if path.is_dir() and any(path.iterdir()):
         if ((overwrite or resume) and holds_run(path)) or (resume and began_only(path)):
             return path
@@ -134,7 +134,9 @@ class ResultsFolder:
             lines = opened.enter_context(open_locked(self.path / LINES_FILE))
             self._write_run("running")
             write_csv((), self.path / TABLE_FILE)
-            table = opened.enter_context((self.path / TABLE_FILE).open("a", encoding="utf-8", newline=""))
+            table = opened.enter_context(
+                (self.path / TABLE_FILE).open("a", encoding="utf-8", errors="backslashreplace", newline="")
+            )
         return lines, table
 
     def _open_again(self, identity: Mapping[str, Any]) -> tuple[TextIO, TextIO]:
@@ -146,7 +148,9 @@ class ResultsFolder:
                 self.counts.add(record)
             self._write_run("running")
             write_csv(read_records(self.path), self.path / TABLE_FILE)
-            table = opened.enter_context((self.path / TABLE_FILE).open("a", encoding="utf-8", newline=""))
+            table = opened.enter_context(
+                (self.path / TABLE_FILE).open("a", encoding="utf-8", errors="backslashreplace", newline="")
+            )
         return lines, table
 
     @contextmanager
@@ -293,7 +297,7 @@ def _new_folder() -> Path:
             number += 1
             path = Path(f"{DEFAULT_NAME}-{number}")
         except OSError as error:
-            raise OutputError(f"{path}: cannot be made ({reason(error)}); choose another place with --out") from error
+            raise OutputError(f"{path}: cannot be made ({reason(error)}); choose another folder with --out") from error
         else:
             return path
 

@@ -56,7 +56,7 @@ CSV_COLUMNS = (
 def record_of(
     inspection: Inspection, *, overlay: str | None = None, mask: str | None = None, maps: str | None = None
 ) -> dict[str, Any]:
-    """The record of an inspection, with the places of its pictures below the folder of results."""
+    """The record of an inspection, with the paths of its pictures below the folder of results."""
     return {**inspection.to_dict(), "error": None, "overlay": overlay, "mask": mask, "maps": maps}
 
 

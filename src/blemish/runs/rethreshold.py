@@ -1,7 +1,7 @@
 """A finished run decided again, without the model: verdicts from the raw scores, regions from the raw maps where they were kept.
 
 No raw score is changed. The files are replaced one by one, pictures first and run.json last: after a crash the same command
-makes the run whole.
+makes the run consistent.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def _decide_run_again(run: Run, change: Change, command: Sequence[str]) -> Redec
     with (
         replace_file(run.path / LINES_FILE) as lines_path,
         replace_file(run.path / TABLE_FILE) as table_path,
-        lines_path.open("w", encoding="utf-8", newline="\n") as lines,
-        table_path.open("w", encoding="utf-8", newline="") as table_stream,
+        lines_path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as lines,
+        table_path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as table_stream,
     ):
         table = csv.DictWriter(table_stream, CSV_COLUMNS, lineterminator="\n")
         table.writeheader()

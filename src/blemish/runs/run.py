@@ -12,7 +12,7 @@ from typing import Any
 
 from blemish.config import Config
 from blemish.errors import ImageError, UsageError
-from blemish.images import FoundImage, find_images, watch_images
+from blemish.images import REST_S, Arrivals, FoundImage, find_images, watch_images
 from blemish.inspection.inspector import Inspected, Inspector
 from blemish.inspection.load import load, merge
 from blemish.io.progress import Reporter
@@ -73,6 +73,7 @@ def inspect_folder(
     write_files: bool = True,
     watch: bool = False,
     watch_for_s: float | None = None,
+    watch_rest_s: float = REST_S,
     on_record: OnRecord | None = None,
     reporter: Reporter | None = None,
     command: Sequence[str] | None = None,
@@ -91,6 +92,7 @@ def inspect_folder(
         write_files: False writes no files at all; records go to `on_record`.
         watch: `images` are folders; inspect images as they arrive there, until Ctrl-C.
         watch_for_s: Watch until none has come for so many seconds.
+        watch_rest_s: A watched file is taken when its size and time have not changed for so many seconds, 0 or more.
         on_record: Is called with the record of each image (docs/results.md).
         reporter: Is told how the work goes on.
         command: What run.json names as the command; by default that of this process.
@@ -98,20 +100,23 @@ def inspect_folder(
 
     Returns:
         The folder and the counts of the run. Images that could not be inspected are records with an error, and are listed in
-        `counts.unreadable`.
+        `counts.unreadable`; folders that could not be listed are in `counts.unlisted`, and `counts.left_out` says how many
+        files were no images, by suffix.
 
     Raises:
         UsageError: An image, an option or a folder is not what was asked for.
         OutputError: The results cannot be written.
 
     Example:
-        >>> run = inspect_folder("parts", out="results", threshold=0.6)
+        >>> run = inspect_folder("parts", out="mine", threshold=0.6)
         >>> run.counts.verdicts["ng"], run.path.name
-        (1, 'results')
+        (1, 'mine')
     """
     watch = watch or watch_for_s is not None
     if resume and (out is None or overwrite):
         raise UsageError("--resume takes the folder of the run, --out, and goes without --overwrite")
+    if not watch_rest_s >= 0:
+        raise UsageError(f"--watch-rest is a number of seconds from 0 on, not {watch_rest_s:g}")
     config = merge(config, given)
     out = None if out is None else check_out(out, overwrite=overwrite, resume=resume)
     named = [images] if isinstance(images, str | Path) else list(images)
@@ -135,11 +140,13 @@ def inspect_folder(
     ) as results:
         reporter = reporter or Reporter()
         if found is not None:
+            results.counts.left_out, results.counts.unlisted = dict(found.left_out), list(found.unlisted)
             inspect_images(inspector, found, results, reporter=reporter)
         else:
             folders = [Path(folder) for folder in named]
             skip = results.path if isinstance(results, ResultsFolder) else None
-            arrivals = watch_images(folders, skip=skip, known=results.counts.sources, for_s=watch_for_s)
+            known = results.counts.sources - {error.source for error in results.counts.unreadable}
+            arrivals = watch_images(folders, skip=skip, known=known, for_s=watch_for_s, rest_s=watch_rest_s)
             _inspect_arrivals(inspector, arrivals, folders, results, reporter)
     return FinishedRun(
         path=results.path if isinstance(results, ResultsFolder) else None,
@@ -171,26 +178,45 @@ def inspect_images(
 
 def _inspect_arrivals(
     inspector: Inspector,
-    arrivals: Iterable[FoundImage],
+    arrivals: Arrivals,
     folders: Sequence[Path],
     results: ResultsFolder | RecordsOnly,
     reporter: Reporter,
 ) -> None:
-    """Inspects images as they arrive, until no more will, or Ctrl-C."""
-    names: deque[PurePosixPath] = deque()
+    """Inspects images as they arrive, until no more will, or Ctrl-C.
+
+    What cannot be read is recorded only when it is not looked at again: it may still be on its way.
+    """
+    given: deque[tuple[FoundImage, PurePosixPath]] = deque()
+    waiting: dict[Path, ImageError] = {}
+    counts = results.counts
 
     def paths() -> Iterator[Path]:
         for image in arrivals:
-            names.append(arriving_name(image, folders, results.counts.picture_names))
+            given.append((image, arriving_name(image, folders, counts.picture_names)))
             yield image.path
+
+    def add(outcome: Inspected | ImageError, name: PurePosixPath) -> None:
+        if isinstance(outcome, Inspected) or str(outcome) not in map(str, counts.unreadable):
+            _add(results, outcome, name)  # else the record is there: of the run that this one resumes
 
     try:
         with reporter.progress("inspecting", None) as advance:
             for outcome in inspector.stream(paths()):
-                _add(results, outcome, names.popleft())
+                image, name = given.popleft()
+                waiting.pop(image.path, None)
+                if isinstance(outcome, ImageError):
+                    counts.picture_names.discard(name.as_posix().casefold())
+                    if arrivals.failed(image.path):
+                        waiting[image.path] = outcome
+                        continue
+                add(outcome, name)
                 advance()
     except KeyboardInterrupt:  # the way to end it
         pass
+    for path, error in waiting.items():
+        add(error, PurePosixPath(path.name))
+    counts.left_out, counts.unlisted = arrivals.left_out, list(arrivals.unlisted)
 
 
 def _add(results: ResultsFolder | RecordsOnly, outcome: Inspected | ImageError, name: PurePosixPath) -> None:

@@ -19,9 +19,12 @@ ROWS_A_GROUP = 1000  # of Parquet in memory at a time
 
 
 def write_csv(records: Iterable[Mapping[str, Any]], path: Path) -> int:
-    """The records as CSV at `path`, whole or not at all; how many."""
+    """The records as CSV at `path`, completely or not at all; how many."""
     count = 0
-    with replace_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+    with (
+        replace_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream,
+    ):
         table = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
         table.writeheader()
         for record in records:
@@ -36,7 +39,7 @@ def check_parquet() -> None:
 
 
 def write_parquet(records: Iterable[Mapping[str, Any]], path: Path) -> int:
-    """The records as Parquet at `path`, whole or not at all, in groups of 1000 rows; how many.
+    """The records as Parquet at `path`, completely or not at all, in groups of 1000 rows; how many.
 
     Columns are those of the CSV; `types` is a map and `regions` a list of structs. The file's metadata names the schema.
     """
@@ -62,18 +65,18 @@ def _chunks(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 
 def _schema(arrow: Any) -> Any:
-    text, number, whole = arrow.string(), arrow.float64(), arrow.int64()
+    text, number, integer = arrow.string(), arrow.float64(), arrow.int64()
     region = arrow.struct(
         {
             "type": text,
             "type_probability": number,
             "type_margin": number,
             "best_guess": text,
-            "box_px": arrow.list_(whole),
-            "area_px": whole,
+            "box_px": arrow.list_(integer),
+            "area_px": integer,
             "mean_score": number,
             "peak_score": number,
-            "polygon_px": arrow.list_(arrow.list_(whole)),
+            "polygon_px": arrow.list_(arrow.list_(integer)),
             "area_mm2": number,
             "size_mm": arrow.list_(number),
         }
@@ -86,7 +89,7 @@ def _schema(arrow: Any) -> Any:
         "types": arrow.map_(text, number),
         "regions": arrow.list_(region),
         "tags": arrow.map_(text, text),
-        **dict.fromkeys(("width_px", "height_px", "region_count"), whole),
+        **dict.fromkeys(("width_px", "height_px", "region_count"), integer),
         **dict.fromkeys(numbers, number),
     }
     return arrow.schema(

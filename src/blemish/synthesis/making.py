@@ -123,7 +123,7 @@ def make(
     place = _Place(out, product, recipe, max_megapixels)
     try:
         with (
-            (out / MANIFEST).open("a", encoding="utf-8", newline="\n") as manifest,
+            (out / MANIFEST).open("a", encoding="utf-8", errors="backslashreplace", newline="\n") as manifest,
             _mapping(workers) as mapped,
             progress(total, kept) as advance,
         ):

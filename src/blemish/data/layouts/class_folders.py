@@ -61,7 +61,25 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
                     truth=MaskTruth(files, entry.threshold) if files and not is_normal else None,
                 )
             )
+    _report_strays(scan, entry)
     return samples
+
+
+def _report_strays(scan: Scan, entry: Entry) -> None:
+    """Names the folders of masks to which no folder of images belongs, and masks that lie beside those folders."""
+    if "mask_suffix" in entry.options or entry.types:
+        return
+    kinds = {kind.name.lower() for kind in _kinds(scan, entry)}
+    below = next((same_name(scan.folders(scan.root), name) for name in MASK_FOLDERS if _exists(scan, name)), None)
+    if below is None:
+        return
+    for folder in scan.folders(below):
+        if folder.name.lower() not in kinds and holds_images(folder):
+            scan.report(folder, "holds masks of a folder that the images do not have", fatal=True)
+    for file in scan.images(below):
+        scan.report(
+            file, f"lies beside the folders of {below.name} and not in one: it is a mask of no image", fatal=True
+        )
 
 
 def _normal(entry: Entry) -> frozenset[str]:

@@ -28,7 +28,7 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
     present = {scan.name(file) for file in scan.images(scan.root / "images")}
     named = set()
     unsure = 0
-    for number, line in enumerate(text_lines(scan.root / LABELS), start=1):
+    for number, line in enumerate(text_lines(scan.root / LABELS, scan), start=1):
         words = line.split()
         if len(words) != 3 or not _is_number(words[1]):
             scan.report(scan.root / LABELS, f"line {number} is not a path, a probability and a kind: {line!r}")

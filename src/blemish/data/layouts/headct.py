@@ -25,7 +25,7 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:  # noqa: ARG001
     files = [] if folder is None else scan.images(folder)
     pictures = {int(file.stem): file for file in files if file.stem.isdecimal()}
     samples = []
-    for row in table_rows(scan.root / LABELS):
+    for row in table_rows(scan.root / LABELS, scan):
         number, label = row.get("id", ""), row.get("hemorrhage", "")
         picture = pictures.pop(int(number), None) if number.isdecimal() else None
         if picture is None or label not in ("0", "1"):

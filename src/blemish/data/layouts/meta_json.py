@@ -14,7 +14,6 @@ from blemish.data.files import FileSample
 from blemish.data.layouts.table import SPLITS, samples_of
 from blemish.data.scan import Scan
 from blemish.errors import UsageError
-from blemish.io.atomic import reason
 
 __all__ = ["fits", "read"]
 
@@ -29,7 +28,7 @@ def fits(root: Path, entry: Entry, *, sure: bool) -> bool:  # noqa: ARG001
 def read(scan: Scan, entry: Entry) -> list[FileSample]:
     file = scan.root / META if scan.root.is_dir() else scan.root
     try:
-        table: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        table: dict[str, Any] = json.loads(scan.text(file))
         lowered = {key.lower(): value for key, value in table.items()}
         is_split = set(lowered) <= set(SPLITS) and all(isinstance(value, dict) for value in lowered.values())
         splits = lowered if is_split else {"test": table}
@@ -46,8 +45,6 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
             for product, items in products.items()
             for item in items
         ]
-    except OSError as error:
-        raise UsageError(f"{file}: cannot be read ({reason(error)})") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{file}: is not the meta.json of the AnomalyCLIP family ({error!r})") from error
     return list(samples_of(scan, entry, file, rows))

@@ -117,6 +117,9 @@ def _read_product(scan: Scan, entry: Entry, product: Path) -> list[FileSample]:
     for folder in _kinds(scan, product, MASKS):
         if folder.name.lower() not in paired:
             scan.report(folder, "holds masks of a folder that the test images do not have", fatal=True)
+    loose = same_name(scan.folders(product), MASKS)
+    for file in [] if loose is None else scan.images(loose):
+        scan.report(file, f"lies beside the folders of {MASKS} and not in one: it is a mask of no image", fatal=True)
     return samples
 
 

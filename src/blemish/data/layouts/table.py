@@ -36,7 +36,7 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
     file = _table(scan.root)
     if file is None:
         raise UsageError(f"{scan.root}: holds no {TABLE}.csv and no {TABLE}.parquet")
-    rows = list(parquet_rows(file) if file.suffix.lower() == ".parquet" else table_rows(file))
+    rows = list(parquet_rows(file) if file.suffix.lower() == ".parquet" else table_rows(file, scan))
     for column in rows[0] if rows else ():
         if column not in COLUMNS:
             raise UnknownNameError(f"column in {file.name}", column, COLUMNS)
@@ -48,30 +48,29 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
 def samples_of(scan: Scan, entry: Entry, file: Path, rows: Iterable[dict[str, str]]) -> Iterator[FileSample]:
     """The samples of the rows of a list, with the columns `COLUMNS`; `scan` takes note of rows that cannot be used."""
     base = file.parent
+    unused = 0
     for row in rows:
-        picture = base / row["image"]
-        mask = base / row["mask"] if row.get("mask") else None
-        word = row.get("type", "")
+        name, word = row.get("image", ""), row.get("type", "")
         anomalous = _label(scan, file, row)
         split = SPLITS.get(row.get("split", "").lower())
         if anomalous is None:
             continue
         if split is None:
-            scan.report(file, f"the row of {row['image']} has the split {row['split']!r}, not train or test")
+            scan.report(file, f"the row of {name} has the split {row['split']!r}, not train or test")
             continue
-        if not picture.is_file():
-            scan.report(
-                picture,
-                "is a folder where an image file should be"
-                if picture.is_dir()
-                else f"is named in {file.name} and is not there",
-            )
+        picture = scan.locate(base, name) if name else None
+        if picture is None:
+            folder = bool(name) and (base / name).is_dir()
+            scan.report(base / name, f"is {'a folder where an image file should be' if folder else _absent(file)}")
             continue
-        if mask is not None and not mask.is_file():
-            scan.report(mask, f"is named in {file.name} and is not there")
+        mask = scan.locate(base, row["mask"]) if row.get("mask") else None
+        if mask == picture:  # what lies elsewhere is told by its name, and image and mask may have the same
             mask = None
+        if row.get("mask") and mask is None:
+            scan.report(base / row["mask"], f"is {_absent(file)}")
+        unused += mask is not None and not anomalous
         yield FileSample(
-            name=row["image"].replace("\\", "/"),
+            name=_name(scan, picture, base, name),
             product=row.get("product") or folder_name(base),
             split=split,
             anomalous=anomalous,
@@ -80,6 +79,19 @@ def samples_of(scan: Scan, entry: Entry, file: Path, rows: Iterable[dict[str, st
             folder=word,
             truth=MaskTruth((mask,), entry.threshold) if mask is not None and anomalous else None,
         )
+    if unused:
+        scan.remark(f"{unused} masks of images that {file.name} calls normal are not looked at")
+
+
+def _absent(file: Path) -> str:
+    return f"named in {file.name} and is not there"
+
+
+def _name(scan: Scan, picture: Path, base: Path, name: str) -> str:
+    """The name of a sample: as its list has it or, where it lies elsewhere, its path below the list's folder."""
+    if name in scan.moved and picture.is_relative_to(base):
+        return picture.relative_to(base).as_posix()
+    return name.replace("\\", "/")
 
 
 def _label(scan: Scan, file: Path, row: dict[str, str]) -> bool | None:

@@ -27,7 +27,7 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
     if not table.is_file():
         raise UsageError(f"{table}: is missing; it holds the official split, and comes with the download")
     single = entry.options.get("single_type", False)
-    products = {row.get("object", "") for row in table_rows(table)}
+    products = {row.get("object", "") for row in table_rows(table, scan)}
     words = {product: _words(scan, scan.root / product / ANNOTATIONS) for product in sorted(products)}
     present = {name for product in sorted(products) for name in _present(scan, product)}
     samples = []
@@ -86,7 +86,7 @@ def _words(scan: Scan, table: Path) -> dict[str, tuple[str, ...]]:
         row.get("image", ""): tuple(
             " ".join(word.lower().replace("colour", "color").split()) for word in row.get("label", "").split(",")
         )
-        for row in table_rows(table)
+        for row in table_rows(table, scan)
         if row.get("label", NORMAL) != NORMAL
     }
 
