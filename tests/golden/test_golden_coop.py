@@ -12,7 +12,7 @@ from golden_sets import GoldenSet, load, relative_error, sets
 from torch import Tensor
 
 from blemish.language import general
-from blemish.methods.base import Targets
+from blemish.methods.base import Features, Targets
 from blemish.methods.cocoop import CoCoOp, CoCoOpConfig
 from blemish.methods.coop import CoOp, CoOpConfig, CoOpTexts
 from blemish.methods.prompting import embed_words
@@ -71,10 +71,19 @@ def texts_of(method: CoOp) -> CoOpTexts:
     return texts
 
 
+def features_of(golden: GoldenSet, method: CoOp) -> Features:
+    """What the tower gives of the images; of a reduced copy what is recorded."""
+    if golden.has_image_tower:
+        return method.encode(golden.values["image"])
+    patches = F.normalize(golden.values["ours.patch_features_raw"], dim=-1)
+    side = round(patches.shape[1] ** 0.5)
+    return Features(F.normalize(golden.values["image_features_raw"], dim=-1), (patches,), (side, side))
+
+
 def shift_of(golden: GoldenSet, method: CoOp) -> Tensor | None:
     if not isinstance(method, CoCoOp):
         return None
-    return method.meta_net(method.encode(golden.values["image"]).global_feature)
+    return method.meta_net(features_of(golden, method).global_feature)
 
 
 def beside_the_context(method: CoOp, recorded: Tensor) -> None:
@@ -104,7 +113,7 @@ def test_features_logits_and_scores(golden: GoldenSet) -> None:
     for variant in variants(golden):
         method = method_of(golden, variant)
         with torch.inference_mode():
-            features, texts = method.encode(golden.values["image"]), texts_of(method)
+            features, texts = features_of(golden, method), texts_of(method)
             recorded = F.normalize(golden.values["image_features_raw"], dim=-1)
             assert relative_error(features.global_feature, recorded) <= FORWARD
             logits = method.image_logits(features, method.states(features, texts))
@@ -115,13 +124,14 @@ def test_features_logits_and_scores(golden: GoldenSet) -> None:
 def test_our_maps_of_plain_patch_features(golden: GoldenSet) -> None:
     method = method_of(golden, "coop")
     with torch.inference_mode():
-        features, texts = method.encode(golden.values["image"]), texts_of(method)
+        features, texts = features_of(golden, method), texts_of(method)
         recorded = F.normalize(golden.values["ours.patch_features_raw"], dim=-1)
         assert relative_error(features.levels[0], recorded) <= FORWARD
         on_the_grid = method.patch_logits(features, texts.states).softmax(1)[:, 1]
         golden.check("ours.coop.map", on_the_grid, tolerance=SCORE)
-        enlarged = F.interpolate(on_the_grid[:, None], golden.values["image"].shape[-2:], mode="bilinear")[:, 0]
-        assert relative_error(method.score(features, texts).anomaly_map, enlarged) <= FORWARD
+        scores = method.score(features, texts)
+        enlarged = F.interpolate(on_the_grid[:, None], scores.anomaly_map.shape[-2:], mode="bilinear")[:, 0]
+        assert relative_error(scores.anomaly_map, enlarged) <= FORWARD
 
 
 def test_a_context_may_start_from_words(golden: GoldenSet) -> None:
@@ -132,7 +142,7 @@ def test_a_context_may_start_from_words(golden: GoldenSet) -> None:
     assert torch.equal(method.context, golden.values["coop_words.start"])
     beside_the_context(method, golden.values["coop_words.tokens"])
     with torch.inference_mode():
-        features = method.encode(golden.values["image"])
+        features = features_of(golden, method)
         golden.check("coop_words.logits", method.image_logits(features, method.states(features)), tolerance=FORWARD)
     assert torch.equal(embed_words(method.backbone.text, CoCoOpConfig().start), golden.values["cocoop.start"])
 
@@ -149,7 +159,7 @@ def test_losses_gradients_and_two_steps_of_sgd(golden: GoldenSet) -> None:
     targets = Targets(label=values["label"], mask=torch.zeros(len(values["label"]), 1, 1))
     for variant in variants(golden):
         method = method_of(golden, variant)
-        features = method.encode(values["image"])
+        features = features_of(golden, method)
         optimiser = optimiser_of(recipe_of(method.name), method.trained_parts().values())
         for step in (1, 2):
             loss = method.loss(features, targets, general()).total
