@@ -26,6 +26,7 @@ from blemish.methods.losses import dice, focal, focal_with_logits, orthogonality
 from blemish.methods.naming import share_out, type_directions
 from blemish.methods.smoothing import smooth_enlarge
 from blemish.methods.text_cache import TextCache
+from blemish.methods.value_value import value_value_features
 
 __all__ = ["FAPrompt", "FAPromptConfig"]
 
@@ -160,24 +161,13 @@ class FAPrompt(Method):
 
     def encode(self, images: Tensor) -> Features:
         """CLS and the value-value patch features in the joint space, normalised [B, D] and [B, N, D]."""
-        config, tower, shape = self.config, self.backbone.image, self.backbone.config
-        earlier = [level for level in shape.levels if level < shape.vision.depth] if config.levels == "backbone" else []
-        depth = shape.value_value_depth
-        seen = tower(
+        config = self.config
+        return value_value_features(
+            self.backbone,
             images,
-            levels=earlier,
-            value_value_depth=depth,
-            patches=depth == 0,
+            levels=config.levels,
+            cls_norm=config.cls_norm,
             interpolation=config.position_interpolation,
-        )
-        if seen.value_value is None:
-            streams = [*seen.levels.values(), seen.tokens]
-        else:
-            streams = [*seen.value_value_levels.values(), seen.value_value]
-        return Features(
-            global_feature=F.normalize(tower.project(seen.tokens[:, 0], norm=config.cls_norm), dim=-1),
-            levels=tuple(F.normalize(tower.project(stream[:, 1:]), dim=-1) for stream in streams),
-            grid=seen.grid,
         )
 
     # text side
