@@ -24,7 +24,6 @@ from blemish.language import general
 from blemish.methods.base import Features, Losses, Scores, Targets
 from blemish.methods.faprompt import FAPrompt, FAPromptConfig, FAPromptTexts, Stages
 from blemish.methods.losses import dice, focal, focal_with_logits
-from blemish.methods.official import trained_parts_of
 from blemish.methods.smoothing import smooth_enlarge
 
 FORWARD, UNIT, GRADIENT = 1e-5, 1e-6, 1e-3
@@ -89,13 +88,14 @@ def method_with(golden: GoldenSet, prompts: str, *, selection: str) -> FAPrompt:
     weights = {key.removeprefix(f"{prompts}/"): golden.weights[key] for key in golden.weights if prompts in key}
     if not weights:
         pytest.skip(f"{golden.name}: {prompts} is in the full golden set, here is the reduced copy")
-    options, parts = trained_parts_of(weights)
+    release = FAPrompt.from_release(weights)
+    assert release is not None
     clip = backbone(golden)
-    options |= {"selection": selection, "image_cross_entropy": True}
+    options = release.options | {"selection": selection, "image_cross_entropy": True}
     # the official files' M is a number in the code; here the joint width, and so M, may be another
     options["patches"] = weights["patch_meta_net.linear1.weight"].shape[1] // clip.config.joint_width
     method = FAPrompt(clip, FAPromptConfig(**options))
-    method.load_trained(parts)
+    method.load_trained(release.parts)
     return method
 
 

@@ -15,7 +15,7 @@ from blemish.data.synthetic import render_series
 from blemish.errors import UsageError
 from blemish.images import save
 from blemish.inspection.references import MOST_PEERS, find_peers
-from blemish.methods.mutual import LEAST_PEERS
+from blemish.methods.mutual import LEAST_REFERENCES
 from blemish.metrics import auroc
 from blemish.models.paths import package_models, read_json
 
@@ -36,7 +36,7 @@ def images(count: int) -> list[NDArray[np.uint8]]:
 
 
 def test_few_peers_are_all_taken_and_many_drawn_by_the_same_lot() -> None:
-    assert len(find_peers(images(LEAST_PEERS))) == LEAST_PEERS
+    assert len(find_peers(images(LEAST_REFERENCES))) == LEAST_REFERENCES
     many = images(3 * MOST_PEERS)
     drawn = find_peers(many)
     assert len(drawn) == MOST_PEERS

@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blemish import methods
+from blemish.backbones import fast
 from blemish.backbones.catalog import catalog
 from blemish.backbones.config import BackboneConfig
-from blemish.backbones.layers import place_tokens
 from blemish.backbones.model import Clip
+from blemish.backbones.text import TextTower
 from blemish.errors import UnknownNameError, UsageError
 from blemish.io.codec import from_dict, to_dict
 from blemish.language import DefectType, Vocabulary, general, parse_defects
@@ -65,7 +66,7 @@ DEFECTS = parse_defects("scratch, hole, loose screw")
 
 def method_with(backbone: Clip, **options: Any) -> DAPO:
     torch.manual_seed(2)
-    return DAPO(backbone, DAPOConfig(**{**SMALL, **options}))
+    return DAPO(backbone, DAPO.config_from({**SMALL, **options}))
 
 
 def texts_of(method: DAPO, vocabulary: Vocabulary = DEFECTS) -> DAPOTexts:
@@ -280,8 +281,11 @@ def slow_text(method: DAPO, text: str, context: Tensor) -> Tensor:
         for index, block in enumerate(tower.blocks):
             if method.text_tokens is not None and index < len(method.text_tokens):
                 fresh = method.text_tokens[index][None]
-                x = place_tokens(x, fresh, insert=index == 0, carry=config.alpha if index else 0)
-                inserted = fresh.shape[1]
+                n = fresh.shape[1]
+                if index:
+                    fresh = config.alpha * x[:, 1 : 1 + n] + (1 - config.alpha) * fresh
+                x = torch.cat([x[:, :1], fresh, x[:, 1 + (n if index else 0) :]], dim=1)
+                inserted = n
             x = block(x, causal=bool(config.causal))
             if method.text_tokens is not None and index == len(method.text_tokens):
                 x = torch.cat([x[:, :1], x[:, 1 + inserted :]], dim=1)
@@ -312,7 +316,7 @@ def test_images_are_those_of_the_slow_way_at_every_depth(
     assert tokens is not None
     with torch.no_grad():
         features = method.encode(images)
-        x, _ = tower.embed(images)
+        x = tower.embed(images).tokens
         for index, block in enumerate(tower.blocks):
             if index < len(tokens):
                 fresh = tokens[index].expand(3, -1, -1)
@@ -331,7 +335,7 @@ def test_alpha_0_is_plain_deep_prompting(backbone: Clip, images: Tensor) -> None
     tokens = method.image_tokens
     assert tokens is not None
     with torch.no_grad():
-        x, _ = backbone.image.embed(images)
+        x = backbone.image.embed(images).tokens
         for index, block in enumerate(backbone.image.blocks):
             patches = x[:, 1:] if index == 0 else x[:, 1 + tokens.shape[1] :]
             x = block(torch.cat([x[:, :1], tokens[index].expand(3, -1, -1), patches], dim=1))
@@ -425,13 +429,13 @@ def test_200_types_are_encoded_in_bounded_chunks(
     backbone: Clip, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    forward = backbone.text.forward
+    text_features = fast.text_features
 
-    def counted(embeddings: Tensor, **options: Any) -> Tensor:
+    def counted(tower: TextTower, embeddings: Tensor, **options: Any) -> Tensor:
         sizes.append(len(embeddings))
-        return forward(embeddings, **options)
+        return text_features(tower, embeddings, **options)
 
-    monkeypatch.setattr(backbone.text, "forward", counted)
+    monkeypatch.setattr(fast, "text_features", counted)
     names = [f"defect {number}" for number in range(200)]
     method = method_with(backbone)
     texts = texts_of(method, parse_defects(names))
@@ -550,19 +554,20 @@ def test_a_few_steps_lower_the_loss_and_leave_the_backbone_alone(backbone: Clip,
 
 
 def test_a_variant_sets_what_is_not_given_and_a_given_option_wins() -> None:
-    assert from_dict(DAPOConfig, {"variant": "paper"}).normal_anchor == "normal object"
-    mixed = from_dict(DAPOConfig, {"variant": "clean", "causal": False, "normal_anchor": "intact object"})
+    assert DAPO.config_from({"variant": "paper"}).normal_anchor == "normal object"
+    mixed = DAPO.config_from({"variant": "clean", "causal": False, "normal_anchor": "intact object"})
     assert (mixed.causal, mixed.pooling, mixed.normal_anchor) == (False, "end", "intact object")
-    released = DAPOConfig(variant="released")
-    for name, value in VARIANTS["released"].items():
-        assert getattr(released, name) == value
-    for config in (mixed, released):
-        assert from_dict(DAPOConfig, to_dict(config)) == config
+    assert DAPO.config_from({"variant": "released"}) == VARIANTS["released"]
+    for config in (mixed, *VARIANTS.values()):
+        assert DAPO.config_from(to_dict(config)) == config
+    assert DAPO.config_from({}) == DAPOConfig() == VARIANTS["clean"]
+    assert all(config.variant == name for name, config in VARIANTS.items())
 
 
-def test_every_variant_says_every_option_of_a_variant() -> None:
-    assert all(options.keys() == VARIANTS["released"].keys() for options in VARIANTS.values())
-    assert DAPOConfig() == DAPOConfig(variant="clean")
+def test_options_of_older_prompts_that_lack_some_take_them_from_their_variant() -> None:
+    saved = to_dict(VARIANTS["released"])
+    del saved["binary_types"], saved["align_corners"]
+    assert DAPO.config_from(saved) == VARIANTS["released"]
 
 
 @pytest.mark.parametrize(
@@ -579,7 +584,7 @@ def test_every_variant_says_every_option_of_a_variant() -> None:
 )
 def test_senseless_options_are_refused_in_words(backbone: Clip, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        DAPO(backbone, DAPOConfig(**options))
+        DAPO(backbone, DAPO.config_from(options))
 
 
 def test_the_method_is_found_by_name(backbone: Clip) -> None:

@@ -125,15 +125,7 @@ def plain_embedding(method: FAPrompt, own: Tensor, words: Tensor, shared: Tensor
     for tokens in own:
         prompt = torch.cat([method.start, shared, tokens, words])[None]
         end = torch.tensor([prompt.shape[1] - 1])
-        embedded.append(
-            method.backbone.text(
-                prompt,
-                pool_at=end,
-                layer_tokens=method.deep_tokens,
-                placement="overwrite",
-                first_block=method.first_deep_block,
-            )
-        )
+        embedded.append(method.backbone.text(prompt, pool_at=end, before_block=method._overwrite))
     return torch.cat(embedded)
 
 

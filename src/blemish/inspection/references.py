@@ -19,7 +19,7 @@ from blemish.errors import ImageError, UsageError
 from blemish.images import ImageInput, RangeGiven, ValueRanges, find_images
 from blemish.inspection.loader import Intake
 from blemish.methods.base import Method
-from blemish.methods.mutual import LEAST_PEERS, MutualScoring
+from blemish.methods.mutual import LEAST_REFERENCES, MutualScoring
 
 __all__ = ["MOST_PEERS", "Peers", "among", "find_peers"]
 
@@ -33,7 +33,7 @@ SEED = 0
 def find_peers(peers: Peers) -> list[ImageInput]:
     """The images meant, `MOST_PEERS` of them at most, drawn by the same lot every time.
 
-    UsageError for fewer than `LEAST_PEERS`, and for one image where several are needed.
+    UsageError for fewer than `LEAST_REFERENCES`, and for one image where several are needed.
     """
     images: list[ImageInput]
     if isinstance(peers, str | Path):
@@ -42,8 +42,8 @@ def find_peers(peers: Peers) -> list[ImageInput]:
         images = list(peers)
     else:
         raise UsageError(f"peers are a folder, a pattern or a list of images, not {type(peers).__name__}")
-    if len(images) < LEAST_PEERS:
-        raise UsageError(f"peers are at least {LEAST_PEERS} images of the same product, not {len(images)}")
+    if len(images) < LEAST_REFERENCES:
+        raise UsageError(f"peers are at least {LEAST_REFERENCES} images of the same product, not {len(images)}")
     if len(images) > MOST_PEERS:
         chosen = np.sort(np.random.default_rng(SEED).permutation(len(images))[:MOST_PEERS])
         images = [images[index] for index in chosen]

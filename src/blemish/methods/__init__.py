@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from blemish.errors import UnknownNameError
-from blemish.io.codec import from_dict
 
 if TYPE_CHECKING:
     from blemish.backbones.model import Clip
@@ -29,7 +28,7 @@ def build(name: str, backbone: Clip, options: Mapping[str, Any] | None = None) -
     UnknownNameError names the nearest method or option; UsageError says what is wrong with a value.
     """
     method = method_class(name)
-    built: Method = method(backbone, from_dict(method.config_type, options or {}))
+    built: Method = method(backbone, method.config_from(options or {}))
     return built
 
 

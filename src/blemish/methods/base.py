@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from blemish.backbones.model import Clip
 from blemish.errors import ModelError, UsageError
-from blemish.io.codec import to_dict
+from blemish.io.codec import from_dict, to_dict
 from blemish.language import Vocabulary, general
 from blemish.methods.text_cache import TextCache
 
-__all__ = ["Features", "Losses", "Method", "Scores", "Targets", "Texts"]
+__all__ = ["Features", "Losses", "Method", "Release", "Scores", "Targets", "Texts"]
 
 Data = TypeVar("Data", bound="Features | Texts | Targets")
 
@@ -37,6 +37,7 @@ class Features:
     global_feature: Tensor  # [B, C], of the image as a whole
     levels: tuple[Tensor, ...]  # L times [B, N, C], patch features
     grid: tuple[int, int]  # rows and columns of patches, N = rows * columns
+    reference_maps: tuple[Tensor, ...] = ()  # [B, C, h, w], what patches are compared by with reference images
 
     def to(self, device: torch.device) -> Self:
         """The same features on a device."""
@@ -97,6 +98,15 @@ class Losses:
     terms: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Release:
+    """What a checkpoint of a method's authors holds, in our names."""
+
+    description: str  # which kind of file it is, in words
+    options: dict[str, Any]  # of the method's configuration
+    parts: dict[str, Tensor]  # the trained parts by name, float32
+
+
 class Method(nn.Module, ABC):
     """One published method on one backbone: images and texts are encoded, then scored together.
 
@@ -115,6 +125,20 @@ class Method(nn.Module, ABC):
         self.config = config
         self.backbone = backbone.requires_grad_(False).eval()
 
+    @classmethod
+    def config_from(cls, options: Mapping[str, Any]) -> Any:
+        """The configuration with these options; UsageError names one that is unknown or unfit."""
+        return from_dict(cls.config_type, options)
+
+    @classmethod
+    def from_release(cls, state: Mapping[str, Tensor]) -> Release | None:
+        """What a checkpoint of the authors' code holds, None where it is not one of this method's.
+
+        ModelError where it is one, but of shapes that cannot be.
+        """
+        del state
+        return None
+
     def encode_texts(self, vocabulary: Vocabulary | None = None, *, cache: TextCache | None = None) -> Texts:
         """What `score` needs of a vocabulary, computed once for all images.
 
@@ -130,8 +154,8 @@ class Method(nn.Module, ABC):
         """As `encode_texts`, with what is not in the cache."""
 
     @abstractmethod
-    def encode(self, images: Tensor) -> Features:
-        """The features that `score` needs of normalised images [B, 3, S, S]."""
+    def encode(self, images: Tensor, *, compare: bool = False) -> Features:
+        """The features that `score` needs of normalised images [B, 3, S, S]; with `compare` they hold reference maps, too."""
 
     def encode_frozen(self, images: Tensor) -> Features:
         """The part of `encode` that no training moves: all of it, unless a method trains inside the tower."""

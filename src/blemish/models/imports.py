@@ -13,6 +13,7 @@ from blemish._version import __version__
 from blemish.backbones.catalog import EMBEDDED, CatalogEntry, catalog, entry_of_file
 from blemish.errors import ModelError, OutputError, UnknownNameError, UsageError
 from blemish.io.atomic import write_text
+from blemish.methods import METHODS, method_class
 from blemish.models.hub import download, sha256_of
 from blemish.models.lookup import find
 from blemish.models.paths import (
@@ -31,15 +32,14 @@ from blemish.models.paths import (
 from blemish.models.prompts import CARD, read_prompts, save_prompts
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from blemish.backbones.checkpoints import Checkpoint
     from blemish.backbones.config import BackboneConfig
     from blemish.backbones.weights import Weights
+    from blemish.methods.base import Release
 
 __all__ = ["Imported", "import_model", "pull"]
 
-PROMPTS_PREFIX = "prompt_learner."  # AnomalyCLIP and FAPrompt call their trained prompts so
+PROMPTS_PREFIX = "prompt_learner."  # what published methods call the module of their trained prompts
 SHOWN = ("joint_width", "vision", "text")  # what two configurations of the same shape agree in
 
 
@@ -182,8 +182,9 @@ def _import_prompts(checkpoint: Checkpoint, record: dict[str, Any], *, name: str
         notes = [f"prompts of {method}, written by Blemish"]
         name = name or checkpoint.path.parent.name
     else:
-        method, options, parts, notes = _official(checkpoint)
-        card = {}
+        method, release = _released(checkpoint)
+        options, parts, card = release.options, release.parts, {}
+        notes = [f"recognised as {release.description}; on which backbone they were trained the file does not say"]
     name = name or checkpoint.path.stem
     check_name(name)
     place = folder_of(name, "prompts")
@@ -196,25 +197,19 @@ def _import_prompts(checkpoint: Checkpoint, record: dict[str, Any], *, name: str
     return Imported(name, "prompts", place, tuple(notes))
 
 
-def _official(checkpoint: Checkpoint) -> tuple[str, dict[str, Any], dict[str, Tensor], list[str]]:
-    """The method, options, trained parts and remarks of an official checkpoint of FAPrompt or AnomalyCLIP."""
-    from blemish.methods.official import generation, is_official, trained_parts_of
-
-    if not is_official(checkpoint.tensors):
-        found = ", ".join(f"{name} {list(value.shape)}" for name, value in sorted(checkpoint.tensors.items())[:2])
-        raise ModelError(
-            f"{checkpoint.path}: expected prompts of FAPrompt or AnomalyCLIP (ctx_pos, ctx_neg), found {found or 'no tensors'}"
-        )
+def _released(checkpoint: Checkpoint) -> tuple[str, Release]:
+    """The method whose authors' code wrote this checkpoint, and what it holds."""
     try:
-        options, parts = trained_parts_of(checkpoint.tensors)
+        for method in METHODS:
+            if (release := method_class(method).from_release(checkpoint.tensors)) is not None:
+                return method, release
     except ModelError as error:
         raise ModelError(f"{checkpoint.path}: {error}") from error
-    width = parts["normal_tokens"].shape[-1]
-    remarks = [
-        f"recognised as {generation(options)}",
-        f"for a text tower of width {width}; on which backbone it was trained the file does not say",
-    ]
-    return "faprompt", options, parts, remarks
+    found = ", ".join(f"{name} {list(value.shape)}" for name, value in sorted(checkpoint.tensors.items())[:2])
+    raise ModelError(
+        f"{checkpoint.path}: expected trained prompts as the authors of a method publish them "
+        f"({', '.join(METHODS)}), found {found or 'no tensors'}"
+    )
 
 
 def _known(weights: Weights, sha256: str, name: str | None) -> CatalogEntry | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from blemish import models
 from blemish.errors import ModelError, UnknownNameError, UsageError
-from blemish.io.codec import from_dict, to_dict
+from blemish.io.codec import to_dict
 from blemish.methods import METHODS, build
 from blemish.methods.base import Method
 from blemish.models.prompts import Prompts, find_prompts, read_prompts, shipped_prompts
@@ -100,7 +100,7 @@ def _mismatches(prompts: Prompts, method: Method, options: Mapping[str, Any]) ->
         found.append(
             f"trained on the backbone {prompts.backbone} ({prompts.fingerprint}), not on {here} ({fingerprint})"
         )
-    trained = to_dict(from_dict(method.config_type, prompts.options))
+    trained = to_dict(method.config_from(prompts.options))
     for name, value in to_dict(method.config).items():
         if name in options and name not in method.scoring_options and value != trained.get(name):
             found.append(f"trained with {name} {trained.get(name)!r}, not {value!r}")
