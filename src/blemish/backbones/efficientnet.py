@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blemish.backbones.layers import Conv2d
+
 __all__ = ["COMPARED", "EfficientNetLite0", "LocalMaps", "LocalStem"]
 
 # Tan & Le 2019 (EfficientNet), the "Lite0" variant: no squeeze-and-excitation, ReLU6 everywhere.
@@ -40,7 +42,7 @@ class _SameConv(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(inputs, outputs, kernel, stride=stride, groups=groups, bias=True)
+        self.convolution = Conv2d(inputs, outputs, kernel, stride=stride, groups=groups, bias=True)
         self.kernel = kernel
         self.stride = stride
 
@@ -129,20 +131,20 @@ class LocalStem(nn.Module):
         super().__init__()
         self.trunk = EfficientNetLite0().requires_grad_(False)
         self.level_norms = nn.ModuleList(nn.LayerNorm(channels) for channels in EfficientNetLite0.channels)
-        self.level_projections = nn.ModuleList(nn.Conv2d(c, width, 1) for c in EfficientNetLite0.channels)
-        self.likeness = nn.Conv2d(3 * len(COMPARED), width, 1, bias=False)
+        self.level_projections = nn.ModuleList(Conv2d(c, width, 1) for c in EfficientNetLite0.channels)
+        self.likeness = Conv2d(3 * len(COMPARED), width, 1, bias=False)
         self.mix = nn.Sequential(
-            nn.GELU(), nn.Conv2d(width, width, 3, padding=1, groups=width), nn.Conv2d(width, width, 1), nn.GELU()
+            nn.GELU(), Conv2d(width, width, 3, padding=1, groups=width), Conv2d(width, width, 1), nn.GELU()
         )
-        self.own = nn.Conv2d(width, width, 1)
-        self.relative = nn.Conv2d(width, width, 1, bias=False)
-        self.whole = nn.Conv2d(width, width, 1, bias=False)
+        self.own = Conv2d(width, width, 1)
+        self.relative = Conv2d(width, width, 1, bias=False)
+        self.whole = Conv2d(width, width, 1, bias=False)
         self.surround = nn.Sequential(
             nn.GELU(),
-            nn.Conv2d(width, width, 3, padding=2, dilation=2, groups=width),
-            nn.Conv2d(width, width, 1),
+            Conv2d(width, width, 3, padding=2, dilation=2, groups=width),
+            Conv2d(width, width, 1),
             nn.GELU(),
-            nn.Conv2d(width, width, 1),
+            Conv2d(width, width, 1),
         )
 
     def forward(self, images: Tensor) -> Tensor:

@@ -10,9 +10,59 @@ from torch import Tensor, nn
 
 from blemish.backbones.config import Activation
 
-__all__ = ["Attention", "BeforeBlock", "Block", "Mlp", "build_blocks", "quick_gelu", "set_linear_precision"]
+__all__ = [
+    "Attention",
+    "BeforeBlock",
+    "Block",
+    "Conv2d",
+    "Embedding",
+    "Linear",
+    "Mlp",
+    "build_blocks",
+    "draw",
+    "quick_gelu",
+    "random_parameter",
+    "set_linear_precision",
+]
 
 BeforeBlock = Callable[[int, Tensor], Tensor]  # (index of a block from 0, its stream [B, N, W]) -> what it gets instead
+
+
+class _ShapeOnly:
+    """Draws no initial values on the meta device: they would be lost, and torch imports its compiler for them, which takes a
+    second."""
+
+    weight: Tensor
+
+    def reset_parameters(self) -> None:
+        if not self.weight.is_meta:
+            super().reset_parameters()  # type: ignore[misc]
+
+
+class Linear(_ShapeOnly, nn.Linear):
+    pass
+
+
+class Conv2d(_ShapeOnly, nn.Conv2d):
+    pass
+
+
+class Embedding(_ShapeOnly, nn.Embedding):
+    pass
+
+
+def random_parameter(*shape: int, std: float) -> nn.Parameter:
+    """A parameter of Gaussian values; on the meta device without values."""
+    parameter = nn.Parameter(torch.empty(shape))
+    draw(parameter, std=std)
+    return parameter
+
+
+@torch.no_grad()
+def draw(parameter: Tensor, *, std: float) -> None:
+    """Fills a parameter with Gaussian values, unless it has a shape only."""
+    if not parameter.is_meta:
+        parameter.normal_(std=std)
 
 
 class Attention(nn.Module):
@@ -21,8 +71,8 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.in_projection = nn.Linear(width, 3 * width)  # rows in the order query, key, value
-        self.out_projection = nn.Linear(width, width)
+        self.in_projection = Linear(width, 3 * width)  # rows in the order query, key, value
+        self.out_projection = Linear(width, width)
 
     def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of [B, N, W], each [B, heads, N, W / heads]."""
@@ -47,8 +97,8 @@ class Mlp(nn.Module):
     def __init__(self, width: int, hidden: int, activation: Activation) -> None:
         super().__init__()
         self.activation = activation
-        self.fc_in = nn.Linear(width, hidden)
-        self.fc_out = nn.Linear(hidden, width)
+        self.fc_in = Linear(width, hidden)
+        self.fc_out = Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.fc_in(x)
@@ -100,10 +150,10 @@ def build_blocks(width: int, depth: int, heads: int, *, mlp_ratio: float, activa
     """`depth` blocks with CLIP's initialisation."""
     blocks = [Block(width, heads, mlp_ratio=mlp_ratio, activation=activation) for _ in range(depth)]
     for block in blocks:
-        nn.init.normal_(block.attention.in_projection.weight, std=width**-0.5)
-        nn.init.normal_(block.attention.out_projection.weight, std=(2 * width * depth) ** -0.5)
-        nn.init.normal_(block.mlp.fc_in.weight, std=(2 * width) ** -0.5)
-        nn.init.normal_(block.mlp.fc_out.weight, std=(2 * width * depth) ** -0.5)
+        draw(block.attention.in_projection.weight, std=width**-0.5)
+        draw(block.attention.out_projection.weight, std=(2 * width * depth) ** -0.5)
+        draw(block.mlp.fc_in.weight, std=(2 * width) ** -0.5)
+        draw(block.mlp.fc_out.weight, std=(2 * width * depth) ** -0.5)
         for linear in (
             block.attention.in_projection,
             block.attention.out_projection,

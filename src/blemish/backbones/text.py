@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from blemish.backbones import fast
 from blemish.backbones.config import TextConfig
-from blemish.backbones.layers import BeforeBlock, build_blocks
+from blemish.backbones.layers import BeforeBlock, Embedding, build_blocks, draw, random_parameter
 from blemish.errors import UsageError
 
 __all__ = ["TextTower"]
@@ -23,14 +23,14 @@ class TextTower(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        self.token_embedding = nn.Embedding(config.vocabulary_size, width)
-        self.position_embedding = nn.Parameter(0.01 * torch.randn(config.context_length, width))
+        self.token_embedding = Embedding(config.vocabulary_size, width)
+        self.position_embedding = random_parameter(config.context_length, width, std=0.01)
         self.blocks = build_blocks(
             width, config.depth, config.heads, mlp_ratio=config.mlp_ratio, activation=config.activation
         )
         self.ln_final = nn.LayerNorm(width)
-        self.projection = nn.Parameter(width**-0.5 * torch.randn(width, joint_width))
-        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        self.projection = random_parameter(width, joint_width, std=width**-0.5)
+        draw(self.token_embedding.weight, std=0.02)
 
     def embed(self, token_ids: Tensor) -> Tensor:
         """The embeddings [P, S, W] of token ids [P, S], without positions."""

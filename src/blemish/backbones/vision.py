@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from blemish.backbones.config import VisionConfig
 from blemish.backbones.efficientnet import EfficientNetLite0, LocalStem
-from blemish.backbones.layers import BeforeBlock, Block, build_blocks
+from blemish.backbones.layers import BeforeBlock, Block, Conv2d, build_blocks, random_parameter
 from blemish.errors import UnknownNameError, UsageError
 
 __all__ = [
@@ -143,14 +143,14 @@ class ImageTower(Tower):
         self.config = config
         width = config.width
         self.stem = build_stem(config)
-        self.class_embedding = nn.Parameter(width**-0.5 * torch.randn(width))
-        self.position_embedding = nn.Parameter(width**-0.5 * torch.randn(1 + config.position_grid**2, width))
+        self.class_embedding = random_parameter(width, std=width**-0.5)
+        self.position_embedding = random_parameter(1 + config.position_grid**2, width, std=width**-0.5)
         self.ln_pre = nn.LayerNorm(width)
         self.blocks = build_blocks(
             width, config.depth, config.heads, mlp_ratio=config.mlp_ratio, activation=config.activation
         )
         self.ln_post = nn.LayerNorm(width)
-        self.projection = nn.Parameter(width**-0.5 * torch.randn(width, joint_width))
+        self.projection = random_parameter(width, joint_width, std=width**-0.5)
 
     def embed(self, images: Tensor, *, interpolation: Interpolation = "bicubic-antialias") -> Embedding:
         self.check_images(images)
@@ -204,7 +204,7 @@ def build_stem(config: VisionConfig) -> nn.Module:
         return LocalStem(config.width)
     if config.stem == "patches":
         assert config.patch_size is not None
-        return nn.Conv2d(3, config.width, config.patch_size, stride=config.patch_size, bias=False)
+        return Conv2d(3, config.width, config.patch_size, stride=config.patch_size, bias=False)
     raise UnknownNameError("stem", config.stem, ("patches", "efficientnet-lite0"))
 
 

@@ -14,7 +14,6 @@ from blemish.inspection.masks import Interest
 from blemish.inspection.references import Peers, among
 from blemish.inspection.tiling import check_tiles
 from blemish.language import Vocabulary, load_vocabulary, parse_defects
-from blemish.methods.base import Method
 from blemish.models.load import load_method
 from blemish.results import Origin, Thresholds
 
@@ -69,9 +68,16 @@ def load(
     interest = Interest.open(roi, ignore)
     value_range = _value_range(value_range, calibrated)
     device_of(device)
-    loaded = load_method(backbone, method=method, prompts=prompts, options=options, force=force, input_px=input_px)
-    if input_px is None and calibrated is not None:
-        _take_input(loaded.method, calibrated)
+    # a calibration of another backbone says nothing about the input; it is refused later
+    known = {} if calibrated is None else {calibrated.setup.model.backbone: calibrated.setup.input_px}
+    loaded = load_method(
+        backbone,
+        method=method,
+        prompts=prompts,
+        options=options,
+        force=force,
+        input_px=known if input_px is None else input_px,
+    )
     tiles = check_tiles(tiles if tiles is not None else "off" if calibrated is None else calibrated.setup.tiles)
     used, card = loaded.method, loaded.thresholds
     if peers is not None:
@@ -169,10 +175,3 @@ def _value_range(given: RangeGiven | None, calibration: Calibration | None) -> R
             f"{known[0]:g}:{known[1]:g}: leave --range out"
         )
     return known if given is None else given
-
-
-def _take_input(method: Method, calibration: Calibration) -> None:
-    """Gives the method the calibration's input size, unless that is of another backbone: such a calibration is refused later."""
-    known = calibration.setup
-    if known.model.backbone == method.backbone.config.name and known.input_px != method.backbone.config.preprocess.size:
-        method.backbone = method.backbone.at_input(known.input_px)

@@ -108,20 +108,15 @@ class FAPromptTexts(Texts):
 
 @dataclass(frozen=True)
 class Stages:
-    """What both stages say of a batch, before it becomes a score or a loss.
+    """What both stages give for a batch, before it becomes a score or a loss."""
 
-    texts1 [2, D] and texts2 [B, 2, D] are the normal and the abnormal direction; places1 and places2 [B, N] the abnormal
-    probabilities of the places; whole [B, 2] the logits of the image; embeddings [K, D] the first stage's abnormality prompts
-    before they are averaged; priors [B, W], None without one.
-    """
-
-    texts1: Tensor
-    texts2: Tensor
-    places1: Tensor
-    places2: Tensor
-    whole: Tensor
-    embeddings: Tensor
-    priors: Tensor | None
+    states1: Tensor  # [2, D], the normal and the abnormal direction of stage 1
+    states2: Tensor  # [B, 2, D], those of stage 2
+    abnormal1: Tensor  # [B, N], 0..1, p_1 of the patches
+    abnormal2: Tensor  # [B, N], 0..1, p_2 of the patches
+    image_logits: Tensor  # [B, 2], of CLS with stage 2
+    embeddings: Tensor  # [K, D], the first stage's abnormality prompts before they are averaged
+    priors: Tensor | None  # [B, W], None without a prior
 
 
 class FAPrompt(Method):
@@ -260,31 +255,31 @@ class FAPrompt(Method):
     def stages(self, features: Features, texts: FAPromptTexts | None = None) -> Stages:
         """Both stages of a batch; the first one's texts are those that are given, else they are computed with gradients."""
         if texts is not None:
-            normal, embeddings, texts1 = texts.normal, texts.normal[:0], texts.states
+            normal, embeddings, states1 = texts.normal, texts.normal[:0], texts.states
         else:
             normal, embeddings = self.embed_normal(), self.embed_abnormal()
-            texts1 = _directions(normal, embeddings.mean(0, keepdim=True))[0]
-        places1 = self._abnormal(features.levels, texts1)
-        priors = self.prior(features.levels[-1], places1)
+            states1 = _directions(normal, embeddings.mean(0, keepdim=True))[0]
+        abnormal1 = self._abnormal(features.levels, states1)
+        priors = self.prior(features.levels[-1], abnormal1)
         if priors is None:
-            texts2, places2 = texts1.expand(len(places1), -1, -1), places1
+            states2, abnormal2 = states1.expand(len(abnormal1), -1, -1), abnormal1
         else:
             abnormal = self.embed_abnormal(priors).mean(1)  # [B, K, D] -> [B, D]
             if self._rounds_gradients:  # image by image, as the release encodes it again for each
                 normal = self.embed_normal(len(abnormal))
-            texts2 = _directions(normal.expand_as(abnormal), abnormal)  # [B, 2, D]
-            places2 = self._abnormal(features.levels, texts2)
-        whole = torch.einsum("bd,bsd->bs", features.global_feature, texts2) / self.config.temperature
-        return Stages(texts1, texts2, places1, places2, whole, embeddings, priors)
+            states2 = _directions(normal.expand_as(abnormal), abnormal)  # [B, 2, D]
+            abnormal2 = self._abnormal(features.levels, states2)
+        image_logits = torch.einsum("bd,bsd->bs", features.global_feature, states2) / self.config.temperature
+        return Stages(states1, states2, abnormal1, abnormal2, image_logits, embeddings, priors)
 
     def image_score(self, stages: Stages) -> Tensor:
         """The image score [B] in 0..1."""
-        cls = stages.whole.softmax(-1)[:, 1]
+        cls = stages.image_logits.softmax(-1)[:, 1]
         if self.config.image_score == "cls":
             return cls
         if self.config.image_score == "figure":
-            return (cls + ((stages.places1 + stages.places2) / 2).amax(1)) / 2
-        return (cls + (2 * stages.places1.amax(1) + stages.places2.amax(1)) / 3) / 2
+            return (cls + ((stages.abnormal1 + stages.abnormal2) / 2).amax(1)) / 2
+        return (cls + (2 * stages.abnormal1.amax(1) + stages.abnormal2.amax(1)) / 3) / 2
 
     def compute_texts(self, vocabulary: Vocabulary, cache: TextCache) -> FAPromptTexts:
         key = self.text_key()
@@ -307,7 +302,7 @@ class FAPrompt(Method):
     def score(self, features: Features, texts: Texts) -> Scores:
         assert isinstance(texts, FAPromptTexts)
         stages = self.stages(features, texts)
-        image_score, abnormal = self.image_score(stages), (stages.places1 + stages.places2) / 2
+        image_score, abnormal = self.image_score(stages), (stages.abnormal1 + stages.abnormal2) / 2
         type_scores, typed = share_out(
             abnormal,
             features.levels[-1],
@@ -334,15 +329,15 @@ class FAPrompt(Method):
         """The training loss: pixel focal and dice of both stages, two image losses, orthogonality and prior."""
         del vocabulary, cache  # its prompts know normal and abnormal only
         config, stages = self.config, self.stages(features)
-        terms = self._pixel_terms(stages.places1, features.grid, targets, stage=1)
+        terms = self._pixel_terms(stages.abnormal1, features.grid, targets, stage=1)
         pixel = sum(terms.values(), torch.zeros(()))
         if stages.priors is not None:
-            second = self._pixel_terms(stages.places2, features.grid, targets, stage=2)
+            second = self._pixel_terms(stages.abnormal2, features.grid, targets, stage=2)
             pixel = pixel + config.second_stage * sum(second.values())
             terms |= second
         total = pixel
         if config.image_cross_entropy:
-            terms["image_cross_entropy"] = F.cross_entropy(stages.whole, targets.label.long())
+            terms["image_cross_entropy"] = F.cross_entropy(stages.image_logits, targets.label.long())
             total = total + terms["image_cross_entropy"]
         score = self.image_score(stages)
         logits = score if config.image_loss == "released" else torch.logit(score, eps=1e-6)
