@@ -25,17 +25,17 @@ from recipes.prompts import FIRST_SEED
 from benchmarks.real_sets import SIMULATED, Item, available
 from blemish.backbones.model import Clip
 from blemish.data.samples import DataSet, Split
-from blemish.data.synthetic import drawn
-from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from blemish.images import Picture, read
 from blemish.io.atomic import write_text
+from blemish.io.progress import Reporter
 from blemish.language import Vocabulary, parse_defects
 from blemish.methods.base import Method
 from blemish.metrics import PixelRanking, auroc
 from blemish.models import load_backbone
 from blemish.models.feature_cache import FeatureStore, feature_store
 from blemish.models.load import load_method
-from blemish.training import Recipe, Reporter, train
+from blemish.synthesis import HELD_OUT_SEEDS, drawn
+from blemish.training import Recipe, train
 from blemish.training.batches import Source, cache_features, in_chunks
 from blemish.training.examples import Examples, examine
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.real_sets import Comparison, Finding, Item
-from blemish.backbones.preprocess import to_tensor
+from blemish.backbones.preprocess import to_array
 from blemish.errors import ModelError
 from blemish.images import read
 from blemish.models import load_backbone
@@ -92,7 +92,7 @@ class Trunk:
     @torch.inference_mode()
     def _levels(self, path: Path) -> tuple[tuple[Tensor, ...], tuple[int, int]]:
         picture = read(path)
-        maps = self.network(to_tensor(picture, self.preprocess)[None])
+        maps = self.network(torch.from_numpy(to_array(picture, self.preprocess))[None])
         return tuple(maps[level].half() for level in LEVELS), (picture.width_px, picture.height_px)
 
 

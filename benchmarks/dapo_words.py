@@ -16,14 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from blemish.data.synthetic import drawn
-from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
+from blemish.io.progress import Reporter
 from blemish.language import DefectType, Vocabulary, general
 from blemish.methods.base import Features, Method, Texts
 from blemish.methods.text_cache import TextCache
 from blemish.models.feature_cache import feature_store
 from blemish.models.load import load_method
-from blemish.training import Reporter
+from blemish.synthesis import HELD_OUT_SEEDS, drawn
 from blemish.training.batches import Source, cache_features, in_chunks
 from blemish.training.examples import Examples, examine
 

@@ -19,10 +19,9 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 import blemish
-from blemish.data.synthetic import SyntheticSample, render
-from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from blemish.images import save
 from blemish.results import Inspection, Verdict
+from blemish.synthesis import HELD_OUT_SEEDS, SyntheticSample, render
 
 CELL_PX, GAP_PX, LABEL_PX = 150, 4, 30
 PAPER, INK, OUTLINE = (250, 250, 248), (24, 24, 28), (230, 20, 120)

@@ -19,10 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 import blemish
-from blemish.data.synthetic import SyntheticSample, render
-from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from blemish.metrics import AnomalyAccumulator, Value
 from blemish.metrics.exact import auroc
+from blemish.synthesis import HELD_OUT_SEEDS, SyntheticSample, render
 
 SOURCE_PX = 448
 SMALL_SHARE = 0.002  # of a picture
@@ -47,7 +46,7 @@ def is_small(mask: NDArray[np.bool_]) -> bool:
 
 def measure(inspector: blemish.Inspector, samples: Sequence[SyntheticSample]) -> Figures:
     """The figures of an inspector on these pictures."""
-    tally = AnomalyAccumulator(rounds=0)
+    accumulator = AnomalyAccumulator(rounds=0)
     scores, labels, small = [], [], []
     inspector.inspect(samples[0].image)  # what is computed once a process is not the picture's
     seconds = 0.0
@@ -56,7 +55,7 @@ def measure(inspector: blemish.Inspector, samples: Sequence[SyntheticSample]) ->
         seen = inspector.inspect(sample.image)
         seconds += time.process_time() - began
         anomalous = bool(sample.mask.any())
-        tally.add(
+        accumulator.add(
             seen.map_at_original(),
             sample.mask,
             name=str(number),
@@ -71,9 +70,9 @@ def measure(inspector: blemish.Inspector, samples: Sequence[SyntheticSample]) ->
     score, label, few = np.array(scores), np.array(labels), np.array(small)
     counted = few | ~label
     return Figures(
-        input_px=inspector.preprocess.size,
+        input_px=inspector.engine.input.size,
         image_auroc=auroc(score, label, rounds=ROUNDS),
-        pixel_auroc=tally.report().mean.values["pixel_auroc"],
+        pixel_auroc=accumulator.report().mean.values["pixel_auroc"],
         small_auroc=auroc(score[counted], label[counted], rounds=ROUNDS),
         seconds=seconds / len(samples),
     )

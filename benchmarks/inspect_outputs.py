@@ -20,12 +20,13 @@ from statistics import median
 import torch
 
 from blemish import images
-from blemish.data.synthetic import render
 from blemish.images import FoundImage
 from blemish.inspection import load as loading
 from blemish.inspection.inspector import Inspected, Inspector
 from blemish.runs.folder import ResultsFolder
+from blemish.runs.header import header_of
 from blemish.runs.names import output_names
+from blemish.synthesis import render
 
 SIZES_PX = (256, 512, 1024, 2048)
 RENDERED = 8
@@ -57,10 +58,10 @@ def inspect(
         for _ in inspector.stream(paths):
             pass
         return
-    with ResultsFolder(out, dict) as results:
+    with ResultsFolder(out, header_of(inspector)) as results:
         for name, outcome in zip(names, inspector.stream(paths), strict=True):
             assert isinstance(outcome, Inspected)
-            results.add(outcome.inspection, outcome.picture, name, part=outcome.part)
+            results.add(outcome, name)
             if memory is not None:
                 memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from blemish import images
-from blemish.data.synthetic import render
+from blemish.synthesis import render
 
 MANY, FEW = 200, 20
 SIZES_PX = (256, 384, 448, 512)

@@ -27,7 +27,7 @@ import numpy as np
 import blemish
 from benchmarks.alternatives import Looker, alternatives
 from benchmarks.real_sets import IMAGE_SETS, PIXEL_SETS, SIMULATED, Comparison, Finding, available
-from blemish.inspection.references import MOST_PEERS
+from blemish.inspection.references import MOST_REFERENCES
 from blemish.io.atomic import write_text
 from blemish.maps import at_original
 from blemish.methods.mutual import CONVOLUTIONAL_VIEWS, MutualConfig
@@ -64,7 +64,7 @@ class Embedded:
     def __init__(self, backbone: str, method: str | None, name: str = "") -> None:
         self.backbone, self.method = backbone, method
         self.inspector = blemish.load(backbone, method=method)
-        self.name = name or self.inspector.method.name
+        self.name = name or self.inspector.model.method
         self.known: dict[Path, Finding] = {}
 
     def identity(self) -> str:
@@ -88,7 +88,9 @@ class Embedded:
 class AmongPeers(Embedded):
     """The same with --peers: each image compared with a lot drawn from all images of its product, good and bad, unlabelled."""
 
-    remark = f"zero-shot; each image also compared with {MOST_PEERS} of its product, good and bad, that nobody labelled"
+    remark = (
+        f"zero-shot; each image also compared with {MOST_REFERENCES} of its product, good and bad, that nobody labelled"
+    )
 
     def __init__(self, backbone: str, method: str | None, name: str = "") -> None:
         super().__init__(backbone, method, name)
@@ -98,7 +100,7 @@ class AmongPeers(Embedded):
 
     def identity(self) -> str:
         lines = load_method(self.backbone, method=self.method).with_peers
-        return f"{super().identity()} {lines} {MOST_PEERS} {MutualConfig()} {CONVOLUTIONAL_VIEWS}"
+        return f"{super().identity()} {lines} {MOST_REFERENCES} {MutualConfig()} {CONVOLUTIONAL_VIEWS}"
 
     def look(self, comparison: Comparison) -> Sequence[Finding]:
         if comparison.peers != self.peers:
@@ -125,7 +127,7 @@ def measure(comparison: Comparison, looker: Looker) -> Row:
     labels = np.array([item.anomalous for item in comparison.items], bool)
     absent = looker.absent(comparison)
     found = [] if absent else looker.look(comparison)
-    image = Value(value=None, why=absent or NO_NORMAL)
+    image = Value(value=None, reason=absent or NO_NORMAL)
     if not absent and not labels.all():
         image = auroc([finding.image_score for finding in found], labels, rounds=1000)
     pairs = list(zip(found, labels, strict=False))
@@ -136,7 +138,7 @@ def measure(comparison: Comparison, looker: Looker) -> Row:
         normal=int((~labels).sum()),
         anomalous=int(labels.sum()),
         image_auroc=image,
-        pixel_auroc=Value(value=None, why=absent) if absent else _pixels(comparison, found, looker),
+        pixel_auroc=Value(value=None, reason=absent) if absent else _pixels(comparison, found, looker),
         named=_counts([finding.top_type for finding, anomalous in pairs if anomalous]),
         verdicts_normal=_counts([finding.verdict for finding, anomalous in pairs if not anomalous]),
         verdicts_anomalous=_counts([finding.verdict for finding, anomalous in pairs if anomalous]),
@@ -145,7 +147,7 @@ def measure(comparison: Comparison, looker: Looker) -> Row:
 
 def _pixels(comparison: Comparison, found: Sequence[Finding], looker: Looker) -> Value:
     if not comparison.has_masks:
-        return Value(value=None, why=NO_MASKS)
+        return Value(value=None, reason=NO_MASKS)
     ranking = PixelRanking(score_range=looker.score_range)
     for item, finding in zip(comparison.items, found, strict=True):
         anomaly_map = at_original(finding.anomaly_map, finding.size_px)
@@ -165,7 +167,7 @@ def means(rows: Sequence[Row]) -> dict[str, tuple[Value, Value]]:
         for name, own in sets.items()
     }
     found = {f"{name}, mean of the {len(own)}": each[name] for name, own in sets.items() if len(own) > 1}
-    missing = Value(value=None, why="not here")
+    missing = Value(value=None, reason="not here")
     image = mean({name: each[name][0] if name in each else missing for name in IMAGE_SETS})
     pixel = mean({name: each[name][1] if name in each else missing for name in PIXEL_SETS})
     return {**found, "mean over the sets": (image, pixel)}
@@ -175,7 +177,7 @@ def _cell(value: Value) -> str:
     """An undefined value is its reason alone; that of a mean is the rows', which stand above it."""
     if value.defined:
         return str(value)
-    return "" if value.why.startswith("there is nothing to average") else value.why
+    return "" if value.reason.startswith("there is nothing to average") else value.reason
 
 
 def _title(name: str) -> str:

@@ -13,9 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 import blemish
 from benchmarks.found_and_missed import CELL_PX, GAP_PX, INK, PAPER, heat_map, outlined
-from blemish.data.synthetic import render_series
-from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from blemish.images import save
+from blemish.synthesis import HELD_OUT_SEEDS, render_series
 
 FIRST_SEED = HELD_OUT_SEEDS + 1_500_000
 PIECES, DEFECTIVE, GOOD_SHOWN, DEFECTIVE_SHOWN = 24, 8, 3, 5

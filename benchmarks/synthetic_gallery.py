@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from blemish.data.synthetic import benign
-from blemish.data.synthetic.damage import KINDS
-from blemish.data.synthetic.placing import Drawn, draw
-from blemish.data.synthetic.scenery import MATERIALS, good_subject
-from blemish.data.synthetic.subjects import Subject
 from blemish.errors import UsageError
 from blemish.images import save
+from blemish.synthesis import benign
+from blemish.synthesis.damage import KINDS
+from blemish.synthesis.placing import Drawn, draw_defect
+from blemish.synthesis.scenery import MATERIALS, good_subject
+from blemish.synthesis.subjects import Subject
 
 __all__ = ["write_gallery"]
 
@@ -111,7 +111,7 @@ def _drawn(subject: Subject, name: str, seed: int, contrast: float) -> Drawn | N
     contrast = min(contrast, KINDS[name].ceiling)
     exact = (0.03, 0.45) if name in ("bend", "misplacement", "missing part") else (contrast, contrast)
     size = (0.85, 1.0) if name in ("break", "fray", "uneven") else SIZES
-    return draw(subject, np.random.default_rng(seed), defect_type=name, contrast=exact, size=size)
+    return draw_defect(subject, np.random.default_rng(seed), defect_type=name, contrast=exact, size=size)
 
 
 def _cell(pixels: NDArray[np.floating]) -> Image.Image:

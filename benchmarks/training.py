@@ -36,18 +36,18 @@ from blemish.backbones.catalog import catalog
 from blemish.backbones.config import BackboneConfig
 from blemish.backbones.model import Clip
 from blemish.data.samples import DataSet, Split
-from blemish.data.synthetic import rendered
 from blemish.images import Picture
 from blemish.io.codec import to_dict
+from blemish.io.progress import Reporter
 from blemish.language import general
 from blemish.methods import build
 from blemish.methods.base import Features, Targets
 from blemish.models.feature_cache import FeatureStore, feature_store
+from blemish.synthesis import rendered
 from blemish.training import Recipe, train
 from blemish.training.batches import Batch, Source, cache_features, in_chunks
 from blemish.training.examples import examine
 from blemish.training.loop import Settings, Trainer, order_of_epoch
-from blemish.training.recipe import Reporter
 
 LARGE = "ViT-L-14-336"
 GRID = 37  # patches a side at 518 px

@@ -27,13 +27,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from blemish.backbones.preprocess import to_tensor
-from blemish.data.synthetic import RENDERER_VERSION
-from blemish.data.synthetic.benign import camera
-from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
-from blemish.data.synthetic.placing import draw
-from blemish.data.synthetic.recipes import parse_types
-from blemish.data.synthetic.scenery import good_subject
+from blemish.backbones.preprocess import to_array
 from blemish.errors import UnknownNameError
 from blemish.images import Picture
 from blemish.language import Vocabulary, general
@@ -42,6 +36,11 @@ from blemish.methods.text_cache import TextCache
 from blemish.metrics import Value
 from blemish.metrics.values import with_interval
 from blemish.models.load import load_method
+from blemish.synthesis import HELD_OUT_SEEDS, RENDERER_VERSION
+from blemish.synthesis.benign import camera
+from blemish.synthesis.placing import draw_defect
+from blemish.synthesis.recipes import parse_types
+from blemish.synthesis.scenery import good_subject
 
 CONTRAST = (0.06, 0.12)  # of both defects: plain to see, within what every type can have
 SIZE = (0.1, 0.6)  # within what the types allow, so that two fit into a picture
@@ -74,10 +73,10 @@ def rendered_pair(types: tuple[str, str], seed: int, *, size_px: int = 224) -> P
     """A scene with both defects, their masks `APART_PX` apart; None where they do not fit into the scene of this seed."""
     rng = np.random.default_rng((RENDERER_VERSION, seed))  # the scenes of `render`
     subject = good_subject(size_px, rng)
-    first = draw(subject, rng, defect_type=types[0], contrast=CONTRAST, size=SIZE)
+    first = draw_defect(subject, rng, defect_type=types[0], contrast=CONTRAST, size=SIZE)
     if first is None:
         return None
-    second = draw(replace(subject, pixels=first.pixels), rng, defect_type=types[1], contrast=CONTRAST, size=SIZE)
+    second = draw_defect(replace(subject, pixels=first.pixels), rng, defect_type=types[1], contrast=CONTRAST, size=SIZE)
     if second is None or (ndimage.distance_transform_edt(~first.mask)[second.mask] < APART_PX).any():
         return None
     return Pair(camera(second.pixels, rng), types, (first.mask, second.mask))
@@ -179,7 +178,9 @@ def by_type(answers: Sequence[Answer], types: Sequence[str]) -> str:
 
 @torch.inference_mode()
 def encoded(method: Method, pair: Pair) -> Features:
-    return method.encode(to_tensor(Picture(pair.image, "pair"), method.backbone.config.preprocess)[None])
+    return method.encode(
+        torch.from_numpy(to_array(Picture(pair.image, "pair"), method.backbone.config.preprocess))[None]
+    )
 
 
 def tables(method: Method, pairs: Sequence[Pair], types: Sequence[str]) -> str:

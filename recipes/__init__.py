@@ -6,8 +6,8 @@ import argparse
 
 import torch
 
+from blemish.engines.torch import device_of
 from blemish.errors import UsageError
-from blemish.inspection.inspector import device_of
 
 AT_HAND = "cuda" if torch.cuda.is_available() else "cpu"
 

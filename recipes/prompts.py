@@ -21,13 +21,13 @@ from blemish import models as store
 from blemish import training
 from blemish.backbones.model import Clip
 from blemish.data.samples import DataSet
-from blemish.data.synthetic import drawn
-from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from blemish.io.atomic import write_text
+from blemish.io.json_files import read_json_if_there
 from blemish.models.feature_cache import feature_store
 from blemish.models.load import Loaded, load_method
-from blemish.models.paths import WEIGHTS, package_models, read_json
+from blemish.models.paths import WEIGHTS, package_models
 from blemish.models.prompts import CARD
+from blemish.synthesis import HELD_OUT_SEEDS, drawn
 from blemish.training.batches import Source
 from blemish.training.examples import examine
 from recipes import add_device
@@ -68,7 +68,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     if arguments.method == ENSEMBLE:
         held_out = drawn(HELD_OUT, first_seed=HELD_OUT_SEEDS, workers=arguments.threads)
-        card = read_json(arguments.out / CARD)
+        card = read_json_if_there(arguments.out / CARD)
         card["typing"] = {ENSEMBLE: typing_of(load_method(BACKBONE, method=ENSEMBLE), held_out)}
         write_text(arguments.out / CARD, json.dumps(card, indent=2) + "\n")
         set_default_method(arguments.out)
@@ -123,7 +123,7 @@ def train(
 
 
 def metrics_of(place: Path) -> dict[str, float]:
-    found: dict[str, float] = read_json(place / CARD)["metrics"]
+    found: dict[str, float] = read_json_if_there(place / CARD)["metrics"]
     return found
 
 
@@ -148,7 +148,7 @@ def typing_of(loaded: Loaded, held_out: DataSet) -> dict[str, Any]:
 
 def ship(chosen: Path, cards: list[list[Path]], out: Path, *, typing: dict[str, Any]) -> None:
     """Copies the chosen prompts, with the rule for types and what all seeds reached in their last epoch in the card."""
-    card = read_json(chosen / CARD)
+    card = read_json_if_there(chosen / CARD)
     last = [metrics_of(of_seed[-1]) for of_seed in cards]
     card["chosen"] = (
         f"{chosen.parent.name} {chosen.name}, the best mean of image and pixel AUROC on the held-out renders"
@@ -173,12 +173,12 @@ def set_default_method(backbone: Path) -> None:
     The ensemble needs no training; another method takes its place if it leads by more than its own seeds differ. Seeds count
     by their mean: the epoch that ships was the best of several on these very images, so its figures flatter it.
     """
-    card = read_json(backbone / CARD)
+    card = read_json_if_there(backbone / CARD)
     plain = [card["held_out"]["image_auroc"], card["held_out"]["pixel_auroc"]]
     found, leads = {ENSEMBLE: plain}, {ENSEMBLE: 0.0}
     for name in PLANS:
         if (backbone / name).is_dir():
-            seeds = list(read_json(backbone / name / CARD)["seeds"].values())
+            seeds = list(read_json_if_there(backbone / name / CARD)["seeds"].values())
             found[name] = [figure["mean"] for figure in seeds]
             lead = statistics.fmean(found[name]) - statistics.fmean(plain)
             spreads = [figure["spread"] for figure in seeds]  # None where one seed was trained: it shows no lead

@@ -9,8 +9,9 @@ from PIL import Image
 
 from blemish.images import find_images, save
 from blemish.runs.folder import ResultsFolder
+from blemish.runs.header import header_of
 from blemish.runs.reading import Run, read_run
-from blemish.runs.run import Run as Inspecting
+from blemish.runs.run import inspect_images
 from fakes import darkness_inspector
 
 
@@ -32,7 +33,7 @@ def make_run(folder: Path, *, keep_maps: bool = False) -> Run:
     exif[0x0112] = 6
     Image.fromarray(turned).save(parts / "turned.jpg", exif=exif)
     (parts / "broken.png").write_text("text")
-    run = Inspecting(darkness_inspector())
-    with ResultsFolder(folder / "run", run.record, keep_maps=keep_maps, taken=run.take) as results:
-        run.inspect(find_images(parts), results)
+    inspector = darkness_inspector()
+    with ResultsFolder(folder / "run", header_of(inspector), keep_maps=keep_maps) as results:
+        inspect_images(inspector, find_images(parts), results)
     return read_run(folder / "run")

@@ -19,6 +19,7 @@ class Hub:
     etags: dict[str, str] = field(default_factory=dict)  # what it states, where that is not the file's sha256
     break_after: list[int] = field(default_factory=list)  # bytes of each next transfer, then the connection is cut
     down_after_break: bool = False  # after a broken transfer the answer is 503
+    ignores_ranges: bool = False  # sends all of a file whatever part is asked for
     address: str = ""
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     sent: list[int] = field(default_factory=list)  # bytes of each transfer
@@ -73,15 +74,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _file(self, key: str, *, with_body: bool) -> None:
         hub, data = self.served, self.served.files[key]
-        start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")[0])
+        ranged = "Range" in self.headers and not hub.ignores_ranges
+        start = int(self.headers["Range"].removeprefix("bytes=").split("-")[0]) if ranged else 0
         etag = hub.etags.get(key, hashlib.sha256(data).hexdigest())
-        self.send_response(206 if "Range" in self.headers else 200)
+        self.send_response(206 if ranged else 200)
         self.send_header("ETag", f'"{etag}"')
         self.send_header("X-Linked-Etag", f'"{etag}"')
         self.send_header("X-Linked-Size", str(len(data)))
         self.send_header("X-Repo-Commit", "c" * 40)
         self.send_header("Accept-Ranges", "bytes")
-        if "Range" in self.headers:
+        if ranged:
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         self.send_header("Content-Length", str(len(data) - start))
         cut = hub.break_after.pop(0) if with_body and hub.break_after else None

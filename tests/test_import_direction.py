@@ -16,17 +16,19 @@ SOURCE = Path(blemish.__file__).parent
 FLOORS = (
     {"cli", "serve", "demo", "__main__"},
     {"training", "evaluation"},
-    {"export"},
+    {"exports", "reports"},
     {"runs"},
     {"inspection"},
-    {"report"},
     {"calibration", "engines"},
-    {"models"},
+    {"models", "synthesis"},
     {"methods", "data", "metrics"},
     {"language"},
     {"backbones"},
-    {"images", "results", "config"},
+    {"results"},
+    {"drawing"},
+    {"images", "config"},
     {"maps", "io"},
+    {"plugins"},
     {"errors", "_version"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -23,6 +23,7 @@ from blemish.errors import ImageError
 from blemish.images import find_images, list_images, read, read_header
 from blemish.inspection.inspector import Inspected
 from blemish.runs.folder import ResultsFolder
+from blemish.runs.header import header_of
 from blemish.runs.names import output_names
 from fakes import darkness_inspector
 
@@ -172,10 +173,11 @@ def test_every_frame_is_an_image_of_its_own(tmp_path: Path) -> None:
 def test_the_results_hold_the_tags(tmp_path: Path) -> None:
     pixels = np.zeros((64, 64), np.uint16)
     path = dicom(tmp_path / "a.dcm", pixels, WindowCenter=2000, WindowWidth=4000, PixelSpacing=[0.5, 0.5])
-    (outcome,) = darkness_inspector().stream([path])
+    inspector = darkness_inspector()
+    (outcome,) = inspector.stream([path])
     assert isinstance(outcome, Inspected)
-    with ResultsFolder(tmp_path / "out", dict) as results:
-        results.add(outcome.inspection, outcome.picture, output_names(find_images(path))[0])
+    with ResultsFolder(tmp_path / "out", header_of(inspector)) as results:
+        results.add(outcome, output_names(find_images(path))[0])
     record = json.loads((tmp_path / "out" / "results.jsonl").read_text(encoding="utf-8"))
     assert record["tags"]["PixelSpacing"] == "[0.5, 0.5]"
     with (tmp_path / "out" / "results.csv").open(encoding="utf-8", newline="") as stream:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from blemish.errors import UsageError
-from blemish.inspection.load import choose_thresholds
+from blemish.inspection.decide import decide, resolve_thresholds
 from blemish.inspection.regions import find_regions
-from blemish.maps import enlarge, find_blobs
-from blemish.results import Inspection, ModelInfo, Region, Thresholds, Verdict, decide
+from blemish.maps import enlarge, find_blobs, grow_blobs
+from blemish.results import Inspection, ModelInfo, Region, Thresholds, Verdict
 
 THRESHOLDS = Thresholds(image=0.5, review=0.25, pixel=0.5)
 
@@ -42,11 +42,11 @@ def test_a_decision_is_score_at_or_above_threshold_everywhere() -> None:
     assert decide(0.25, THRESHOLDS) is Verdict.REVIEW
     assert decide(np.nextafter(0.25, 0), THRESHOLDS) is Verdict.OK
     just_below = np.nextafter(np.float32(0.5), np.float32(0))
-    flat = np.array([[0.5, just_below]], np.float32)
-    found = find_regions(flat, (2, 1), threshold=0.5, min_area_px=1)
+    flat = np.array([[0.5, 0, just_below]], np.float32)
+    found = find_regions(flat, (3, 1), threshold=0.5, min_area_px=1)
     assert [region.box_px for region in found] == [(0, 0, 1, 1)]
-    mask = inspection(anomaly_map=flat, width_px=2, height_px=1).mask()
-    np.testing.assert_array_equal(mask, [[True, False]])
+    mask = inspection(anomaly_map=flat, width_px=3, height_px=1).mask()
+    np.testing.assert_array_equal(mask, [[True, False, False]])
 
 
 def test_without_a_review_threshold_there_is_no_band() -> None:
@@ -61,11 +61,11 @@ def test_senseless_thresholds_are_refused(bad: dict[str, float]) -> None:
 
 def test_the_users_threshold_makes_the_verdict_and_is_marked() -> None:
     card = {"image": 0.6, "review": 0.4, "pixel": 0.7}
-    assert choose_thresholds(card) == Thresholds(image=0.6, review=0.4, pixel=0.7)
-    assert choose_thresholds(card, threshold=0.5) == Thresholds(image=0.5, review=0.4, pixel=0.7, calibration="user")
-    assert choose_thresholds(card, threshold=0.4).review is None
-    assert choose_thresholds(card, pixel_threshold=0.1).pixel_calibration == "user"
-    assert choose_thresholds({}) == Thresholds(image=0.5, pixel=0.5)
+    assert resolve_thresholds(card) == Thresholds(image=0.6, review=0.4, pixel=0.7)
+    assert resolve_thresholds(card, image=0.5) == Thresholds(image=0.5, review=0.4, pixel=0.7, calibration="user")
+    assert resolve_thresholds(card, image=0.4).review is None
+    assert resolve_thresholds(card, pixel=0.1).pixel_calibration == "user"
+    assert resolve_thresholds({}) == Thresholds(image=0.5, pixel=0.5)
 
 
 def test_records_are_json_with_the_documented_fields() -> None:
@@ -93,6 +93,7 @@ def test_records_are_json_with_the_documented_fields() -> None:
                 "type": None,
                 "type_probability": None,
                 "type_margin": None,
+                "best_guess": None,
                 "box_px": [0, 0, 2, 1],
                 "area_px": 2,
                 "mean_score": 0.5,
@@ -102,6 +103,7 @@ def test_records_are_json_with_the_documented_fields() -> None:
                 "size_mm": None,
             }
         ],
+        "region_threshold": None,
         "min_area_px": 1.0,
         "mm_per_px": None,
         "value_range": None,
@@ -183,7 +185,7 @@ def test_type_means_equal_the_obvious_ones_at_any_size() -> None:
             anomaly_map, (width, height), threshold=level, min_area_px=1, types=("a", "b", "c"), type_maps=type_maps
         )
         by_box = {region.box_px: region for region in regions}
-        for blob in find_blobs(scores >= np.float32(level)):
+        for blob in grow_blobs(scores, threshold=level):
             total = np.zeros(3)
             for y, x in np.argwhere(blob.pixels):
                 row = int((y + blob.box_px[1] + 0.5) * 5 / height)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from blemish.data.synthetic import NORMAL, render
 from blemish.images import save
+from blemish.synthesis import NORMAL, render
 from printed import blocks_of, run_blocks
 
 PAGE = Path(__file__).parents[1] / "docs" / "walkthrough.md"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from blemish import images
-from blemish.data.synthetic import render
+from blemish.synthesis import render
 from commands import run
 
 ROOT = Path(__file__).parents[1]

@@ -20,10 +20,9 @@ import torch
 
 from blemish.backbones.model import Clip
 from blemish.backbones.weights import save_backbone
-from blemish.data.synthetic import RENDERER_VERSION
-from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from blemish.io.atomic import write_text
-from blemish.models.paths import read_json
+from blemish.io.json_files import read_json_if_there
+from blemish.synthesis import HELD_OUT_SEEDS, RENDERER_VERSION
 from recipes import add_device
 from recipes.embedded.checkpoint import minutes_spent, plain
 from recipes.embedded.config import BACKBONE, Recipe, TextRecipe
@@ -138,7 +137,7 @@ def measured(
     stamp = {"recipe": plain(recipe), "renderer": RENDERER_VERSION, "held_out": len(held_out), "unpaired": unpaired}
     if seeds:
         stamp["seeds"] = list(seeds)
-    known = read_json(kept) if kept.exists() else {}
+    known = read_json_if_there(kept) if kept.exists() else {}
     if known.get("of") != stamp:
         backbone = clip()
         other_words = predict(backbone, held_out, vocabulary=unpaired_words()) if unpaired else None

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
+from blemish.synthesis import HELD_OUT_SEEDS
 from recipes import add_device
 from recipes.embedded.__main__ import measured, trained
 from recipes.embedded.config import Recipe, TextRecipe

@@ -15,9 +15,9 @@ import torch
 
 from blemish.backbones.model import Clip
 from blemish.backbones.weights import load_backbone, save_backbone
-from blemish.data.synthetic import RENDERER_VERSION
 from blemish.io.atomic import write_text
 from blemish.metrics import auroc
+from blemish.synthesis import RENDERER_VERSION
 from blemish.training.held_out import REGION_SHARE, REJECT_SHARE, REVIEW_SHARE, card_thresholds
 from recipes.embedded.config import Recipe, TextRecipe, abreast
 from recipes.embedded.held_out import (

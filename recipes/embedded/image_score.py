@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from blemish import models as store
-from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
 from blemish.metrics import auroc
+from blemish.synthesis import HELD_OUT_SEEDS
 from recipes.embedded.config import Recipe
 from recipes.embedded.held_out import STRENGTHS, Predictions, predict
 from recipes.embedded.samples import render_all

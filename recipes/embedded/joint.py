@@ -24,8 +24,8 @@ from blemish.backbones.efficientnet import LocalStem
 from blemish.backbones.layers import Block
 from blemish.backbones.model import Clip
 from blemish.backbones.vision import ImageTower
-from blemish.data.synthetic import MATERIALS
 from blemish.language import general
+from blemish.synthesis import MATERIALS
 from recipes.embedded.checkpoint import load_checkpoint, log_losses, save_checkpoint
 from recipes.embedded.config import BACKBONE, Recipe
 from recipes.embedded.losses import alignment, captioned, naming, place_targets, whole_image

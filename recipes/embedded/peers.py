@@ -23,11 +23,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blemish.backbones.preprocess import to_tensor
-from blemish.data.synthetic import RENDERER_VERSION, SyntheticSample, render_series
-from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
+from blemish.backbones.preprocess import to_array
 from blemish.images import Picture
 from blemish.io.atomic import write_text
+from blemish.io.json_files import read_json_if_there
 from blemish.maps import at_original
 from blemish.methods.base import Method, Scores
 from blemish.methods.memory import FeatureBank, PatchView, RobustScale
@@ -43,8 +42,9 @@ from blemish.methods.mutual import (
 )
 from blemish.metrics import PixelRanking, auroc
 from blemish.models.load import load_method
-from blemish.models.paths import package_models, read_json
+from blemish.models.paths import package_models
 from blemish.models.prompts import CARD
+from blemish.synthesis import HELD_OUT_SEEDS, RENDERER_VERSION, SyntheticSample, render_series
 from blemish.training.held_out import card_thresholds
 
 SERIES_SEEDS = HELD_OUT_SEEDS + 1_000_000
@@ -131,7 +131,7 @@ def _print_tables(series: Sequence[Sequence[SyntheticSample]]) -> None:
 def _tensors(method: Method, pieces: Sequence[SyntheticSample]) -> list[Tensor]:
     """The pieces in batches."""
     ready = [
-        to_tensor(Picture(piece.image, str(index)), method.backbone.config.preprocess)
+        torch.from_numpy(to_array(Picture(piece.image, str(index)), method.backbone.config.preprocess))
         for index, piece in enumerate(pieces)
     ]
     return [torch.stack(ready[start : start + BATCH]) for start in range(0, len(ready), BATCH)]
@@ -197,7 +197,7 @@ def _aurocs(image: NDArray[np.floating], maps: Maps, masks: NDArray[np.bool_]) -
 
 
 def _write_card(names: Sequence[str], series: Sequence[Sequence[SyntheticSample]], card_file: Path) -> None:
-    card = read_json(card_file)
+    card = read_json_if_there(card_file)
     peers = card.setdefault("peers", {})
     peers["measured_on"] = (
         f"{len(series)} rendered series (renderer {RENDERER_VERSION}) of {len(series[0])} pieces, "

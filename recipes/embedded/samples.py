@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.data.synthetic import NORMAL, RENDERER_VERSION, SyntheticSample, defect_types, render
+from blemish.synthesis import NORMAL, RENDERER_VERSION, SyntheticSample, defect_types, render
 from recipes.embedded.photos import photos
 
 SIZE_PX = 224

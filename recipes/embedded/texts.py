@@ -20,10 +20,10 @@ from torch import Tensor
 
 from blemish.backbones.text import TextTower
 from blemish.backbones.tokenizer import Tokenizer, tokenize
-from blemish.data.synthetic import MATERIALS
 from blemish.io.atomic import replace_file
 from blemish.language import DefectType, general
 from blemish.methods.naming import phrases
+from blemish.synthesis import MATERIALS
 from recipes.embedded.checkpoint import load_checkpoint, log_losses, save_checkpoint
 from recipes.embedded.config import BACKBONE, TextRecipe
 

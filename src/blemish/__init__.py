@@ -15,52 +15,84 @@ from blemish.errors import (
     MissingExtraError,
     ModelError,
     OutputError,
+    PluginError,
     UnknownNameError,
     UsageError,
 )
 
 if TYPE_CHECKING:
+    from blemish.calibration import Calibration
+    from blemish.config import Config
+    from blemish.evaluation.command import EvaluationReport, evaluate
+    from blemish.exports.formats import export
     from blemish.inspection.inspector import Inspector
     from blemish.inspection.load import load
+    from blemish.reports.report import WrittenReport, report
     from blemish.results import Inspection, Region, Thresholds, Verdict
+    from blemish.runs.calibrate import CalibrationOutcome, add_false_alarms, calibrate
+    from blemish.runs.reading import results_from
+    from blemish.runs.rethreshold import Redecided, rethreshold
+    from blemish.runs.run import FinishedRun, inspect_folder
     from blemish.training import Recipe, Trained, train
+
+# The module of every name that comes in with its first use.
+_LAZY = {
+    "blemish.calibration": ("Calibration",),
+    "blemish.config": ("Config",),
+    "blemish.evaluation.command": ("EvaluationReport", "evaluate"),
+    "blemish.exports.formats": ("export",),
+    "blemish.inspection.inspector": ("Inspector",),
+    "blemish.inspection.load": ("load",),
+    "blemish.reports.report": ("WrittenReport", "report"),
+    "blemish.results": ("Inspection", "Region", "Thresholds", "Verdict"),
+    "blemish.runs.calibrate": ("CalibrationOutcome", "add_false_alarms", "calibrate"),
+    "blemish.runs.reading": ("results_from",),
+    "blemish.runs.rethreshold": ("Redecided", "rethreshold"),
+    "blemish.runs.run": ("FinishedRun", "inspect_folder"),
+    "blemish.training": ("Recipe", "Trained", "train"),
+}
+_MODULE_OF = {name: module for module, names in _LAZY.items() for name in names}
 
 __all__ = [
     "BlemishError",
+    "Calibration",
+    "CalibrationOutcome",
+    "Config",
+    "EvaluationReport",
+    "FinishedRun",
     "ImageError",
     "Inspection",
     "Inspector",
     "MissingExtraError",
     "ModelError",
     "OutputError",
+    "PluginError",
     "Recipe",
+    "Redecided",
     "Region",
     "Thresholds",
     "Trained",
     "UnknownNameError",
     "UsageError",
     "Verdict",
+    "WrittenReport",
     "__version__",
+    "add_false_alarms",
+    "calibrate",
+    "evaluate",
+    "export",
+    "inspect_folder",
     "load",
+    "report",
+    "results_from",
+    "rethreshold",
     "train",
 ]
 
-_LAZY = {
-    "Inspection": "blemish.results",
-    "Inspector": "blemish.inspection.inspector",
-    "Recipe": "blemish.training",
-    "Region": "blemish.results",
-    "Thresholds": "blemish.results",
-    "Trained": "blemish.training",
-    "Verdict": "blemish.results",
-    "load": "blemish.inspection.load",
-    "train": "blemish.training",
-}
-
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(_MODULE_OF[name]), name)
     raise AttributeError(f"module 'blemish' has no attribute {name!r}")
 
 

@@ -5,6 +5,7 @@ BlemishError
 │   └── UnknownNameError  a name that is not in a table; says the nearest one
 ├── ImageError            one image cannot be used; a batch records it and goes on
 ├── ModelError            weights, checkpoints or vocabularies that are not what was expected
+├── PluginError           something from another package cannot be used; names the package
 ├── OutputError           results cannot be written where they were asked for
 └── MissingExtraError     an optional dependency is not installed; prints the pip line
 """
@@ -21,6 +22,7 @@ __all__ = [
     "MissingExtraError",
     "ModelError",
     "OutputError",
+    "PluginError",
     "UnknownNameError",
     "UsageError",
 ]
@@ -58,6 +60,17 @@ class ImageError(BlemishError):
 
 class ModelError(BlemishError):
     """Weights, a checkpoint or a vocabulary file is not what was expected."""
+
+
+class PluginError(BlemishError):
+    """Something from another package cannot be used; `package` is its name."""
+
+    def __init__(self, kind: str, name: str, package: str, error: Exception) -> None:
+        super().__init__(
+            f"the {kind} {name!r} of the package {package} cannot be used ({type(error).__name__}: {error}): "
+            f"update or uninstall {package}"
+        )
+        self.package = package
 
 
 class OutputError(BlemishError):

@@ -6,19 +6,28 @@ more anomalous; every decision is `score >= threshold`.
 
 from __future__ import annotations
 
+import base64
+import html
+import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.errors import UsageError
-from blemish.maps import at_original
+from blemish.errors import ImageError, UsageError
+from blemish.images import Picture, read, save
+from blemish.maps import Blob, at_original, grow_blobs
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = [
-    "SCHEMA",
+    "INSPECTION_SCHEMA",
     "UNKNOWN",
     "Inspection",
     "ModelInfo",
@@ -27,11 +36,10 @@ __all__ = [
     "ScoreFrom",
     "Thresholds",
     "Verdict",
-    "decide",
     "lead",
 ]
 
-SCHEMA = "blemish.inspection/1"
+INSPECTION_SCHEMA = "blemish.inspection/1"
 UNKNOWN = "unknown defect"  # where no type stands out
 DIGITS = 6  # of scores in files: float32 holds no more
 
@@ -120,12 +128,14 @@ class Region:
     polygon_px: tuple[tuple[int, int], ...] = ()
     area_mm2: float | None = None
     size_mm: tuple[float, float] | None = None
+    best_guess: str | None = None  # the likeliest type's name, also where that is too unsure to be the region's type
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "type": self.type,
             "type_probability": _rounded(self.type_probability),
             "type_margin": _rounded(self.type_margin),
+            "best_guess": self.best_guess,
             "box_px": list(self.box_px),
             "area_px": self.area_px,
             "mean_score": _rounded(self.mean_score),
@@ -136,62 +146,128 @@ class Region:
         }
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Inspection:
-    """Everything about one image.
+    """Everything about one image. Pixels are those of the original image, turned upright."""
 
-    image_score: raw, 0..1. anomaly_map [h, w] float32 in 0..1, at model size; `map_at_original` enlarges it, and map_peak is
-    that one's maximum. image_score_from: "method"; "tiles", the mean of the whole view's score and the highest tile's; "roi",
-    where only some pixels count: the map's peak among them. inside [height_px, width_px] are those, None for all. Regions
-    smaller than min_area_px are not listed.
-    type_scores [T] and type_maps [T, h, w] follow `types`; their maps are None where the method has none. value_range:
-    the source values that were read as black and white where the image holds more than 8 bits, else None. tags: what a DICOM
-    file says of itself. min_lead: a type that leads the next by less is unknown (see `lead`); 0: every type keeps its name.
-    """
-
-    source: str
+    source: str  # the path of the image, or what it was given as
     width_px: int
     height_px: int
-    image_score: float
+    image_score: float  # 0..1, raw: no decision changes it
     verdict: Verdict
     thresholds: Thresholds
-    anomaly_map: NDArray[np.float32]
-    types: tuple[str, ...]
-    type_scores: NDArray[np.float32]
-    type_maps: NDArray[np.float32] | None
-    regions: tuple[Region, ...]
-    value_range: tuple[float, float] | None
+    anomaly_map: NDArray[np.float32]  # [h, w], 0..1, at the model's size; [0, 0] where a run kept no maps
+    types: tuple[str, ...]  # T names
+    type_scores: NDArray[np.float32]  # [T], 0..1
+    type_maps: NDArray[np.float32] | None  # [T, h', w'], 0..1; None where the method has none
+    regions: tuple[Region, ...]  # the highest peak first
+    value_range: tuple[float, float] | None  # source values of black and white; None for 8 bits
     model: ModelInfo
-    map_peak: float | None = None
-    image_score_from: ScoreFrom = "method"
-    inside: NDArray[np.bool_] | None = None
-    min_area_px: float = 1.0
+    map_peak: float | None = None  # the highest score of the map at original size, 0..1
+    image_score_from: ScoreFrom = (
+        "method"  # "tiles": the mean of the whole view's and the highest tile's; "roi": the map's peak
+    )
+    inside: NDArray[np.bool_] | None = None  # [height_px, width_px], the pixels that count; None: all do
+    region_threshold: float | None = None  # 0..1, what the peak of a region reaches; None for the pixel threshold
+    min_area_px: float = 1.0  # of the smallest region that is listed
     mm_per_px: float | None = None
-    min_lead: float = 0.0
-    tags: Mapping[str, str] = field(default_factory=dict)
+    min_lead: float = 0.0  # a type that leads the next by less is unknown (see `lead`), 0..1
+    tags: Mapping[str, str] = field(default_factory=dict)  # what a DICOM file says of itself
+    picture: Picture | None = None  # the image itself, where it was given alone and not as a file
+
+    def __repr__(self) -> str:
+        regions = f"{len(self.regions)} region{'' if len(self.regions) == 1 else 's'}"
+        return (
+            f"<Inspection {self.source}: {self.verdict.value.upper()}, image score {self.image_score:.3f}, "
+            f"{self.top_type or 'no types'}, {regions}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """The overlay with a caption, for notebooks; words alone where the image is not at hand."""
+        words = html.escape(repr(self)[1:-1])
+        try:
+            overlay = self.overlay()
+        except (ImageError, UsageError):
+            return f"<p>{words}</p>"
+        held = io.BytesIO()
+        overlay.save(held, "PNG")
+        uri = f"data:image/png;base64,{base64.b64encode(held.getvalue()).decode()}"
+        return (
+            f'<figure><img src="{uri}" alt="{words}" style="max-width:100%"><figcaption>{words}</figcaption></figure>'
+        )
 
     @property
     def top_type(self) -> str | None:
-        """The type with the highest score, or "unknown defect" where it leads the next by less than `min_lead`; None without
-        types. The regions say where, the verdict whether it matters."""
+        """The type of the region with the highest peak; without regions, that of the highest type score.
+
+        "unknown defect" where it leads the next by less than `min_lead`; None without types.
+        """
+        if self.regions and self.regions[0].type is not None:
+            return self.regions[0].type
         if not len(self.types):
             return None
         best = int(self.type_scores.argmax())
         first, second = float(self.type_scores[best]), float(np.delete(self.type_scores, best).max(initial=0.0))
         return UNKNOWN if lead(first, first - second) < self.min_lead else self.types[best]
 
+    def overlay(self) -> Image.Image:
+        """The image under its heat map, with outlined regions and a caption, as a Pillow image at original size.
+
+        Raises:
+            ImageError: the file is gone, or is another image now.
+            UsageError: the image was neither a file nor given alone, or the run kept no maps.
+        """
+        from blemish.drawing.overlay import draw_overlay
+
+        return draw_overlay(self._own_picture(), self)
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the overlay into a file, whose suffix says the format; its path. OutputError where it cannot be written."""
+        return save(self.overlay(), path)
+
+    def _own_picture(self) -> Picture:
+        picture = self.picture
+        if picture is None:
+            if not Path(self.source.partition("#")[0]).is_file():
+                raise UsageError(f"{self.source}: the image is not at hand; blemish.drawing.draw_overlay takes it")
+            picture = read(self.source, value_range=self.value_range, max_megapixels=math.inf)
+        if (picture.width_px, picture.height_px) != (self.width_px, self.height_px):
+            raise ImageError(
+                self.source,
+                f"is {picture.width_px} x {picture.height_px} px now, not {self.width_px} x {self.height_px}",
+            )
+        return picture
+
     def map_at_original(self) -> NDArray[np.float32]:
-        """The anomaly map [height_px, width_px], enlarged bilinearly, 0 where pixels do not count; an array of its own."""
+        """The anomaly map [height_px, width_px], enlarged bilinearly, 0 where pixels do not count; an array of its own.
+
+        Raises:
+            UsageError: The inspection was read from a run that kept no maps.
+        """
+        if not self.anomaly_map.size:
+            raise UsageError(f"{self.source}: the run kept no maps (blemish inspect --keep-maps)")
         return at_original(self.anomaly_map, (self.width_px, self.height_px), self.inside)
 
+    def region_blobs(self) -> list[Blob]:
+        """The pixels of all regions, also of those below the smallest area; see `maps.grow_blobs`."""
+        return grow_blobs(self.map_at_original(), threshold=self.region_level)
+
+    @property
+    def region_level(self) -> float:
+        """The score that the peak of every region reaches, 0..1."""
+        return self.thresholds.pixel if self.region_threshold is None else self.region_threshold
+
     def mask(self) -> NDArray[np.bool_]:
-        """Where the map at original size is at or above the pixel threshold, [height_px, width_px]."""
-        return self.map_at_original() >= np.float32(self.thresholds.pixel)
+        """The pixels of all regions, also of those below the smallest area, [height_px, width_px]."""
+        mask = np.zeros((self.height_px, self.width_px), bool)
+        for blob in self.region_blobs():
+            mask[blob.slices] |= blob.pixels
+        return mask
 
     def to_dict(self) -> dict[str, Any]:
         """The documented record (docs/results.md), ready for JSON; maps are not in it."""
         return {
-            "schema": SCHEMA,
+            "schema": INSPECTION_SCHEMA,
             "source": self.source,
             "width_px": self.width_px,
             "height_px": self.height_px,
@@ -203,21 +279,13 @@ class Inspection:
             "top_type": self.top_type,
             "types": {name: _rounded(float(score)) for name, score in zip(self.types, self.type_scores, strict=True)},
             "regions": [region.to_dict() for region in self.regions],
+            "region_threshold": self.region_threshold,
             "min_area_px": _rounded(self.min_area_px),
             "mm_per_px": self.mm_per_px,
             "value_range": None if self.value_range is None else list(self.value_range),
             "tags": dict(self.tags),
             "model": self.model.to_dict(),
         }
-
-
-def decide(image_score: float, thresholds: Thresholds) -> Verdict:
-    """NG from the image threshold up, REVIEW from the review threshold up, else OK."""
-    if image_score >= thresholds.image:
-        return Verdict.NG
-    if thresholds.review is not None and image_score >= thresholds.review:
-        return Verdict.REVIEW
-    return Verdict.OK
 
 
 def lead(probability: float, margin: float) -> float:

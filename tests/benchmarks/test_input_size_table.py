@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.input_size import is_small, measure, table
 
-from blemish.data.synthetic import NORMAL, SyntheticSample
+from blemish.synthesis import NORMAL, SyntheticSample
 from fakes import darkness_inspector
 
 

@@ -59,21 +59,21 @@ def comparison(tmp_path: Path) -> Comparison:
 
 
 def row(name: str, set_name: str, *, image: float | None, pixel: float | None) -> Row:
-    values = [Value(value=one, why="" if one is not None else "no masks") for one in (image, pixel)]
+    values = [Value(value=one, reason="" if one is not None else "no masks") for one in (image, pixel)]
     return Row("m", name, set_name, 1, 1, *values, {}, {}, {})
 
 
 def test_a_set_without_normal_images_is_measured_by_its_pixels_alone(comparison: Comparison) -> None:
     only = Comparison("crackforest", comparison.items[3:], has_masks=True, set_name="crackforest")
     found = measure(only, Bright())
-    assert found.image_auroc == Value(value=None, why="no normal images")
+    assert found.image_auroc == Value(value=None, reason="no normal images")
     assert float(found.pixel_auroc) == 1
     assert "| crackforest | 0 / 3 | no normal images | 1.000" in table([found])
 
 
 def test_what_a_method_cannot_do_says_why() -> None:
     found = measure(Comparison("empty", (), has_masks=True), Bright())
-    assert (found.image_auroc.why, found.pixel_auroc.why) == ("nothing here", "nothing here")
+    assert (found.image_auroc.reason, found.pixel_auroc.reason) == ("nothing here", "nothing here")
 
 
 def test_a_kept_row_is_the_same_row_and_not_measured_again(comparison: Comparison, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.words_matter import APART_PX, answer, balances, rate, rendered_pairs, shuffled
 
-from blemish.data.synthetic.dataset import HELD_OUT_SEEDS
+from blemish.synthesis import HELD_OUT_SEEDS
 
 
 def masks() -> tuple[np.ndarray, np.ndarray]:

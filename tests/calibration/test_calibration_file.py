@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from blemish.calibration import Calibration, Rule, Scored, Setup, calibrate, read_calibration
-from blemish.calibration import file as sidecar
+from blemish.calibration import Calibration, Rule, Scored, Setup, calibrate_scores, read_calibration
+from blemish.calibration import file as calibration_file
 from blemish.calibration.conformal import just_above
 from blemish.errors import UsageError
 from blemish.results import ModelInfo
@@ -24,7 +24,7 @@ def scored(count: int, *, highest: float = 0.5, prefix: str = "good") -> list[Sc
 
 
 def calibration(count: int = 99, **rule: Any) -> Calibration:
-    return calibrate(Rule(**rule), scored(count), setup=SETUP, types=["hole"], command=["blemish"], version="1")
+    return calibrate_scores(Rule(**rule), scored(count), setup=SETUP, types=["hole"], command=["blemish"], version="1")
 
 
 def test_a_calibration_comes_back_from_its_file(tmp_path: Path) -> None:
@@ -95,26 +95,26 @@ def test_another_version_or_name_of_the_same_model_is_the_same_model() -> None:
 def test_false_alarms_move_the_thresholds_and_say_why() -> None:
     before = calibration(99)
     alarms = [Scored("line/1.png", 0.6, 0.2), Scored("line/2.png", 0.7, 0.9), Scored("line/1.png", 0.6, 0.2)]
-    after = before.with_false_alarms(alarms, why="glare", command=["blemish", "calibrate"])
-    assert after.lines.image == just_above(0.7)
-    assert after.lines.pixel == just_above(0.9)
+    after = before.with_false_alarms(alarms, reason="glare", command=["blemish", "calibrate"])
+    assert after.thresholds.image == just_above(0.7)
+    assert after.thresholds.pixel == just_above(0.9)
     assert (after.n_good, len(after.good)) == (101, 101)
     (entry,) = after.history
     assert entry["why"] == "glare"
     assert [one["source"] for one in entry["added"]] == ["line/1.png", "line/2.png"]
-    assert entry["thresholds_before"]["image"] == before.lines.image
+    assert entry["thresholds_before"]["image"] == before.thresholds.image
     assert entry["now_below_image_threshold"] == 2
     assert after.identity != before.identity
     again = after.with_false_alarms([Scored("line/3.png", 0.8, 0.3)])
-    assert again.lines.promise.count("only raised since") == 1
-    assert again.lines.figures["n"] == 99  # what was promised came from those
+    assert again.thresholds.promise.count("only raised since") == 1
+    assert again.thresholds.figures["n"] == 99  # what was promised came from those
 
 
 def test_images_that_were_no_false_alarms_lower_nothing() -> None:
     before = calibration(299, kind="confidence", confidence=0.95)
     after = before.with_false_alarms(scored(400, highest=0.01, prefix="low"))
-    assert after.lines.image == before.lines.image
-    assert after.lines.pixel == before.lines.pixel
+    assert after.thresholds.image == before.thresholds.image
+    assert after.thresholds.pixel == before.thresholds.pixel
 
 
 def test_false_alarms_that_cannot_be_added_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +122,7 @@ def test_false_alarms_that_cannot_be_added_are_refused(monkeypatch: pytest.Monke
         calibration().with_false_alarms(scored(5))
     with pytest.raises(UsageError, match="unlabelled"):
         calibration(kind="unlabelled").with_false_alarms([Scored("a", 0.9, 0.9)])
-    monkeypatch.setattr(sidecar, "MOST_KEPT", 50)
+    monkeypatch.setattr(calibration_file, "MOST_SCORES", 50)
     large = calibration()
     assert (large.n_good, large.good, len(large.digest)) == (99, (), 16)
     with pytest.raises(UsageError, match="keeps no scores"):
@@ -130,7 +130,16 @@ def test_false_alarms_that_cannot_be_added_are_refused(monkeypatch: pytest.Monke
 
 
 def test_false_alarms_of_a_labelled_calibration_count_as_good() -> None:
-    found = calibrate(Rule(kind="labelled"), scored(10), [Scored("bad", 0.75, 0.75)], setup=SETUP)
+    found = calibrate_scores(Rule(kind="labelled"), scored(10), [Scored("bad", 0.75, 0.75)], setup=SETUP)
     after = found.with_false_alarms([Scored("alarm", 0.7, 0.7)])
-    assert after.lines.image == pytest.approx(0.725)
-    assert "11 good" in after.lines.promise
+    assert after.thresholds.image == pytest.approx(0.725)
+    assert "11 good" in after.thresholds.promise
+
+
+@pytest.mark.parametrize("name", ["version_0.1.json", "version_0.1_labelled.json"])
+def test_a_file_of_an_older_version_is_read_with_its_identity(name: str, tmp_path: Path) -> None:
+    path = Path(__file__).parent / name
+    found = read_calibration(path)
+    assert found.identity == json.loads(path.read_text())["id"]
+    found.write(tmp_path / "again.json")
+    assert json.loads((tmp_path / "again.json").read_text()) == json.loads(path.read_text())

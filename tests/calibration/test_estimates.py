@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blemish.calibration import Rule, Scored, draw_lines
+from blemish.calibration import Rule, Scored, find_thresholds
 from blemish.calibration.estimates import best_f1, least_cost, mirrored
 from blemish.errors import UsageError
 
@@ -25,9 +25,9 @@ def test_an_estimate_from_a_mixed_folder_comes_near_where_its_suppositions_hold(
 
 def test_an_estimate_claims_nothing_and_takes_twenty_images() -> None:
     images = [Scored(str(number), float(score), float(score)) for number, score in enumerate(GOOD[:50])]
-    assert draw_lines(Rule(kind="unlabelled"), images).promise.startswith("Nothing is promised. An estimate")
+    assert find_thresholds(Rule(kind="unlabelled"), images).promise.startswith("Nothing is promised. An estimate")
     with pytest.raises(UsageError, match="at least 20, not 19"):
-        draw_lines(Rule(kind="unlabelled"), images[:19])
+        find_thresholds(Rule(kind="unlabelled"), images[:19])
 
 
 @given(st.lists(st.sampled_from([0.0, 0.2, 0.5, 1.0]) | st.floats(0, 1, width=32), min_size=20, max_size=60))
@@ -69,7 +69,7 @@ def test_both_sides_and_sensible_costs_are_needed() -> None:
 def test_labelled_lines_say_what_they_did_to_these_images() -> None:
     good = [Scored(f"g{number}", score, score) for number, score in enumerate([0.1, 0.2, 0.6])]
     bad = [Scored(f"b{number}", score, score) for number, score in enumerate([0.5, 0.8, 0.9])]
-    lines = draw_lines(Rule(kind="labelled", cost_miss=10, cost_false_reject=1), good, bad)
-    assert lines.image == pytest.approx(0.35)
-    assert "the least cost (a miss 10, a false reject 1)" in lines.promise
-    assert "1 false rejects and 0 misses" in lines.promise
+    found = find_thresholds(Rule(kind="labelled", cost_miss=10, cost_false_reject=1), good, bad)
+    assert found.image == pytest.approx(0.35)
+    assert "the least cost (a miss 10, a false reject 1)" in found.promise
+    assert "1 false rejects and 0 misses" in found.promise

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from blemish.calibration import Rule, Scored, draw_lines
+from blemish.calibration import Rule, Scored, find_thresholds
 from blemish.calibration.conformal import allowed_above, best_share, just_above, needed, threshold_above
 from blemish.errors import UsageError
-from blemish.results import Thresholds, Verdict, decide
+from blemish.inspection.decide import decide
+from blemish.results import Thresholds, Verdict
 
 REPETITIONS = 2000
 
@@ -117,15 +118,15 @@ def scored(values: NDArray[np.float32] | list[float]) -> list[Scored]:
 
 def test_the_words_and_numbers_of_a_promise() -> None:
     good = scored(np.linspace(0.1, 0.6, 99, dtype=np.float32))
-    lines = draw_lines(Rule(), good)
-    assert lines.image == lines.pixel == just_above(0.6)
-    assert lines.review is not None
-    assert sum(one.image_score >= lines.review for one in good) == 4
-    assert "At most 1 % of good images will be NG" in lines.promise
-    assert "on average over calibrations with 99 good images" in lines.promise
-    assert "At most 5 % will be NG or review" in lines.promise
-    assert lines.figures["best_possible"] == pytest.approx(0.01)
-    surer = draw_lines(Rule(kind="confidence", confidence=0.95, max_false_rejects=0.05, review=None), good)
+    found = find_thresholds(Rule(), good)
+    assert found.image == found.pixel == just_above(0.6)
+    assert found.review is not None
+    assert sum(one.image_score >= found.review for one in good) == 4
+    assert "At most 1 % of good images will be NG" in found.promise
+    assert "on average over calibrations with 99 good images" in found.promise
+    assert "At most 5 % will be NG or review" in found.promise
+    assert found.figures["best_possible"] == pytest.approx(0.01)
+    surer = find_thresholds(Rule(kind="confidence", confidence=0.95, max_false_rejects=0.05, review=None), good)
     assert (
         "With a confidence of 95 %, at most 5 % of good images will be NG with this very calibration" in surer.promise
     )
@@ -141,21 +142,21 @@ def test_the_words_and_numbers_of_a_promise() -> None:
 def test_too_few_images_say_what_can_be_promised(confidence: float | None, message: str) -> None:
     rule = Rule(kind="average" if confidence is None else "confidence", confidence=confidence)
     with pytest.raises(UsageError, match=message):
-        draw_lines(rule, scored([0.5] * 60))
+        find_thresholds(rule, scored([0.5] * 60))
 
 
 def test_without_room_for_a_review_band_there_is_none_and_it_is_said() -> None:
-    lines = draw_lines(Rule(), scored([0.5] * 99))
-    assert lines.review is None
-    assert "no review band" in lines.notes[0]
+    found = find_thresholds(Rule(), scored([0.5] * 99))
+    assert found.review is None
+    assert "no review band" in found.notes[0]
 
 
 def test_saturated_scores_are_refused_or_left_to_the_card() -> None:
     with pytest.raises(UsageError, match="the highest score there is"):
-        draw_lines(Rule(), scored([1.0] * 99))
-    lines = draw_lines(Rule(), [Scored(str(number), 0.5, 1.0) for number in range(99)])
-    assert lines.pixel is None
-    assert "the model card's stays in force" in lines.notes[0]
+        find_thresholds(Rule(), scored([1.0] * 99))
+    found = find_thresholds(Rule(), [Scored(str(number), 0.5, 1.0) for number in range(99)])
+    assert found.pixel is None
+    assert "the model card's stays in force" in found.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -5,48 +5,47 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from blemish import cli
+from blemish.config import ModelConfig
+from blemish.engines.base import LoadedEngine
 from blemish.images import save
-from blemish.inspection import load as loading
-from blemish.models.load import Loaded
+from blemish.language import general
 from blemish.results import UNKNOWN
-from fakes import PREPROCESS, DarknessMethod
+from fakes import CARD, DarknessEngine, use_darkness
 
 GOOD = 39  # images: two of them may reach the threshold's rank, as 5 % of 40 are 2
 RULE = ["--max-false-rejects", "5%", "--review", "10%"]
-CARD = {"image": 0.6, "review": 0.4, "pixel": 0.5}
 
 
-class Model:
-    """What the fake store holds; tests change it."""
+class Model(DarknessEngine):
+    """The fake engine whose facts tests change."""
 
-    fingerprint = "0123456789abcdef"
-    depends = False
-    min_lead = 0.0
+    fingerprint: ClassVar[str] = "0123456789abcdef"
+    depends: ClassVar[bool] = False
+    min_lead: ClassVar[float] = 0.0
+
+    @classmethod
+    def load(cls, config: ModelConfig, *, input_px: int | None = None) -> LoadedEngine:
+        del input_px
+        engine = cls(backbone=config.backbone, fingerprint=cls.fingerprint)
+        engine.scores_depend_on_vocabulary = cls.depends
+        return LoadedEngine(engine=engine, thresholds=CARD, min_lead=cls.min_lead)
 
 
 @pytest.fixture(autouse=True)
 def without_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Model]:
-    """`load_method` gives the fake method; the current folder is a new one."""
+    """The fake engine; the current folder is a new one."""
 
     class Here(Model):
         pass
 
-    def load_method(backbone: str, **_: Any) -> Loaded:
-        method = DarknessMethod()
-        vars(method)["backbone"] = SimpleNamespace(config=SimpleNamespace(preprocess=PREPROCESS, name=backbone))
-        vars(method)["fingerprint"] = lambda: Here.fingerprint
-        vars(method)["scores_depend_on_vocabulary"] = Here.depends
-        return Loaded(method, thresholds=CARD, min_lead=Here.min_lead)
-
-    monkeypatch.setattr(loading, "load_method", load_method)
+    use_darkness(monkeypatch, Here)
     monkeypatch.chdir(tmp_path)
     return Here
 
@@ -346,7 +345,7 @@ def test_a_run_of_before_there_was_such_a_line_is_decided_without_one(parts: str
     del run["min_lead"]
     Path("run/run.json").write_text(json.dumps(run), encoding="utf-8")
     assert cli.main(["rethreshold", "run", "--pixel-threshold", "0.1", "-q"]) == 0
-    assert {region["type"] for record in records() for region in record["regions"]} == {"scratch"}
+    assert {region["type"] for record in records() for region in record["regions"]} < set(general().names)
 
 
 def test_overlays_whose_image_is_gone_are_counted(parts: str, capsys: pytest.CaptureFixture[str]) -> None:

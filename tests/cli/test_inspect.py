@@ -18,45 +18,17 @@ from PIL import Image
 
 import blemish
 from blemish import cli
-from blemish.errors import UnknownNameError
+from blemish.engines import ENGINES
 from blemish.images import save
 from blemish.inspection import load as loading
-from blemish.inspection.inspector import Inspector
-from blemish.inspection.load import choose_thresholds
 from blemish.runs.records import CSV_COLUMNS
-from fakes import DarknessMethod, darkness_inspector
-
-CARD = {"image": 0.6, "review": 0.4, "pixel": 0.5}
+from fakes import DarknessEngine, darkness_inspector, use_darkness
 
 
 @pytest.fixture(autouse=True)
 def without_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """`load` gives the fake method; the current folder is a new one."""
-
-    def load(backbone: str, *, method: str | None, defects: str | None, **options: Any) -> Inspector:
-        if backbone != "embedded":
-            raise UnknownNameError("backbone", backbone, ["embedded"])
-        thresholds = choose_thresholds(
-            CARD, threshold=options.pop("threshold"), pixel_threshold=options.pop("pixel_threshold")
-        )
-        names = (
-            "prompts",
-            "options",
-            "force",
-            "calibration",
-            "roi",
-            "ignore",
-            "vocabulary",
-            "product",
-            "input_px",
-            "peers",
-        )
-        for unused in names:
-            options.pop(unused)
-        options["tiles"] = options["tiles"] or "off"
-        return darkness_inspector(thresholds=thresholds, backbone=backbone, **options)
-
-    monkeypatch.setattr(loading, "load", load)
+    """The fake engine; the current folder is a new one."""
+    use_darkness(monkeypatch)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 
@@ -202,10 +174,9 @@ def test_the_summary_names_counts_types_thresholds_and_place(parts: Path, capsys
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
 def test_any_name_can_be_printed_on_any_console(parts: Path, encoding: str) -> None:
     code = (
-        "import sys; from blemish import cli; from blemish.inspection import load as loading; from blemish.language import parse_defects\n"
-        "from fakes import darkness_inspector\n"
-        "inspector = darkness_inspector(vocabulary=parse_defects('划痕, 污渍'))\n"
-        "loading.load = lambda *_, **__: inspector\n"
+        "import sys; from blemish import cli; from blemish.inspection import load as loading\n"
+        "from fakes import DarknessEngine\n"
+        "loading.ENGINES = {'torch': DarknessEngine}\n"
         "sys.exit(cli.main(['inspect', *sys.argv[1:]]))"
     )
     (parts / "坏.png").touch()
@@ -215,7 +186,11 @@ def test_any_name_can_be_printed_on_any_console(parts: Path, encoding: str) -> N
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
     }
     result = subprocess.run(
-        [sys.executable, "-c", code, str(parts)], check=False, capture_output=True, env=environment, timeout=120
+        [sys.executable, "-c", code, str(parts), "--defects", "划痕, 污渍"],
+        check=False,
+        capture_output=True,
+        env=environment,
+        timeout=120,
     )
     assert result.returncode == 3, result.stderr.decode(encoding)
     shown = "划痕".encode(encoding, "backslashreplace").decode(encoding)
@@ -319,7 +294,6 @@ def test_exit_codes(parts: Path, fail_on: str | None, names: list[str], code: in
         (["PARTS", "--fail-on", "everything"], "ng"),
         (["PARTS", "--batch-size", "0"], "batch size must be at least 1"),
         (["PARTS", "--max-megapixels", "0"], "must be above 0"),
-        (["PARTS", "--device", "toaster"], "cannot be used here; try --device cpu"),
         (["PARTS", "--nonsense"], "No such option"),
     ],
 )
@@ -332,6 +306,25 @@ def test_bad_usage_is_one_line_and_exit_2(
     assert line.startswith("blemish: ")
     assert message in line
     assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--engine", "torhc"], "unknown engine 'torhc'; did you mean 'torch'?"),
+        (["--device", "toaster"], "cannot be used here; try --device cpu"),
+    ],
+)
+def test_an_engine_or_a_device_that_is_not_here_is_refused(
+    parts: Path,
+    options: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(loading, "ENGINES", ENGINES)  # the real ones; no weights are read
+    assert cli.main(["inspect", str(parts), *options]) == 2
+    assert message in one_line(capsys)
 
 
 def test_an_empty_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -369,7 +362,7 @@ def test_bad_files_among_good_ones_are_one_line_each_and_the_others_done(
     assert "bomb.png: 30000 x 30000 pixels are 900 megapixels, above the limit of 200" in messages[0]
     assert "corrupt.jpg: cannot be decoded" in messages[1]
     assert "empty.png: the file is empty" in messages[2]
-    assert "text.png: is not a JPEG, PNG, TIFF, BMP or WebP image" in messages[3]
+    assert "text.png: is not a JPEG, PNG, TIFF, BMP, WebP, GIF" in messages[3]
     records = lines(Path("out/results.jsonl").read_text(encoding="utf-8"))
     good = [Path(record["source"]).name for record in records if record["error"] is None]
     assert good == ["ok.png", "one-pixel.png", "ng.jpg", "review.png"]
@@ -440,7 +433,7 @@ def test_an_image_without_pictures_is_one_line_and_the_others_done(
 
 
 def test_an_error_in_the_middle_leaves_a_run_that_says_failed(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DarknessMethod, "score", lambda *_: 1 / 0)
+    monkeypatch.setattr(DarknessEngine, "score", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.main(["inspect", str(parts), "--out", "out"])
     assert json.loads(Path("out/run.json").read_text(encoding="utf-8"))["status"] == "failed"
@@ -452,16 +445,16 @@ def test_an_error_in_the_middle_leaves_a_run_that_says_failed(parts: Path, monke
 def test_an_interrupted_run_keeps_what_is_done_and_says_so(
     parts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    score = DarknessMethod.score
+    score = DarknessEngine.score
     seen: list[int] = []
 
-    def interrupted(self: DarknessMethod, features: Any, texts: Any) -> Any:
+    def interrupted(self: DarknessEngine, features: Any, texts: Any) -> Any:
         seen.append(1)
         if len(seen) == 3:
             raise KeyboardInterrupt
         return score(self, features, texts)
 
-    monkeypatch.setattr(DarknessMethod, "score", interrupted)
+    monkeypatch.setattr(DarknessEngine, "score", interrupted)
     assert cli.main(["inspect", str(parts), "--batch-size", "1", "--out", "out"]) == 130
     assert capsys.readouterr().err.strip() == "blemish: interrupted"
     run = json.loads(Path("out/run.json").read_text(encoding="utf-8"))

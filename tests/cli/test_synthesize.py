@@ -14,10 +14,10 @@ from blemish import cli
 from blemish import models as store
 from blemish.data import open_data
 from blemish.data.checking import check
-from blemish.data.synthetic import RENDERER_VERSION
-from blemish.data.synthetic.damage import KINDS
 from blemish.images import read, save
 from blemish.language import general, read_vocabulary_file
+from blemish.synthesis import RENDERER_VERSION
+from blemish.synthesis.damage import KINDS
 from blemish.training import loop
 
 

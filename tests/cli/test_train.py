@@ -18,13 +18,13 @@ import probe
 from blemish import cli
 from blemish import models as store
 from blemish.backbones.model import Clip
-from blemish.cli.options import parse_settings
-from blemish.cli.train import SplitName, choose_split
 from blemish.data.samples import DataSet
 from blemish.errors import UnknownNameError, UsageError
 from blemish.images import save
+from blemish.io.parsing import parse_options
 from blemish.models.prompts import read_prompts
 from blemish.training import loop
+from blemish.training.run import choose_split
 
 
 @pytest.fixture(autouse=True)
@@ -175,7 +175,7 @@ def test_cached_features_are_shown_and_cleared(capsys: pytest.CaptureFixture[str
 
 def test_settings_are_toml_values_and_bare_words() -> None:
     given = ["a=3", "b = 0.5", "c=true", "d=[2, 9]", 'e="two words"', "f=paper", "g=1/16", "h=x=y"]
-    assert parse_settings(given) == {
+    assert parse_options(given) == {
         "a": 3,
         "b": 0.5,
         "c": True,
@@ -187,7 +187,7 @@ def test_settings_are_toml_values_and_bare_words() -> None:
     }
     for wrong in (["patches"], ["=3"], ["a=1", "a=2"]):
         with pytest.raises(UsageError, match="--set"):
-            parse_settings(wrong)
+            parse_options(wrong)
 
 
 def test_help_names_the_options_and_imports_nothing_heavy() -> None:
@@ -204,8 +204,8 @@ def test_the_test_split_is_taken_where_there_is_one() -> None:
     both = DataSet("both", (*probe.samples(2), *probe.samples(4, split="test")), "image+pixel")
     only_train = DataSet("train", tuple(probe.samples(3)), "image+pixel")
     assert len(choose_split(both, None).samples) == 4
-    assert len(choose_split(both, SplitName.TRAIN).samples) == 2
-    assert len(choose_split(both, SplitName.ALL).samples) == 6
+    assert len(choose_split(both, "train").samples) == 2
+    assert len(choose_split(both, "all").samples) == 6
     assert len(choose_split(only_train, None).samples) == 3
     with pytest.raises(UsageError, match="train has no images in its test split"):
-        choose_split(only_train, SplitName.TEST)
+        choose_split(only_train, "test")

@@ -174,6 +174,8 @@ def test_rendered_samples_have_a_name(tmp_path: Path) -> None:
     dataset = open_data("synthetic:3@60_000_000")
     assert [sample.name for sample in dataset.samples] == [f"seed-{60_000_000 + number:09}" for number in range(3)]
     assert all(sample.split == "test" for sample in dataset.samples)
+    with pytest.raises(UsageError, match="synthetic:COUNT@SEED"):
+        open_data("synthetic:many")
 
 
 def test_ids_of_visa_become_types_by_name(tmp_path: Path) -> None:
@@ -233,9 +235,9 @@ def test_types_are_words_and_never_ids() -> None:
 
 
 def test_a_table_with_a_wrong_key_or_level_is_refused() -> None:
-    with pytest.raises(UsageError, match="unknown key of the data set x 'licens'; did you mean 'licence'"):
+    with pytest.raises(UsageError, match="data set x: unknown key of Entry 'licens'; did you mean 'licence'"):
         parse_entry("x", {"title": "X", "layout": "mvtec", "level": "image", "licens": "MIT"})
-    with pytest.raises(UsageError, match="the level is 'both'"):
+    with pytest.raises(UsageError, match=r"data set x: unknown Entry\.level 'both'"):
         parse_entry("x", {"title": "X", "layout": "mvtec", "level": "both"})
 
 

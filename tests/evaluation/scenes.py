@@ -8,26 +8,21 @@ from typing import ClassVar
 import numpy as np
 
 from blemish.data.samples import DataSet, Level
-from blemish.evaluation import Model
-from fakes import PREPROCESS, DarknessMethod
+from blemish.evaluation import Candidate
+from fakes import DarknessEngine
 from probe import ArraySample
 
 
-class Darkness(DarknessMethod):
-    """The fake method under the name of a real one, so that published rows are found."""
+class Darkness(DarknessEngine):
+    """The fake engine under the name of a real method, so that published rows are found."""
 
-    name: ClassVar[str] = "faprompt"
+    method: ClassVar[str] = "faprompt"
 
 
-def model(method: DarknessMethod | None = None, *, prompts: str = "") -> Model:
-    return Model(
-        method=method or Darkness(),
-        preprocess=PREPROCESS,
-        backbone="none",
-        backbone_fingerprint="0" * 16,
-        fingerprint=f"{prompts or 'a':>16}",
-        prompts=prompts,
-    )
+def candidate(engine: DarknessEngine | None = None, *, prompts: str = "") -> Candidate:
+    engine = engine or Darkness()
+    engine.model = replace(engine.model, backbone="none", prompts=prompts, fingerprint=f"{prompts or 'a':>16}")
+    return Candidate(engine=engine, backbone_fingerprint="0" * 16)
 
 
 def sample(number: int, *, product: str = "thing", kind: str = "", seed: int = 0) -> ArraySample:

@@ -10,47 +10,44 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from scenes import Darkness, anomalous_only, data_set, model
+from scenes import Darkness, anomalous_only, candidate, data_set
 
 from blemish import metrics
-from blemish.backbones.preprocess import to_tensor
+from blemish.backbones.preprocess import to_array
 from blemish.data.samples import DataSet, Sample
+from blemish.engines.base import RawScores
 from blemish.errors import ModelError, UsageError
-from blemish.evaluation import Evaluation, Settings, evaluate, grouped
+from blemish.evaluation import Evaluation, Settings, evaluate_candidate, grouped
 from blemish.evaluation.settings import LEGACY_METRIC
 from blemish.evaluation.typing import Typing
-from blemish.language import parse_defects
-from blemish.maps import enlarge
-from blemish.methods.base import Features, Scores, Texts
+from blemish.maps import enlarge, mask_at
 from blemish.metrics import Value
-from blemish.training.examples import mask_at
-from fakes import PREPROCESS, DarknessMethod
+from fakes import PREPROCESS, VOCABULARY, DarknessEngine
 
 SIDE = PREPROCESS.size
 QUICK = Settings(rounds=0, batch_size=5)
 
 
 def measured(data: DataSet, out: Path, settings: Settings = QUICK, **names: Any) -> Evaluation:
-    return evaluate(model(**names), data, out=out, settings=settings)[0]
+    return evaluate_candidate(candidate(**names), data, out=out, settings=settings)[0]
 
 
-def scored(sample: Sample) -> Scores:
-    method = DarknessMethod()
-    image = to_tensor(sample.picture(), PREPROCESS)[None]
-    return method.score(method.encode(image), Texts(parse_defects("scratch, stain")))
+def score_alone(sample: Sample) -> RawScores:
+    engine = DarknessEngine()
+    features = engine.encode(to_array(sample.picture(), PREPROCESS)[None])
+    return engine.score(features, engine.encode_texts(VOCABULARY))[0]
 
 
 def by_hand(samples: tuple[Sample, ...], *, original: bool) -> tuple[list[float], list[Any], list[Any]]:
     """Image scores, maps and masks of these samples, one by one and all in memory."""
     scores, maps, masks = [], [], []
     for one in samples:
-        found = scored(one)
+        found = score_alone(one)
         mask = one.mask()
         assert mask is not None
-        scores.append(float(found.image_score))
+        scores.append(found.image_score)
         size = mask.shape[::-1] if original else (SIDE, SIDE)
-        maps.append(enlarge(found.anomaly_map[0].numpy(), size))
+        maps.append(enlarge(found.anomaly_map, size))
         masks.append(mask if original else mask_at(mask, SIDE))
     return scores, maps, masks
 
@@ -82,13 +79,13 @@ def test_numbers_equal_those_computed_with_everything_in_memory(tmp_path: Path, 
 def test_an_image_level_set_has_no_pixel_metrics_and_says_why(tmp_path: Path) -> None:
     found = measured(data_set(level="image"), tmp_path, replace(QUICK, legacy=True))
     assert found.metrics == ("image_auroc", "image_ap", "image_f1_max")
-    assert "image level only" in found.report.mean.values["pixel_auroc"].why
+    assert "image level only" in found.report.mean.values["pixel_auroc"].reason
     assert not any(name.startswith("pixel") for name in found.curves)
 
 
 def test_logical_anomalies_are_refused_at_pixel_level_with_the_sentence(tmp_path: Path) -> None:
     found = measured(replace(data_set(level="image"), name="mvtec-loco"), tmp_path)
-    assert "saturated PRO" in found.report.mean.values["aupro"].why
+    assert "saturated PRO" in found.report.mean.values["aupro"].reason
     assert any("saturated PRO" in note for note in found.notes)
 
 
@@ -96,8 +93,8 @@ def test_a_set_without_normal_images_has_pixel_metrics_only(tmp_path: Path) -> N
     found = measured(anomalous_only(data_set()), tmp_path)
     assert "image_auroc" not in found.metrics
     assert found.report.mean.values["pixel_auroc"].defined
-    assert "nothing normal" in found.report.mean.values["image_auroc"].why
-    assert "needs a normal image" in found.report.mean.values["aupimo"].why
+    assert "nothing normal" in found.report.mean.values["image_auroc"].reason
+    assert "needs a normal image" in found.report.mean.values["aupimo"].reason
 
 
 def test_images_without_a_mask_count_at_image_level(tmp_path: Path) -> None:
@@ -118,7 +115,7 @@ def test_types_are_told_apart_with_the_words_of_each_product(tmp_path: Path) -> 
     assert found.confusion is not None
     assert found.confusion[0] == ("scratch", "stain")
     assert found.confusion[1].sum() == 16
-    typing = Typing(model(), data)
+    typing = Typing(data)
     assert typing.types == {"thing": ("scratch", "stain"), "other": ("scratch", "stain")}
     thing = next(one for one in found.pixel_types.products if one.row.name == "thing")
     assert [row.name for row in thing.types] == ["normal", "scratch", "stain"]
@@ -132,10 +129,11 @@ def typed_by_hand(data: DataSet) -> dict[str, float]:
     scores: dict[str, list[Any]] = {name: [] for name in names}
     truth: dict[str, list[Any]] = {name: [] for name in names}
     for one in data.samples:
-        typed = scored(one).type_maps[0]
+        typed = score_alone(one).type_maps
+        assert typed is not None
         mask = one.mask()
         assert mask is not None
-        large = [enlarge(part.numpy(), (48, 40)) for part in typed]
+        large = [enlarge(part, (48, 40)) for part in typed]
         maps = dict(zip(names, [1 - large[0] - large[1], *large], strict=True))
         for name in names:
             scores[name].append(maps[name].clip(0, 1).ravel())
@@ -171,12 +169,11 @@ def test_a_mask_of_another_size_is_an_unreadable_image(tmp_path: Path) -> None:
 
 def test_scores_that_are_not_numbers_stop_the_evaluation(tmp_path: Path) -> None:
     class Broken(Darkness):
-        def score(self, features: Features, texts: Texts) -> Scores:
-            count = len(features.global_feature)
-            return replace(super().score(features, texts), image_score=torch.full((count,), torch.nan))
+        def score(self, features: Any, texts: Any) -> list[RawScores]:
+            return [replace(row, image_score=np.nan) for row in super().score(features, texts)]
 
     with pytest.raises(ModelError, match="not numbers"):
-        measured(data_set(), tmp_path, method=Broken())
+        measured(data_set(), tmp_path, engine=Broken())
 
 
 def test_what_was_stopped_goes_on_and_ends_with_the_same_numbers(
@@ -195,18 +192,18 @@ def test_what_was_stopped_goes_on_and_ends_with_the_same_numbers(
     assert without_time(resumed) == without_time(whole)
     assert [record["name"] for record in resumed.records] == [one.name for one in data.samples]
     again = Darkness()
-    assert without_time(measured(data, tmp_path / "broken", settings, method=again)) == without_time(whole)
+    assert without_time(measured(data, tmp_path / "broken", settings, engine=again)) == without_time(whole)
     assert again.batches == []  # nothing is looked at twice
 
 
-def interrupted_after(batches: int) -> Callable[[Darkness, Features, Texts], Scores]:
+def interrupted_after(batches: int) -> Callable[[Darkness, Any, Any], list[RawScores]]:
     """A scoring that somebody interrupts with Ctrl-C after so many calls."""
-    original, left = Darkness.score, iter(range(batches))
+    scored, left = Darkness.score, iter(range(batches))
 
-    def score(self: Darkness, features: Features, texts: Texts) -> Scores:
+    def score(self: Darkness, features: Any, texts: Any) -> list[RawScores]:
         if next(left, None) is None:
             raise KeyboardInterrupt
-        return original(self, features, texts)
+        return scored(self, features, texts)
 
     return score
 
@@ -247,12 +244,11 @@ def test_another_setting_or_another_list_of_files_is_another_evaluation(tmp_path
 
 def test_several_checkpoints_make_one_group_with_mean_and_spread(tmp_path: Path) -> None:
     class Duller(Darkness):
-        def score(self, features: Features, texts: Texts) -> Scores:
-            found = super().score(features, texts)
-            return replace(found, image_score=found.image_score.round(decimals=1))
+        def score(self, features: Any, texts: Any) -> list[RawScores]:
+            return [replace(row, image_score=round(row.image_score, 1)) for row in super().score(features, texts)]
 
     data = data_set()
-    made = [measured(data, tmp_path, prompts="one"), measured(data, tmp_path, prompts="two", method=Duller())]
+    made = [measured(data, tmp_path, prompts="one"), measured(data, tmp_path, prompts="two", engine=Duller())]
     (group,) = grouped(made)
     spread = group.spread("image_auroc")
     values = [float(one.report.mean.values["image_auroc"]) for one in made]

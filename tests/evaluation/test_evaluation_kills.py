@@ -20,11 +20,11 @@ LIMIT_S = 240
 EVALUATE = """
 import json, sys
 from pathlib import Path
-from blemish.evaluation import Settings, evaluate
-from scenes import data_set, model
+from blemish.evaluation import Settings, evaluate_candidate
+from scenes import data_set, candidate
 data = data_set(count=24, products=("thing", "other"))
 settings = Settings(rounds=5, batch_size=2, typed=True, save_every_s=0.0)
-found, _ = evaluate(model(), data, out=sys.argv[1], settings=settings)
+found, _ = evaluate_candidate(candidate(), data, out=sys.argv[1], settings=settings)
 told = found.to_dict()
 del told["seconds"]
 Path(sys.argv[1], "told.json").write_text(json.dumps([told, found.records]))

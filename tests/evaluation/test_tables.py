@@ -10,16 +10,16 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from scenes import anomalous_only, data_set, model
+from scenes import anomalous_only, candidate, data_set
 
 from blemish.data import entry
 from blemish.errors import UsageError
 from blemish.evaluation import Settings, Table, grouped, load_suite, open_session, overview, published, suite_names
+from blemish.evaluation.candidates import Choice
 from blemish.evaluation.charts import histogram, lines
 from blemish.evaluation.finding import find_data
 from blemish.evaluation.markdown import public
-from blemish.evaluation.models import Choice
-from blemish.evaluation.outcome import evaluate
+from blemish.evaluation.outcome import evaluate_candidate
 from blemish.evaluation.ranks import curves_of, image_steps
 from blemish.evaluation.tables import cell, parts_of, published_table
 from blemish.metrics import METRICS, Value
@@ -59,11 +59,13 @@ def test_shipped_suites_name_data_sets_that_are_known(name: str) -> None:
 def test_a_cell_has_an_interval_or_says_that_nothing_is_defined() -> None:
     assert cell(Value(value=0.8284, interval=(0.799, 0.8551))) == "82.8 (79.9–85.5)"
     assert cell(Value(value=1.0)) == "100.0"
-    assert cell(Value(value=None, why="nothing there")) == "not defined"
+    assert cell(Value(value=None, reason="nothing there")) == "not defined"
 
 
 def test_tables_give_the_reason_of_what_is_not_defined_once(tmp_path: Path) -> None:
-    found, _ = evaluate(model(), anomalous_only(data_set(products=("a", "b"))), out=tmp_path, settings=QUICK)
+    found, _ = evaluate_candidate(
+        candidate(), anomalous_only(data_set(products=("a", "b"))), out=tmp_path, settings=QUICK
+    )
     table = overview(grouped([found]))
     assert "squares (2 products)" in table.rows[0]
     assert sum("AUPIMO" in note for note in table.notes) == 1
@@ -130,7 +132,7 @@ def test_charts_escape_names_and_close_their_tags() -> None:
 
 def test_a_page_holds_published_rows_confusion_and_pictures_and_needs_no_network(tmp_path: Path) -> None:
     session = open_session(tmp_path / "out", settings=replace(QUICK, typed=True), command="blemish evaluate <it>")
-    session.load = lambda choice, **_: model(prompts=str(choice.prompts))
+    session.load = lambda choice, **_: candidate(prompts=str(choice.prompts))
     data = replace(data_set(), name="kvasir")
     session.run([Choice("none", "faprompt", Path(name)) for name in ("one", "two")], [data])
     page = session.write_page(first=[Table("first of all", ("a",), (("b",),))]).read_text(encoding="utf-8")

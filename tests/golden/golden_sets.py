@@ -20,15 +20,17 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from blemish.backbones.config import TextConfig, VisionConfig
+from blemish.backbones.config import BackboneConfig, TextConfig, VisionConfig
+from blemish.backbones.model import Clip
 from blemish.backbones.text import TextTower
 from blemish.backbones.vision import ImageTower
+from blemish.io.codec import to_dict
 
 HERE = Path(__file__).parent
 FOLDER = Path(os.environ.get("BLEMISH_GOLDEN") or HERE.parents[2] / "shared" / "golden")
 COARSE = "_from3_every7"
 TEXT_HEADS = 4  # of every set; golden/README.md
-DAPO_VISION_HEADS = 4  # of every dapo set
+VISION_HEADS = 4  # of every set but faprompt's, unless its metadata says otherwise
 FAPROMPT_HEAD_WIDTH = 64  # vision heads = width / 64 in every faprompt set
 
 
@@ -56,9 +58,10 @@ class GoldenSet:
         config = TextConfig(
             width=width,
             depth=_depth(self.clip, "transformer.resblocks."),
-            heads=TEXT_HEADS,
+            heads=self.metadata.get("text_heads", self.metadata.get("heads", TEXT_HEADS)),
             context_length=len(self.clip["positional_embedding"]),
             vocabulary_size=len(self.clip["token_embedding.weight"]),
+            activation=self.metadata.get("activation", "quick_gelu"),
         )
         tower = TextTower(config, joint_width)
         tower.load_state_dict(_renamed(self.clip, vision=False))
@@ -74,13 +77,28 @@ class GoldenSet:
             image_size=side * patch_size,
             width=width,
             depth=_depth(self.clip, "visual.transformer.resblocks."),
-            heads=DAPO_VISION_HEADS if self.name.startswith("dapo") else width // FAPROMPT_HEAD_WIDTH,
+            heads=width // FAPROMPT_HEAD_WIDTH if self.name.startswith("faprompt") else self._vision_heads,
             patch_size=patch_size,
             position_grid=side,
+            activation=self.metadata.get("activation", "quick_gelu"),
         )
         tower = ImageTower(config, joint_width)
         tower.load_state_dict(_renamed(self.clip, vision=True))
         return tower.requires_grad_(False)
+
+    @property
+    def _vision_heads(self) -> int:
+        return int(self.metadata.get("vision_heads", self.metadata.get("heads", VISION_HEADS)))
+
+    def backbone(self, **where: Any) -> Clip:
+        """Both towers; `where` says where a method acts in them (levels, value_value_depth, deep_text_blocks)."""
+        vision, text = self.image_tower(), self.text_tower()
+        shape = {"vision": to_dict(vision.config), "text": to_dict(text.config)}
+        config = {"name": self.name, "joint_width": text.projection.shape[1], **shape, **where}
+        clip = Clip(BackboneConfig.from_dict(config))
+        clip.image, clip.text = vision, text
+        clip.logit_scale.data = self.clip["logit_scale"]
+        return clip
 
     def numbered(self, prefix: str) -> Tensor:
         """The weights prefix0, prefix1, ... stacked."""
@@ -96,8 +114,10 @@ def relative_error(ours: Tensor, reference: Tensor) -> float:
 
 
 def sets(kind: str) -> list[Any]:
-    """Parameters for pytest: every set of a kind ("dapo", "faprompt"); where the full ones are missing, a skip."""
-    ending = "values.safetensors" if kind == "dapo" else "values.npz"
+    """Parameters for pytest: every set of a kind ("dapo", "faprompt", "anomalyclip", …).
+
+    Where the full ones are missing, a skip."""
+    ending = "values.npz" if kind == "faprompt" else "values.safetensors"
     full = sorted(FOLDER.glob(f"{kind}_*.{ending}"))
     reduced = sorted(HERE.glob(f"{kind}_*.npz"))
     parameters = [pytest.param(path, id=path.name.split(".")[0]) for path in full]
@@ -130,8 +150,8 @@ def load(path: Path) -> GoldenSet:
         weights, values = ({}, {})
         for target, part in ((weights, "weights"), (values, "values")):
             with safe_open(path.with_name(f"{name}.{part}.safetensors"), framework="pt") as file:
-                target.update({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
-                metadata |= {key: json.loads(text) for key, text in (file.metadata() or {}).items() if part == "values"}
+                target.update({key: _as_float32(file.get_tensor(key)) for key in file.keys()})  # noqa: SIM118
+                metadata |= {key: _plain(text) for key, text in (file.metadata() or {}).items()}
     return GoldenSet(
         name=name,
         reduced=path.parent == HERE,
@@ -158,6 +178,18 @@ def _tensor(array: np.ndarray[Any, Any]) -> Any:
         return array
     tensor = torch.from_numpy(array.copy())
     return tensor.float() if array.dtype == np.float16 else tensor
+
+
+def _as_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype == torch.float16 else tensor
+
+
+def _plain(text: str) -> Any:
+    """The value of a piece of metadata: JSON, or else plain text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _depth(clip: dict[str, Tensor], prefix: str) -> int:

@@ -23,7 +23,7 @@ import torch
 from golden_sets import COARSE, FOLDER, HERE, GoldenSet, load
 
 from blemish.backbones.config import PreprocessConfig
-from blemish.backbones.preprocess import to_tensor
+from blemish.backbones.preprocess import to_array
 from blemish.images import read
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -62,7 +62,7 @@ def derived_patch_features(golden: GoldenSet) -> Arrays:
         if f"train/step0/patch_features_norm_img{index}" in golden.values:
             continue
         pixels = golden.values["images/" + str(relative).replace("/", "__")].numpy()
-        image = to_tensor(read(pixels), preprocess)
+        image = torch.from_numpy(to_array(read(pixels), preprocess))
         depth = int(golden.values["enc/n_dual_blocks"])
         features = tower(image[None], value_value_depth=depth, interpolation="bilinear")
         joint = tower.project(features.value_value)[0]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from blemish.backbones.config import BackboneConfig, PreprocessConfig
 from blemish.backbones.model import Clip
-from blemish.backbones.preprocess import to_tensor
+from blemish.backbones.preprocess import to_array
 from blemish.images import read
 from blemish.io.codec import to_dict
 from blemish.language import general
@@ -110,7 +110,7 @@ def clip_size(golden: GoldenSet) -> int:
 def images(golden: GoldenSet, names: list[str]) -> Tensor:
     size = clip_size(golden)
     pixels = [golden.values["images/" + name.replace("/", "__")].numpy() for name in names]
-    return torch.stack([to_tensor(read(array), PreprocessConfig(size=size)) for array in pixels])
+    return torch.stack([torch.from_numpy(to_array(read(array), PreprocessConfig(size=size))) for array in pixels])
 
 
 # prompts

@@ -13,7 +13,7 @@ from reduce import derived_patch_features
 
 from blemish.backbones.config import PreprocessConfig
 from blemish.backbones.layers import BeforeBlock
-from blemish.backbones.preprocess import resize, to_tensor
+from blemish.backbones.preprocess import resize, to_array
 from blemish.backbones.tokenizer import tokenize
 from blemish.backbones.vision import VisionFeatures, interpolate_positions
 from blemish.images import read
@@ -99,7 +99,9 @@ def encode_faprompt(golden: GoldenSet) -> VisionFeatures:
     """The features of the two images of `enc/*`, from the recorded source pixels on."""
     tower = golden.image_tower()
     preprocess = PreprocessConfig(size=golden.values["preproc/resized_uint8_img0"].shape[0])
-    images = torch.stack([to_tensor(read(source_pixels(golden, index)), preprocess) for index in (0, 3)])
+    images = torch.stack(
+        [torch.from_numpy(to_array(read(source_pixels(golden, index)), preprocess)) for index in (0, 3)]
+    )
     depth = int(golden.values["enc/n_dual_blocks"])
     levels = sorted({int(match[1]) for key in golden.values if (match := re.match(r"enc/block(\d+)_", key))})
     return tower(images, levels=levels, value_value_depth=depth, interpolation="bilinear")
@@ -139,7 +141,7 @@ def test_faprompt_preprocessing_is_pixel_for_pixel_the_reference(faprompt: Golde
         pixels = source_pixels(faprompt, index)
         assert np.array_equal(resize(pixels, len(expected)), expected)
 
-    tensor = to_tensor(read(source_pixels(faprompt, 3)), PreprocessConfig(size=len(expected)))
+    tensor = torch.from_numpy(to_array(read(source_pixels(faprompt, 3)), PreprocessConfig(size=len(expected))))
     faprompt.check("preproc/tensor_img3_rows0_8", tensor[:, :8], tolerance=FORWARD_FAPROMPT)
     faprompt.check("preproc/tensor_img3_mean", tensor.mean(dim=(1, 2)), tolerance=FORWARD_FAPROMPT)
 

@@ -57,7 +57,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 def test_the_card_gives_thresholds_and_the_backbone_its_preprocessing() -> None:
     inspector = blemish.load("tiny")
     assert inspector.thresholds == blemish.Thresholds(image=0.6, review=0.5, pixel=0.7)
-    assert inspector.preprocess == TINY.preprocess
+    assert inspector.engine.input == TINY.preprocess
     result = inspector.inspect(IMAGE)
     assert (result.model.backbone, result.model.method, result.model.prompts) == ("tiny", "ensemble", "")
     assert len(result.model.fingerprint) == 16
@@ -126,8 +126,8 @@ def trained(folder: Path, **options: object) -> Path:
 
 def test_prompts_bring_their_method_options_and_thresholds(tmp_path: Path) -> None:
     inspector = blemish.load("tiny", prompts=trained(tmp_path / "p", patches=4, abnormality_prompts=3))
-    assert inspector.method.name == "faprompt"
-    assert inspector.method.config.abnormality_prompts == 3
+    assert inspector.engine.method.name == "faprompt"
+    assert inspector.engine.method.config.abnormality_prompts == 3
     assert inspector.thresholds == blemish.Thresholds(image=0.7, review=0.6, pixel=0.8)
     assert inspector.model.prompts == str(tmp_path / "p")
     assert 0 <= inspector.inspect(IMAGE).image_score <= 1
@@ -140,14 +140,14 @@ def test_prompts_are_refused_where_they_do_not_belong(tmp_path: Path, monkeypatc
     with pytest.raises(ModelError, match=r"trained with selection 'paper', not 'released' \(--force"):
         blemish.load("tiny", prompts=folder, options={"selection": "released"})
     forced = blemish.load("tiny", prompts=folder, options={"selection": "released"}, force=True)
-    assert forced.method.config.selection == "released"
-    assert blemish.load("tiny", prompts=folder, options={"smoothing": 0.0}).method.config.smoothing == 0
+    assert forced.engine.method.config.selection == "released"
+    assert blemish.load("tiny", prompts=folder, options={"smoothing": 0.0}).engine.method.config.smoothing == 0
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     card["backbone"]["fingerprint"] = "0" * 16
     (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
     with pytest.raises(ModelError, match=r"trained on the backbone tiny \(0{16}\), not on tiny"):
         blemish.load("tiny", prompts=folder)
-    assert blemish.load("tiny", prompts=folder, force=True).method.name == "faprompt"
+    assert blemish.load("tiny", prompts=folder, force=True).engine.method.name == "faprompt"
     with pytest.raises(ModelError, match=r"deep_tokens is|normal_tokens is"):
         blemish.load("tiny", prompts=folder, options={"normal_tokens": 6}, force=True)
 

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 import blemish
 from blemish import cli
-from blemish.data.synthetic import render_series
 from blemish.errors import UsageError
 from blemish.images import save
-from blemish.inspection.references import MOST_PEERS, find_peers
-from blemish.methods.mutual import LEAST_REFERENCES
+from blemish.inspection.references import MOST_REFERENCES, find_references
+from blemish.io.json_files import read_json_if_there
+from blemish.methods.mutual import LEAST_PEERS
 from blemish.metrics import auroc
-from blemish.models.paths import package_models, read_json
+from blemish.models.paths import package_models
+from blemish.synthesis import render_series
 
 SEED, PIECES, DEFECTIVE = 51_000_111, 12, 4
 
@@ -36,18 +37,20 @@ def images(count: int) -> list[NDArray[np.uint8]]:
 
 
 def test_few_peers_are_all_taken_and_many_drawn_by_the_same_lot() -> None:
-    assert len(find_peers(images(LEAST_REFERENCES))) == LEAST_REFERENCES
-    many = images(3 * MOST_PEERS)
-    drawn = find_peers(many)
-    assert len(drawn) == MOST_PEERS
-    assert all(one is other for one, other in zip(drawn, find_peers(many), strict=True))
-    assert len({id(one) for one in drawn}) == MOST_PEERS
-    assert any(one is many[-1 - number] for number in range(MOST_PEERS) for one in drawn)  # not simply the first ones
+    assert len(find_references(images(LEAST_PEERS))) == LEAST_PEERS
+    many = images(3 * MOST_REFERENCES)
+    drawn = find_references(many)
+    assert len(drawn) == MOST_REFERENCES
+    assert all(one is other for one, other in zip(drawn, find_references(many), strict=True))
+    assert len({id(one) for one in drawn}) == MOST_REFERENCES
+    assert any(
+        one is many[-1 - number] for number in range(MOST_REFERENCES) for one in drawn
+    )  # not simply the first ones
 
 
 def test_a_folder_means_the_images_in_it(series: Path) -> None:
-    assert [Path(str(one)).name for one in find_peers(series)] == [f"{number:02}.png" for number in range(PIECES)]
-    assert len(find_peers(str(series / "0*.png"))) == 10
+    assert [Path(str(one)).name for one in find_references(series)] == [f"{number:02}.png" for number in range(PIECES)]
+    assert len(find_references(str(series / "0*.png"))) == 10
 
 
 def test_the_images_of_a_folder_judge_each_other(series: Path) -> None:
@@ -65,7 +68,7 @@ def test_the_images_of_a_folder_judge_each_other(series: Path) -> None:
 
 
 def test_the_cards_thresholds_with_peers_are_used(series: Path) -> None:
-    card = read_json(package_models() / "embedded" / "card.json")
+    card = read_json_if_there(package_models() / "embedded" / "card.json")
     for method in ("ensemble", "faprompt", "dapo"):
         lines = card["peers"][method]["thresholds"]
         found = blemish.load(method=method, peers=series).thresholds

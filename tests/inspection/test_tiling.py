@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from blemish.engines.base import RawScores
 from blemish.errors import UsageError
-from blemish.inspection.tiling import Plan, RawScores, blend, check_tiles, plan_tiles
+from blemish.inspection.tiling import Blend, Plan, Tile, check_tiles, plan_tiles
 from blemish.results import Thresholds
-from fakes import GRID, PREPROCESS, DarknessMethod, darkness_inspector
+from fakes import GRID, PREPROCESS, DarknessEngine, darkness_inspector
 
 INPUT_PX = PREPROCESS.size
 
@@ -21,6 +24,13 @@ def planned(size: tuple[int, int], tiles: str | int = 128, grid: tuple[int, int]
     plan = plan_tiles(size, tiles, input_px=INPUT_PX, grid=grid)
     assert plan is not None
     return plan
+
+
+def blend(whole: RawScores, plan: Plan, parts: Iterable[tuple[Tile, RawScores]]) -> RawScores:
+    blended = Blend(whole, plan)
+    for tile, scores in parts:
+        blended.add(tile, scores)
+    return blended.result()
 
 
 def raw(anomaly_map: NDArray[np.float32], *, score: float = 0.0, types: int = 1) -> RawScores:
@@ -153,7 +163,7 @@ def test_batches_tiles_and_order_do_not_mix() -> None:
 def test_the_model_never_sees_more_than_a_batch_at_once() -> None:
     inspector = darkness_inspector(tiles=64, batch_size=4)
     inspector.inspect(speck())
-    assert isinstance(inspector.method, DarknessMethod)
-    assert max(inspector.method.batches) == 4
-    assert sum(inspector.method.batches) > 300
+    assert isinstance(inspector.engine, DarknessEngine)
+    assert max(inspector.engine.batches) == 4
+    assert sum(inspector.engine.batches) > 300
     assert torch.is_inference_mode_enabled() is False

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from blemish.data.synthetic import defect_types
 from blemish.errors import UsageError
 from blemish.language import DefectType, Vocabulary, general, parse_defects
+from blemish.synthesis import defect_types
 
 
 def test_built_in_types_are_the_ones_that_are_rendered_each_with_words_and_a_sentence() -> None:

@@ -22,7 +22,7 @@ from blemish.errors import UnknownNameError, UsageError
 from blemish.io.codec import from_dict, to_dict
 from blemish.language import DefectType, Vocabulary, general, parse_defects
 from blemish.methods.base import Targets
-from blemish.methods.dapo import DAPO, VARIANTS, DAPOConfig, DAPOTexts
+from blemish.methods.dapo import DAPO, VARIANTS, DAPOConfig, DAPOTexts, progressive
 from blemish.methods.losses import dice, focal
 from blemish.methods.text_cache import TextCache
 from blemish.methods.typed import enlarge, type_scores
@@ -327,6 +327,22 @@ def test_images_are_those_of_the_slow_way_at_every_depth(
             assert torch.allclose(features.levels[index], F.normalize(adapted, dim=-1), atol=1e-5)
         whole = tower.ln_post(x[:, 0]) @ tower.projection
     assert torch.allclose(features.global_feature, F.normalize(whole, dim=-1), atol=1e-5)
+
+
+@pytest.mark.parametrize("drop", [True, False])
+def test_every_image_or_prompt_may_have_tokens_of_its_own(drop: bool) -> None:
+    own, streams = torch.randn(3, 2, 4, 8), torch.randn(2, 6, 8)
+    together = progressive(own, 0.3, drop=drop)
+    apart = [progressive(own[:, row], 0.3, drop=drop) for row in range(2)]
+    assert together is not None
+    x, rows = streams, [streams[:1], streams[1:]]
+    for index in range(6):
+        x = together(index, x)
+        rows = [
+            before_block(index, row) for before_block, row in zip(apart, rows, strict=True) if before_block is not None
+        ]
+        assert torch.equal(x, torch.cat(rows))
+    assert x.shape == (2, 6 if drop else 10, 8)
 
 
 def test_alpha_0_is_plain_deep_prompting(backbone: Clip, images: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""The tally of a test set: per product, type and size, their means, merging and resuming."""
+"""The accumulator of a test set: per product, type and size, their means, merging and resuming."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def images() -> list[Image]:
 
 
 def fed(chosen: list[Image], **options: Any) -> AnomalyAccumulator:
-    tally = AnomalyAccumulator(**{"rounds": 20} | options)
+    accumulator = AnomalyAccumulator(**{"rounds": 20} | options)
     for image in chosen:
-        tally.add(**image)
-    return tally
+        accumulator.add(**image)
+    return accumulator
 
 
 def test_products_types_and_means_are_those_of_their_images() -> None:
@@ -95,59 +95,69 @@ def test_merging_and_order_change_nothing_at_all() -> None:
     assert len(second) == len(whole) == len(everything)
 
 
-def test_a_saved_tally_continues(tmp_path: Path) -> None:
+def test_a_saved_accumulator_continues(tmp_path: Path) -> None:
     everything = images()
-    fed(everything[:10]).save(tmp_path / "tally.npz")
-    resumed = AnomalyAccumulator.load(tmp_path / "tally.npz")
+    fed(everything[:10]).save(tmp_path / "accumulator.npz")
+    resumed = AnomalyAccumulator.load(tmp_path / "accumulator.npz")
     for image in everything:
         if image["name"] not in resumed:
             resumed.add(**image)
     assert resumed.report() == fed(everything).report()
 
 
+def test_a_state_of_the_first_version_is_read(tmp_path: Path) -> None:
+    fed(images()).save(tmp_path / "now.npz")
+    with np.load(tmp_path / "now.npz") as file:
+        arrays = dict(file)
+    text = arrays["facts"].tobytes().replace(b'"bins"', b'"cells"')
+    assert text != arrays["facts"].tobytes()
+    np.savez_compressed(tmp_path / "then.npz", **{**arrays, "facts": np.frombuffer(text, np.uint8)})
+    assert AnomalyAccumulator.load(tmp_path / "then.npz").report() == fed(images()).report()
+
+
 def test_no_image_counts_twice(tmp_path: Path) -> None:
     everything = images()
-    tally = fed(everything[:3])
+    accumulator = fed(everything[:3])
     with pytest.raises(UsageError, match="bottle/0: this image was counted before"):
-        tally.add(**everything[0])
-    with pytest.raises(UsageError, match="bottle/2: this image is in both tallies"):
-        tally.merge(fed(everything[2:4]))
+        accumulator.add(**everything[0])
+    with pytest.raises(UsageError, match="bottle/2: this image is in both accumulators"):
+        accumulator.merge(fed(everything[2:4]))
     with pytest.raises(UsageError, match="different settings"):
-        tally.merge(fed(everything[3:4], score_range=None))
+        accumulator.merge(fed(everything[3:4], score_range=None))
 
 
 def test_what_cannot_be_said_says_why() -> None:
     everything = images()
-    tally = fed(
+    accumulator = fed(
         [image for image in everything if image["product"] == "cable" or image["defect_type"]]
     )  # no normal bottle
-    report = tally.report()
-    assert "nothing normal" in report.products[0].row.values["image_auroc"].why
-    assert report.products[0].row.values["aupimo"].why == "AUPIMO needs a normal image, and there is none"
+    report = accumulator.report()
+    assert "nothing normal" in report.products[0].row.values["image_auroc"].reason
+    assert report.products[0].row.values["aupimo"].reason == "AUPIMO needs a normal image, and there is none"
     assert report.products[0].row.values["pixel_auroc"].defined
     assert report.mean.values["image_auroc"].without == ("bottle",)
     assert report.mean.values["image_auroc"].value == report.products[1].row.values["image_auroc"].value
 
 
 def test_without_masks_there_are_image_metrics() -> None:
-    tally = AnomalyAccumulator(rounds=0)
+    accumulator = AnomalyAccumulator(rounds=0)
     for index in range(6):
-        tally.add(None, None, name=str(index), anomalous=index > 2, image_score=index % 4)
-    values = tally.report().mean.values
+        accumulator.add(None, None, name=str(index), anomalous=index > 2, image_score=index % 4)
+    values = accumulator.report().mean.values
     assert values["image_auroc"] == mean({"": auroc([0, 1, 2, 3, 0, 1], [0, 0, 0, 1, 1, 1])})
-    assert "there are no masks" in values["aupro"].why
+    assert "there are no masks" in values["aupro"].reason
 
 
 def test_without_image_scores_there_are_pixel_metrics() -> None:
-    tally = fed([image | {"image_score": None} for image in images()[:6]])
-    values = tally.report().products[0].row.values
-    assert values["image_auroc"].why == "6 of 6 images have no image score"
+    accumulator = fed([image | {"image_score": None} for image in images()[:6]])
+    values = accumulator.report().products[0].row.values
+    assert values["image_auroc"].reason == "6 of 6 images have no image score"
     assert values["aupro"].defined
 
 
 def test_a_vanished_mask_is_named() -> None:
-    tally = fed(images()[:4])
-    tally.add(
+    accumulator = fed(images()[:4])
+    accumulator.add(
         np.zeros((8, 8)),
         np.zeros((8, 8)),
         name="small",
@@ -156,10 +166,10 @@ def test_a_vanished_mask_is_named() -> None:
         defect_type="dot",
         image_score=1,
     )
-    report = tally.report()
+    report = accumulator.report()
     assert report.products[0].vanished == ("small",)
     assert [row.name for row in report.products[0].types] == ["crack", "dot", "stain"]
-    assert "no" in report.products[0].types[1].values["aupro"].why
+    assert "no" in report.products[0].types[1].values["aupro"].reason
 
 
 @pytest.mark.parametrize(
@@ -174,16 +184,16 @@ def test_a_vanished_mask_is_named() -> None:
     ],
 )
 def test_a_refused_image_is_not_counted(change: Image, words: str) -> None:
-    tally = AnomalyAccumulator()
+    accumulator = AnomalyAccumulator()
     with pytest.raises(UsageError, match=words):
-        tally.add(**images()[1] | change)
-    assert len(tally) == 0
-    assert tally.report().products == ()
+        accumulator.add(**images()[1] | change)
+    assert len(accumulator) == 0
+    assert accumulator.report().products == ()
 
 
 def test_extremes_serve_a_second_pass() -> None:
     everything = images()[:12]
     maps = [image["anomaly_map"] for image in everything]
-    tally = fed(everything)
-    assert tally.extremes("bottle") == (min(one.min() for one in maps), max(one.max() for one in maps))
-    assert tally.extremes("nothing") is None
+    accumulator = fed(everything)
+    assert accumulator.extremes("bottle") == (min(one.min() for one in maps), max(one.max() for one in maps))
+    assert accumulator.extremes("nothing") is None

@@ -87,8 +87,8 @@ def test_images_of_different_sizes_count_the_same() -> None:
 
 def test_what_is_missing_is_named() -> None:
     zeros, ones = np.zeros((2, 2)), np.ones((2, 2))
-    assert aupimo([zeros], [zeros]).mean.why == "AUPIMO needs an anomalous image with a mask, and there is none"
-    assert aupimo([zeros], [ones]).mean.why == "AUPIMO needs a normal image, and there is none"
+    assert aupimo([zeros], [zeros]).mean.reason == "AUPIMO needs an anomalous image with a mask, and there is none"
+    assert aupimo([zeros], [ones]).mean.reason == "AUPIMO needs a normal image, and there is none"
     assert aupimo([], []).per_image == ()
     for bounds in ((0, 1e-4), (1e-4, 1e-5), (1e-5, 2)):
         with pytest.raises(UsageError, match="0 < lower < upper"):

@@ -112,23 +112,23 @@ def test_legacy_steps_equal_the_papers_loop() -> None:
 
 def test_legacy_steps_say_where_the_papers_loop_breaks() -> None:
     maps, masks = make_maps("binary")
-    assert "two false positive rates" in aupro(maps, masks, legacy_steps=200).why
+    assert "two false positive rates" in aupro(maps, masks, legacy_steps=200).reason
     flat = [np.zeros_like(one) for one in maps]
-    assert "all are the same" in aupro(flat, masks, legacy_steps=200).why
+    assert "all are the same" in aupro(flat, masks, legacy_steps=200).reason
 
 
 def test_a_missing_class_is_named_and_is_no_number() -> None:
     for metric in METRICS.values():
-        assert "nothing normal" in metric([0.1, 0.2], [1, 1]).why
-        assert "nothing anomalous" in metric([0.1, 0.2], [0, 0]).why
-        assert "nothing normal and nothing anomalous" in metric([], []).why
+        assert "nothing normal" in metric([0.1, 0.2], [1, 1]).reason
+        assert "nothing anomalous" in metric([0.1, 0.2], [0, 0]).reason
+        assert "nothing normal and nothing anomalous" in metric([], []).reason
         with pytest.raises(UsageError, match="nothing normal"):
             float(metric([0.1, 0.2], [1, 1], rounds=10))
     ones = np.ones((3, 3))
-    assert aupro([ones], [ones]).why == "AUPRO needs a normal pixel, and there is none"
-    assert aupro([ones], [0 * ones]).why == "AUPRO needs an anomalous region, and there is none"
-    assert aupro([], []).why == "AUPRO needs a normal pixel and an anomalous region, and there is none"
-    assert aupro([], [], legacy_steps=200).why
+    assert aupro([ones], [ones]).reason == "AUPRO needs a normal pixel, and there is none"
+    assert aupro([ones], [0 * ones]).reason == "AUPRO needs an anomalous region, and there is none"
+    assert aupro([], []).reason == "AUPRO needs a normal pixel and an anomalous region, and there is none"
+    assert aupro([], [], legacy_steps=200).reason
 
 
 @pytest.mark.parametrize(

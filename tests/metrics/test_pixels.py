@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from blemish.errors import UsageError
 from blemish.metrics import PixelRanking, aupro, image_metrics
-from blemish.metrics.bins import Histogram, ScoreOrder
-from blemish.metrics.state import nested, read_state, under, write_state
+from blemish.metrics.bins import Histogram
+from blemish.metrics.codes import ScoreEncoding
+from blemish.metrics.state import load_counts, nested, save_counts, under
 from maps import KINDS, Maps, Masks, joined, make_maps
 
 STREAMING = 1e-4
@@ -95,10 +96,10 @@ def test_ties_are_recognised_and_exact() -> None:
 def test_keys_sort_like_scores_and_come_back(shares: list[float], score_range: tuple[float, float] | None) -> None:
     low, high = score_range or (-3.0, 40.0)
     scores = np.sort(np.array([low + share * (high - low) for share in shares], np.float32))
-    order = ScoreOrder(score_range)
-    keys = order.keys(scores)
+    encoding = ScoreEncoding(score_range)
+    keys = encoding.encode(scores)
     assert (np.diff(keys.astype(np.int64)) >= 0).all()
-    assert order.scores(keys) == pytest.approx(scores, abs=1e-6 * (high - low))
+    assert encoding.decode(keys) == pytest.approx(scores, abs=1e-6 * (high - low))
 
 
 @settings(max_examples=25, deadline=None)
@@ -109,7 +110,7 @@ def test_order_and_merging_change_nothing_at_all(seed: int, order: list[int], cu
     maps = [(rng.normal(size=(5, 9)) * scale).astype(np.float32) for scale in scales]
     masks = [(rng.random((5, 9)) < 0.2) & (index % 2 == 1) for index in range(8)]
     masks[1][0, 0], masks[0][:] = True, False
-    options = {"score_range": None, "cells": 1024, "rounds": 20}
+    options = {"score_range": None, "bins": 1024, "rounds": 20}
     whole = fed(maps, masks, **options)  # type: ignore[arg-type]
     first = fed(maps, masks, order=order[:cut] or [order[0]], **options)  # type: ignore[arg-type]
     if rest := order[max(cut, 1) :]:
@@ -129,8 +130,8 @@ def test_saved_and_pickled_rankings_continue(tmp_path: Path) -> None:
     maps, masks = make_maps("random")
     part = fed(maps, masks, rounds=20, order=[0, 1, 2, 3])
     facts, arrays = part.state()
-    write_state(tmp_path / "state.npz", "test", {"ranking": facts}, nested("ranking", arrays))
-    facts, arrays = read_state(tmp_path / "state.npz", "test")
+    save_counts(tmp_path / "state.npz", "test", {"ranking": facts}, nested("ranking", arrays))
+    facts, arrays = load_counts(tmp_path / "state.npz", "test")
     restored = PixelRanking.restored(facts["ranking"], under("ranking", arrays))
     pickled = pickle.loads(pickle.dumps(part))
     assert summary(restored) == summary(pickled) == summary(part)
@@ -222,9 +223,9 @@ def test_maps_are_refused_that_it_would_misjudge() -> None:
         ranking.add(blank, blank + 1, anomalous=False)
     assert ranking.images == 0
     ranking.add(blank, blank)
-    assert "nothing anomalous" in ranking.auroc().why
-    assert ranking.aupro().why == "AUPRO needs an anomalous region, and there is none"
-    assert ranking.metrics(size="10 % and more")["auroc"].why
+    assert "nothing anomalous" in ranking.auroc().reason
+    assert ranking.aupro().reason == "AUPRO needs an anomalous region, and there is none"
+    assert ranking.metrics(size="10 % and more")["auroc"].reason
 
 
 def test_rounding_errors_of_a_softmax_are_inside_the_range() -> None:
@@ -239,9 +240,9 @@ def test_settings_are_checked() -> None:
             PixelRanking(score_range=score_range)
     with pytest.raises(UsageError, match="rise between 0 and 1"):
         PixelRanking(size_edges=(0.1, 0.01))
-    with pytest.raises(UsageError, match="256 cells or more"):
-        PixelRanking(cells=10)
+    with pytest.raises(UsageError, match="256 bins or more"):
+        PixelRanking(bins=10)
     with pytest.raises(UsageError, match="different settings"):
         PixelRanking().merge(PixelRanking(score_range=None))
     with pytest.raises(UsageError, match="cannot be merged"):
-        Histogram(cells=1024).merge(Histogram(cells=2048))
+        Histogram(bins=1024).merge(Histogram(bins=2048))

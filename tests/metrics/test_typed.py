@@ -38,10 +38,10 @@ def images() -> list[Image]:
 
 
 def fed(chosen: list[Image]) -> PixelTypeAccumulator:
-    tally = PixelTypeAccumulator(TYPES, score_range=(0, LEVELS))
+    accumulator = PixelTypeAccumulator(TYPES, score_range=(0, LEVELS))
     for name, product, defect_type, maps, mask in chosen:
-        tally.add(maps, mask, name=name, product=product, defect_type=defect_type)
-    return tally
+        accumulator.add(maps, mask, name=name, product=product, defect_type=defect_type)
+    return accumulator
 
 
 @pytest.mark.parametrize("product", TYPES)
@@ -66,10 +66,10 @@ def test_a_type_that_a_product_lacks_is_named_and_not_zero() -> None:
     report = fed(images()).report()
     cable = report.products[1]
     assert [row.name for row in cable.types] == list(TYPES["cable"])
-    assert cable.types[4].values["f1"].why == "no pixel of cable is 'bent'"
+    assert cable.types[4].values["f1"].reason == "no pixel of cable is 'bent'"
     assert {value.without for value in cable.row.values.values()} == {("bent",)}
     by_name = {row.name: row for row in report.types}
-    assert by_name["bent"].values["ap"].why.startswith("there is nothing to average")
+    assert by_name["bent"].values["ap"].reason.startswith("there is nothing to average")
     crack = [
         float(product.types[index].values["auroc"]) for product, index in zip(report.products, (1, 2), strict=True)
     ]
@@ -108,15 +108,15 @@ def test_pixel_counts_merge_and_resume_exactly(tmp_path: Path) -> None:
 )
 def test_pixels_that_do_not_fit_are_refused(change: dict[str, Any], error: type[Exception], words: str) -> None:
     name, product, defect_type, maps, mask = images()[1]
-    tally = PixelTypeAccumulator(TYPES, score_range=(0, LEVELS))
+    accumulator = PixelTypeAccumulator(TYPES, score_range=(0, LEVELS))
     with pytest.raises(error, match=words):
-        tally.add(
+        accumulator.add(
             **{"type_maps": maps, "mask": mask, "name": name, "product": product, "defect_type": defect_type} | change
         )
-    assert len(tally) == 0
+    assert len(accumulator) == 0
 
 
-def scored(tally: ImageTypeAccumulator) -> ImageTypeAccumulator:
+def scored(accumulator: ImageTypeAccumulator) -> ImageTypeAccumulator:
     """Four bottles, of which three are named right; two cables, both cut, one named right."""
     for name, defect_type, scores in (
         ("a", "crack", (0.9, 0.1)),
@@ -124,10 +124,10 @@ def scored(tally: ImageTypeAccumulator) -> ImageTypeAccumulator:
         ("c", "crack", (0.2, 0.8)),
         ("d", "stain", (0.3, 0.7)),
     ):
-        tally.add(scores, name=name, product="bottle", defect_type=defect_type)
-    tally.add((0.7, 0.1, 0.1, 0.1), name="e", product="cable", defect_type="cut")
-    tally.add((0.1, 0.7, 0.1, 0.1), name="f", product="cable", defect_type="cut")
-    return tally
+        accumulator.add(scores, name=name, product="bottle", defect_type=defect_type)
+    accumulator.add((0.7, 0.1, 0.1, 0.1), name="e", product="cable", defect_type="cut")
+    accumulator.add((0.1, 0.7, 0.1, 0.1), name="f", product="cable", defect_type="cut")
+    return accumulator
 
 
 def test_image_types_by_hand() -> None:
@@ -138,7 +138,7 @@ def test_image_types_by_hand() -> None:
     assert bottle["auroc"].value == pytest.approx(
         2 / 3
     )  # of crack: 0.9 and 0.6 above 0.3, 0.2 below; of stain likewise
-    assert "show one type only" in cable["auroc"].why
+    assert "show one type only" in cable["auroc"].reason
     assert bottle["f1"].value == pytest.approx((2 * 2 / (3 + 2) + 2 * 1 / (1 + 2)) / 2)
     assert cable["f1"].without == ("crack", "burn", "bent")
     assert report.mean.values["accuracy"].value == 0.625
@@ -153,26 +153,26 @@ def test_image_types_by_hand() -> None:
 
 
 def test_confusion_of_one_product_and_of_all() -> None:
-    tally = scored(ImageTypeAccumulator(DEFECTS))
-    names, counts = tally.confusion("bottle")
+    accumulator = scored(ImageTypeAccumulator(DEFECTS))
+    names, counts = accumulator.confusion("bottle")
     assert (names, counts.tolist()) == (("crack", "stain"), [[2, 1], [0, 1]])
-    names, counts = tally.confusion()
+    names, counts = accumulator.confusion()
     assert names == ("crack", "stain", "cut", "burn", "bent")
     assert counts.sum() == 6
     assert counts[names.index("cut")].tolist() == [1, 0, 1, 0, 0]
 
 
 def test_image_types_merge_and_resume(tmp_path: Path) -> None:
-    tally = scored(ImageTypeAccumulator(DEFECTS))
-    tally.save(tmp_path / "types.npz")
-    assert ImageTypeAccumulator.load(tmp_path / "types.npz").report() == tally.report()
+    accumulator = scored(ImageTypeAccumulator(DEFECTS))
+    accumulator.save(tmp_path / "types.npz")
+    assert ImageTypeAccumulator.load(tmp_path / "types.npz").report() == accumulator.report()
     more = ImageTypeAccumulator(DEFECTS)
     more.add((1, 0), name="g", product="bottle", defect_type="crack")
-    more.merge(tally)
+    more.merge(accumulator)
     assert len(more) == 7
     assert "g" in more
     with pytest.raises(UsageError, match="in both"):
-        more.merge(tally)
+        more.merge(accumulator)
     with pytest.raises(UsageError, match=r"not 'blemish\.pixel-type-tally/1'"):
         PixelTypeAccumulator.load(tmp_path / "types.npz")
 
@@ -186,7 +186,7 @@ def test_too_few_types_are_refused(make: Callable[[], object]) -> None:
 
 
 def test_bad_image_types_are_refused() -> None:
-    tally = scored(ImageTypeAccumulator(DEFECTS))
+    accumulator = scored(ImageTypeAccumulator(DEFECTS))
     for scores, options, words in (
         ((1, 2), {"name": "a"}, "counted before"),
         ((1, 2, 3), {}, "2 types need as many finite scores"),
@@ -195,6 +195,6 @@ def test_bad_image_types_are_refused() -> None:
         ((1, 2), {"product": "x"}, "unknown product"),
     ):
         with pytest.raises(UsageError, match=words):
-            tally.add(scores, **{"name": "new", "product": "bottle", "defect_type": "crack"} | options)
+            accumulator.add(scores, **{"name": "new", "product": "bottle", "defect_type": "crack"} | options)
     with pytest.raises(UsageError, match="names that differ"):
         ImageTypeAccumulator({"a": ("crack", "crack")})

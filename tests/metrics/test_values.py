@@ -10,7 +10,7 @@ import pytest
 
 from blemish.errors import OutputError, UsageError
 from blemish.metrics import Value, mean
-from blemish.metrics.state import read_state, write_state
+from blemish.metrics.state import load_counts, save_counts
 from blemish.metrics.values import undefined, with_interval
 
 
@@ -32,7 +32,7 @@ def test_a_value_reads_well_and_is_ready_for_json() -> None:
 def test_an_undefined_value_is_never_a_number() -> None:
     with pytest.raises(UsageError, match="no masks"):
         float(undefined("no masks"))
-    with pytest.raises(ValueError, match="says why"):
+    with pytest.raises(ValueError, match="has a reason"):
         Value(value=None)
     with pytest.raises(ValueError, match="finite"):
         Value(value=float("nan"))
@@ -42,8 +42,8 @@ def test_a_mean_names_what_it_leaves_out() -> None:
     found = mean({"a": Value(value=0.5, error_bound=0.2), "b": undefined("no masks"), "c": Value(value=1.0)})
     assert (found.value, found.without, found.error_bound) == (0.75, ("b",), 0.1)
     assert str(found) == "0.750 without b"
-    assert mean({"b": undefined("no masks")}).why == "there is nothing to average (b: no masks)"
-    assert mean({}).why == "there is nothing to average (no values at all)"
+    assert mean({"b": undefined("no masks")}).reason == "there is nothing to average (b: no masks)"
+    assert mean({}).reason == "there is nothing to average (no values at all)"
 
 
 def test_the_interval_of_a_mean_is_over_resamples_of_all() -> None:
@@ -64,15 +64,15 @@ def test_no_interval_where_most_resamples_lack_a_class() -> None:
 def test_files_that_hold_no_state_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "state.npz"
     with pytest.raises(UsageError, match="no saved state"):
-        read_state(path, "mine")
+        load_counts(path, "mine")
     path.write_bytes(b"PK\x03\x04 torn")
     with pytest.raises(UsageError, match="no saved state"):
-        read_state(path, "mine")
+        load_counts(path, "mine")
     np.savez(path, facts=np.array([{"a": "pickled"}], dtype=object))
     with pytest.raises(UsageError, match="no saved state"):
-        read_state(path, "mine")
-    write_state(path, "another", {}, {})
+        load_counts(path, "mine")
+    save_counts(path, "another", {}, {})
     with pytest.raises(UsageError, match="'another' and not 'mine'"):
-        read_state(path, "mine")
+        load_counts(path, "mine")
     with pytest.raises(OutputError):
-        write_state(path / "below a file", "mine", {}, {})
+        save_counts(path / "below a file", "mine", {}, {})

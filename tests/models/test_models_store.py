@@ -22,8 +22,8 @@ from blemish.backbones.model import Clip
 from blemish.backbones.weights import save_backbone
 from blemish.errors import MissingExtraError, ModelError, OutputError, UnknownNameError, UsageError
 from blemish.io.codec import to_dict
-from blemish.models import hub as hub_module
 from blemish.models import paths as places
+from blemish.models import transfer as transfer_module
 from blemish.models.prompts import find_prompts, read_prompts
 from checkpoint_files import (
     huggingface_state,
@@ -514,7 +514,7 @@ def test_a_killed_pull_that_had_everything_transfers_nothing_again(hub: Hub, hom
 def test_two_pulls_at_once_do_not_mix(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from filelock import FileLock
 
-    monkeypatch.setattr(hub_module, "LOCK_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(transfer_module, "LOCK_TIMEOUT_S", 0.1)
     (home / "pulls" / "tiny").mkdir(parents=True)
     with FileLock(home / "pulls" / "tiny" / ".lock"), pytest.raises(ModelError, match="another pull"):
         store.pull("tiny", endpoint=hub.address)
@@ -525,10 +525,11 @@ def test_a_pull_of_an_unknown_name_suggests_the_nearest() -> None:
         store.pull("ViT-L14")
 
 
+@pytest.mark.usefixtures("tiny_catalog")
 def test_without_the_extra_a_pull_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(MissingExtraError, match=r'pip install "blemish\[hub\]"'):
-        store.pull("ViT-B-32")
+        store.pull("tiny")
 
 
 # the cache

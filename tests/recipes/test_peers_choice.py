@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from blemish.data.synthetic import SyntheticSample, render_series
 from blemish.methods.mutual import CONVOLUTIONAL_VIEWS, MutualConfig, MutualScoring
 from blemish.models.load import load_method
+from blemish.synthesis import SyntheticSample, render_series
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 

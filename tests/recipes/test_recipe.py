@@ -12,8 +12,8 @@ import torch
 
 from blemish.backbones.model import Clip
 from blemish.backbones.tokenizer import tokenize
-from blemish.data.synthetic import NORMAL, defect_types
 from blemish.errors import UsageError
+from blemish.synthesis import NORMAL, defect_types
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +18,7 @@ from blemish.inspection import inspector as pipeline
 from blemish.inspection.inspector import Inspected
 from blemish.runs import folder
 from blemish.runs.folder import ResultsFolder, check_out
+from blemish.runs.header import header_of
 from fakes import darkness_inspector
 
 A, B = PurePosixPath("a"), PurePosixPath("b")
@@ -34,12 +36,12 @@ def inspected(height: int = 20, width: int = 30) -> Inspected:
 
 
 def results(out: str | None, **options: bool) -> ResultsFolder:
-    return ResultsFolder(out, lambda: {"command": []}, **options)
+    return ResultsFolder(out, header_of(darkness_inspector(), command=[]), **options)
 
 
 def add(target: ResultsFolder, outcome: Inspected, *names: PurePosixPath) -> None:
     for name in names:
-        target.add(outcome.inspection, outcome.picture, name)
+        target.add(outcome, name)
 
 
 def records(path: str) -> list[dict[str, Any]]:
@@ -93,7 +95,7 @@ def test_an_overlay_too_large_for_jpeg_is_a_png() -> None:
         "overlays/tall.png",
         "overlays/ordinary.jpg",
     ]
-    assert target.unwritten == []
+    assert target.counts.unwritten == []
     for record in (wide, tall, ordinary):
         with Image.open(Path("out") / record["overlay"]) as image:
             assert image.size == (record["width_px"], record["height_px"])
@@ -133,7 +135,7 @@ def test_pictures_that_one_image_forbids_are_listed_and_the_others_drawn(
         while target._waiting:
             target._write_first()
         add(target, inspected(), B)
-    (problem,) = target.unwritten
+    (problem,) = target.counts.unwritten
     assert "its pictures cannot be" in problem.reason
     assert run_json("out")["status"] == "finished"
     assert run_json("out")["unwritten"] == [{"source": problem.source, "reason": problem.reason}]
@@ -143,7 +145,7 @@ def test_pictures_that_one_image_forbids_are_listed_and_the_others_drawn(
 def test_a_name_that_the_system_refuses_is_of_its_own() -> None:
     with results("out") as target:
         add(target, inspected(), PurePosixPath("n" * 300), B)
-    assert len(target.unwritten) == 1
+    assert len(target.counts.unwritten) == 1
     assert Path("out/overlays/b.jpg").is_file()
 
 
@@ -190,8 +192,8 @@ def test_pictures_drawn_from_the_kept_part_of_the_map_are_those_drawn_from_the_w
     assert outcome.part is not None
     assert 0 < outcome.part.scores.size < 180 * 240 / 2
     with results("run") as target:
-        target.add(outcome.inspection, outcome.picture, A, part=outcome.part)
-        target.add(outcome.inspection, outcome.picture, B)
+        target.add(outcome, A)
+        target.add(replace(outcome, part=None), B)
     for kind in ("masks/{}.png", "overlays/{}.jpg"):
         one, other = (np.asarray(Image.open(f"run/{kind.format(name)}")) for name in (A, B))
         np.testing.assert_array_equal(one, other)
@@ -199,7 +201,7 @@ def test_pictures_drawn_from_the_kept_part_of_the_map_are_those_drawn_from_the_w
 
 
 def test_large_maps_do_not_wait_in_memory_for_their_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "MOST_KEPT_BYTES", 1000)
+    monkeypatch.setattr(pipeline, "MOST_CACHED_BYTES", 1000)
     outcome = inspected(200, 300)
     assert outcome.part is None
     with results("run") as target:

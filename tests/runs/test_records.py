@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blemish.images import FoundImage
+from blemish.io.json_files import json_line, json_text
 from blemish.runs.names import output_names
-from blemish.runs.records import CSV_COLUMNS, csv_row, json_line, json_text
+from blemish.runs.records import CSV_COLUMNS, csv_row
 
 RECORD = {
     "schema": "blemish.inspection/1",

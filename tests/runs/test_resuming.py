@@ -13,8 +13,9 @@ from blemish.errors import ImageError, OutputError, UsageError
 from blemish.inspection.inspector import Inspected
 from blemish.runs import folder
 from blemish.runs.folder import ResultsFolder
+from blemish.runs.header import header_of
 from blemish.runs.resume import recover
-from fakes import THRESHOLDS, darkness_inspector
+from fakes import darkness_inspector
 
 NAMES = [PurePosixPath(name) for name in ("a", "b", "sub/c", "d")]
 
@@ -25,7 +26,7 @@ def in_a_new_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def results(*, identity: dict[str, Any] | None = None, **options: Any) -> ResultsFolder:
-    return ResultsFolder("out", dict, identity=identity or {"model": "m"}, **options)
+    return ResultsFolder("out", header_of(darkness_inspector()), identity=identity or {"model": "m"}, **options)
 
 
 def fill(target: ResultsFolder, names: list[PurePosixPath]) -> None:
@@ -34,7 +35,7 @@ def fill(target: ResultsFolder, names: list[PurePosixPath]) -> None:
         for name in names:
             outcome = outcomes[NAMES.index(name)]
             assert isinstance(outcome, Inspected)
-            target.add(outcome.inspection, outcome.picture, name)
+            target.add(outcome, name)
 
 
 def lines() -> list[bytes]:
@@ -77,17 +78,19 @@ def test_a_resumed_run_is_the_one_that_was_never_cut_off() -> None:
     Path("out/results.jsonl").write_bytes(b"".join(lines()[:2]) + b'{"source": "d')
     Path("out/results.csv").write_bytes(whole[Path("out/results.csv")][:70])
     target = results(resume=True)
-    assert target.kept == 2
+    assert target.resumed == 2
     fill(target, NAMES[2:])
     assert {path: path.read_bytes() for path in Path("out").rglob("*.*") if path.name != "run.json"} == whole
 
 
-def test_kept_and_new_records_are_told_apart() -> None:
-    seen: list[tuple[str | None, bool]] = []
+def test_new_records_are_reported_and_all_are_counted() -> None:
+    new: list[str | None] = []
     fill(results(), NAMES[:2])
-    fill(results(resume=True, taken=lambda record, new: seen.append((record["mask"], new))), NAMES[2:])
-    assert [new for _, new in seen] == [False, False, True, True]
-    assert [mask for mask, _ in seen] == ["masks/a.png", "masks/b.png", "masks/sub/c.png", "masks/d.png"]
+    target = results(resume=True, on_record=lambda record: new.append(record["mask"]))
+    assert (target.resumed, target.counts.verdicts.total()) == (2, 2)
+    fill(target, NAMES[2:])
+    assert new == ["masks/sub/c.png", "masks/d.png"]
+    assert target.counts.verdicts.total() == 4
 
 
 def test_a_difference_is_refused_in_words_and_nothing_touched() -> None:
@@ -154,7 +157,7 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_written(monkeypatch: pytest
         fill(results(overwrite=True), NAMES)
     monkeypatch.setattr(folder, "save", save)
     with results(resume=True) as target:
-        kept = target.kept
+        kept = target.resumed
     assert kept == 2
     fill(results(resume=True), NAMES[kept:])
     assert lines() == whole
@@ -164,7 +167,7 @@ def test_images_that_cannot_be_inspected_are_rows_with_all_fields() -> None:
     fill(results(parquet=True), NAMES[:1])
     target = results(resume=True, parquet=True)
     with target:
-        target.add_error(ImageError("bad.png", "is empty"), thresholds=THRESHOLDS, model=darkness_inspector().model)
+        target.add_error(ImageError("bad.png", "is empty"))
     good, bad = map(json.loads, lines())
     assert list(good) == list(bad) or set(good) == set(bad)
     assert (bad["source"], bad["error"], bad["verdict"]) == ("bad.png", "is empty", None)

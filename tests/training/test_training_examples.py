@@ -15,9 +15,10 @@ from PIL import Image
 import probe
 from blemish.data.samples import DataSet
 from blemish.errors import UsageError
+from blemish.maps import mask_at
 from blemish.methods import build
 from blemish.models.feature_cache import feature_store
-from blemish.training.examples import examine, mask_at, require_both_classes, require_masks
+from blemish.training.examples import examine, require_both_classes, require_masks
 
 
 @settings(deadline=None, max_examples=30)

@@ -19,11 +19,12 @@ from torch import Tensor
 import blemish
 import probe
 from blemish.errors import ModelError, UsageError
+from blemish.io.progress import Reporter
 from blemish.language import Vocabulary
 from blemish.methods.base import Features, Losses, Targets
 from blemish.methods.text_cache import TextCache
 from blemish.models.prompts import read_prompts
-from blemish.training import Recipe, Reporter, Trained, log, loop, recipe_of, state, train
+from blemish.training import Recipe, Trained, log, loop, recipe_of, state, train
 from blemish.training.loop import order_of_epoch
 
 RECIPE = Recipe(epochs=2, batch_size=4, rate=0.05)

@@ -24,6 +24,8 @@ class CatalogEntry:
     hub_repository: str
     hub_files: tuple[str, ...]  # the first that the repository has
     sha256: Mapping[str, str]  # by file name; of files as published
+    archive: str = ""  # the address of the authors' own file, "" for none
+    default_method: str = ""  # where none is named; "" for the prompt ensemble
 
     @property
     def name(self) -> str:
@@ -37,11 +39,13 @@ def catalog() -> Mapping[str, CatalogEntry]:
     entries = {}
     for name, fields in data.items():
         repository, files, sha256 = (fields.pop(key) for key in ("hub_repository", "hub_files", "sha256"))
+        optional = {key: fields.pop(key, "") for key in ("archive", "default_method")}
         entries[name] = CatalogEntry(
             config=BackboneConfig.from_dict({"name": name, **fields}),
             hub_repository=repository,
             hub_files=tuple(files),
             sha256=sha256,
+            **optional,
         )
     return entries
 

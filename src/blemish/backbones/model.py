@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import math
 
 import torch
 from torch import nn
 
-from blemish.backbones.config import BackboneConfig, at_input
+from blemish.backbones.config import Activation, BackboneConfig, at_input
 from blemish.backbones.ensemble import ImageTowerEnsemble
+from blemish.backbones.layers import Mlp
 from blemish.backbones.text import TextTower
 from blemish.backbones.vision import ImageTower, Tower
 
@@ -39,6 +41,26 @@ class Clip(nn.Module):
             return self
         other = copy.copy(self)
         other.config = at_input(self.config, input_px)
+        return other
+
+    def with_activation(self, activation: Activation) -> Clip:
+        """The same weights, shared, with another activation in both towers; itself where that is no change.
+
+        Some releases compute OpenAI's QuickGELU weights with the exact GELU, and their prompts were trained so (AdaCLIP,
+        APRIL-GAN).
+        """
+        config = self.config
+        if config.vision.activation == config.text.activation == activation:
+            return self
+        weights = {id(tensor): tensor for tensor in (*self.parameters(), *self.buffers())}
+        other = copy.deepcopy(self, weights)  # copies the modules and takes every tensor as it is
+        for module in other.modules():
+            if isinstance(module, Mlp):
+                module.activation = activation
+        vision = dataclasses.replace(config.vision, activation=activation)
+        text = dataclasses.replace(config.text, activation=activation)
+        other.image.config, other.text.config = vision, text
+        other.config = dataclasses.replace(config, vision=vision, text=text)
         return other
 
     def fingerprint(self) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -11,19 +9,14 @@ from PIL import Image
 from blemish.backbones.config import PreprocessConfig
 from blemish.images import Picture
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-__all__ = ["resize", "to_tensor"]
+__all__ = ["resize", "to_array"]
 
 
-def to_tensor(picture: Picture, config: PreprocessConfig) -> Tensor:
+def to_array(picture: Picture, config: PreprocessConfig) -> NDArray[np.float32]:
     """The tower's input [3, S, S], float32: (value in 0..1 - mean) / std after a bicubic resize to S x S.
 
     8-bit pictures are resized in 8 bits, exactly as CLIP's own preprocessing does with Pillow; deeper ones in float.
     """
-    import torch
-
     resized = resize(picture.pixels, config.size)
     white = np.float32(255 if resized.dtype == np.uint8 else 1)
     planes = np.empty((3, config.size, config.size), np.float32)
@@ -31,7 +24,7 @@ def to_tensor(picture: Picture, config: PreprocessConfig) -> Tensor:
         np.divide(resized[..., channel], white, out=plane)
         np.subtract(plane, np.float32(config.mean[channel]), out=plane)
         np.divide(plane, np.float32(config.std[channel]), out=plane)
-    return torch.from_numpy(planes)
+    return planes
 
 
 def resize(pixels: NDArray[np.uint8] | NDArray[np.float32], size: int) -> NDArray[np.uint8] | NDArray[np.float32]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from blemish.calibration.file import Calibration, calibrate, read_calibration
-from blemish.calibration.rules import Lines, Rule, Scored, draw_lines
+from blemish.calibration.file import Calibration, calibrate_scores, read_calibration
+from blemish.calibration.rules import CalibratedThresholds, Rule, Scored, find_thresholds
 from blemish.calibration.setup import Setup, vocabulary_hash
 
 __all__ = [
+    "CalibratedThresholds",
     "Calibration",
-    "Lines",
     "Rule",
     "Scored",
     "Setup",
-    "calibrate",
-    "draw_lines",
+    "calibrate_scores",
+    "find_thresholds",
     "read_calibration",
     "vocabulary_hash",
 ]

@@ -17,7 +17,7 @@ from blemish.calibration.conformal import (
 from blemish.calibration.estimates import Labelled, best_f1, least_cost, mirrored
 from blemish.errors import UsageError
 
-__all__ = ["Lines", "Rule", "Scored", "draw_lines"]
+__all__ = ["CalibratedThresholds", "Rule", "Scored", "find_thresholds"]
 
 HIGHEST = 1.0  # of a score
 
@@ -26,26 +26,25 @@ HIGHEST = 1.0  # of a score
 class Scored:
     """The scores of one image that decisions are made of: see `results.Inspection`."""
 
-    source: str
-    image_score: float
-    map_peak: float
+    source: str  # the path of the image
+    image_score: float  # 0..1
+    map_peak: float  # the highest pixel score, 0..1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """How thresholds are chosen.
 
-    kind: "average" and "confidence" from good images, with a promise (see `calibration.order`); "unlabelled" an estimate from a
-    mixed folder; "labelled" from good and bad images, by the highest F1 or, with costs, the least cost. max_false_rejects and
-    review: shares of good images that may be NG, and at least review; confidence: of "confidence". All shares in 0..1.
+    "average" and "confidence" start from good images and promise something (see `calibration.conformal`); "unlabelled" is an
+    estimate from a mixed folder; "labelled" takes good and bad images, and has the highest F1 or, with costs, the least cost.
     """
 
     kind: Literal["average", "confidence", "unlabelled", "labelled"] = "average"
-    max_false_rejects: float = 0.01
-    review: float | None = 0.05
-    confidence: float | None = None
-    cost_miss: float | None = None
-    cost_false_reject: float | None = None
+    max_false_rejects: float = 0.01  # the share of good images that may be NG, 0..1
+    review: float | None = 0.05  # the share of good images that may be NG or review, 0..1; None: no review band
+    confidence: float | None = None  # 0..1, for the kind "confidence" alone
+    cost_miss: float | None = None  # of one missed defect, above 0, for the kind "labelled"
+    cost_false_reject: float | None = None  # of one good image called NG, likewise
 
     def __post_init__(self) -> None:
         check_share(self.max_false_rejects)
@@ -61,30 +60,37 @@ class Rule:
                 f"({_percent(self.max_false_rejects)}), or off"
             )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class Lines:
-    """Thresholds, None where there is none (no review band; no pixel threshold below 1), and what is promised of them.
+class CalibratedThresholds:
+    """Thresholds, and what is promised of them."""
 
-    promise: sentences for a person. figures: the numbers in them. notes: what could not be had, and why.
-    """
-
-    image: float
-    review: float | None
-    pixel: float | None
-    promise: str
-    figures: Mapping[str, Any]
-    notes: tuple[str, ...] = ()
+    image: float  # at or above: NG; 0..1
+    review: float | None  # at or above, and below `image`: review; None: no review band
+    pixel: float | None  # at or above: part of a region; None: maps of good images reach 1
+    promise: str  # sentences for a person
+    figures: Mapping[str, Any]  # the numbers in these sentences
+    notes: tuple[str, ...] = ()  # what could not be had, and why
 
 
-def draw_lines(rule: Rule, good: Sequence[Scored], bad: Sequence[Scored] = ()) -> Lines:
-    """The thresholds of a rule; `good` are the unlabelled images where the rule says so.
+def find_thresholds(rule: Rule, good: Sequence[Scored], bad: Sequence[Scored] = ()) -> CalibratedThresholds:
+    """The thresholds of a rule.
 
-    UsageError where there are too few images for what is asked, or good ones already reach the highest score.
+    Args:
+        rule: How they are chosen.
+        good: Scores of good images, or of unlabelled ones where the rule says so.
+        bad: Scores of bad images, for the rule "labelled".
+
+    Raises:
+        UsageError: There are too few images for what is asked, or good ones already reach the highest score.
+
+    Example:
+        >>> good = [Scored(f"{number}.png", image_score=number / 100, map_peak=0.25) for number in range(99)]
+        >>> found = find_thresholds(Rule(max_false_rejects=0.01, review=0.05), good)
+        >>> round(found.image, 3), round(found.review, 3), round(found.pixel, 3)
+        (0.98, 0.94, 0.25)
+        >>> found.figures["good_at_or_above"]
+        0
     """
     if rule.kind == "labelled":
         return _labelled(rule, good, bad)
@@ -93,20 +99,20 @@ def draw_lines(rule: Rule, good: Sequence[Scored], bad: Sequence[Scored] = ()) -
     return _promised(rule, good)
 
 
-def _promised(rule: Rule, good: Sequence[Scored]) -> Lines:
+def _promised(rule: Rule, good: Sequence[Scored]) -> CalibratedThresholds:
     n, share = len(good), rule.max_false_rejects
     most = allowed_above(n, share, confidence=rule.confidence)
     if most is None:
         raise UsageError(_too_few(n, rule))
-    image = threshold_above([one.image_score for one in good], most)
-    pixel, notes = _below_one(threshold_above([one.map_peak for one in good], most))
+    image = threshold_above([image.image_score for image in good], most)
+    pixel, notes = _below_one(threshold_above([image.map_peak for image in good], most))
     if image > HIGHEST:
         raise UsageError(
             f"more than {most} of the {n} good images have the highest score there is, 1: no threshold keeps them OK and calls "
             "anything NG; use another method or backbone"
         )
     review, review_note = _review(rule, good, image)
-    return Lines(
+    return CalibratedThresholds(
         image=image,
         review=review,
         pixel=pixel,
@@ -160,20 +166,20 @@ def _review(rule: Rule, good: Sequence[Scored], image: float) -> tuple[float | N
     if most is None:
         fewest = needed(rule.review, confidence=rule.confidence)
         return None, (f"no review band: {_percent(rule.review)} takes {fewest} good images",)
-    review = threshold_above([one.image_score for one in good], most)
+    review = threshold_above([image.image_score for image in good], most)
     if review >= image:
         return None, (f"no review band: its threshold, {review:.4g}, would not lie below the image threshold",)
     return review, ()
 
 
-def _unlabelled(rule: Rule, images: Sequence[Scored]) -> Lines:
-    scores = [one.image_score for one in images]
+def _unlabelled(rule: Rule, images: Sequence[Scored]) -> CalibratedThresholds:
+    scores = [image.image_score for image in images]
     image = mirrored(scores, rule.max_false_rejects)
     review = None if rule.review is None else mirrored(scores, rule.review)
-    return Lines(
+    return CalibratedThresholds(
         image=image,
         review=review if review is not None and review < image else None,
-        pixel=mirrored([one.map_peak for one in images], rule.max_false_rejects),
+        pixel=mirrored([image.map_peak for image in images], rule.max_false_rejects),
         promise=(
             f"Nothing is promised. An estimate from {len(images)} unlabelled images of where {_percent(rule.max_false_rejects)} "
             "of the good ones would be NG, if most of them are good and good scores spread alike to both sides of their middle."
@@ -182,9 +188,9 @@ def _unlabelled(rule: Rule, images: Sequence[Scored]) -> Lines:
     )
 
 
-def _labelled(rule: Rule, good: Sequence[Scored], bad: Sequence[Scored]) -> Lines:
+def _labelled(rule: Rule, good: Sequence[Scored], bad: Sequence[Scored]) -> CalibratedThresholds:
     def choose(name: Literal["image_score", "map_peak"]) -> Labelled:
-        scores = [getattr(one, name) for one in good], [getattr(one, name) for one in bad]
+        scores = [getattr(image, name) for image in good], [getattr(image, name) for image in bad]
         if rule.cost_miss is None or rule.cost_false_reject is None:
             return best_f1(*scores)
         return least_cost(*scores, miss=rule.cost_miss, false_reject=rule.cost_false_reject)
@@ -199,7 +205,7 @@ def _labelled(rule: Rule, good: Sequence[Scored], bad: Sequence[Scored]) -> Line
         if rule.cost_miss is None
         else f"the least cost (a miss {rule.cost_miss:g}, a false reject {rule.cost_false_reject:g})"
     )
-    return Lines(
+    return CalibratedThresholds(
         image=image.threshold,
         review=review,
         pixel=pixel,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from blemish.config import settings
+from blemish.io.codec import from_dict, to_dict
 from blemish.language import Vocabulary
 from blemish.results import ModelInfo
 
@@ -16,56 +18,63 @@ __all__ = ["Setup", "vocabulary_hash"]
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """A model and how images come to it.
-
-    vocabulary: 16 hex digits of the defect names, "" where they move no score. input_px, mean, std: the preprocessing.
-    tiles: "off", "auto" or a side in pixels. roi, ignore: which mask, "per image", or "" for none. value_range: black and white
-    of images with more than 8 bits, None where each run finds its own. peers: which images all are compared with, "" for none.
-    """
+    """A model and how images come to it."""
 
     model: ModelInfo
-    vocabulary: str
-    input_px: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    tiles: str | int = "off"
-    roi: str = ""
-    ignore: str = ""
-    value_range: tuple[float, float] | None = None
-    peers: str = ""
+    vocabulary: str  # 16 hex digits of the defect names; "" where they move no score
+    input_px: int  # side of the square that the model looks at
+    mean: tuple[float, ...]  # of the preprocessing, per channel, 0..1
+    std: tuple[float, ...]  # of the preprocessing, per channel
+    tiles: str | int = "off"  # "off", "auto", or the side of a tile in pixels
+    roi: str = ""  # the mask of the region of interest: its digest, "per image", or "" for none
+    ignore: str = ""  # the mask of what to ignore: likewise
+    value_range: tuple[float, float] | None = (
+        None  # black and white of images over 8 bits; None: each run finds its own
+    )
+    peers: str = ""  # the reference images that all are compared with: their number and digest, or "" for none
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        plain = json.loads(json.dumps(asdict(self)))
+        data = to_dict(self, keep_none=True)
         if not self.peers:  # the identity of a calibration without them is that of versions that knew none
-            del plain["peers"]
-        return {**plain, "model": self.model.to_dict()}
+            del data["peers"]
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Setup:
-        """A setup from `to_dict`; TypeError or KeyError where something is missing or unknown."""
-        lists = {name: None if data[name] is None else tuple(data[name]) for name in ("mean", "std", "value_range")}
-        return cls(**{**data, **lists, "model": ModelInfo(**data["model"])})
+        """A setup from `to_dict`; UsageError where something is missing, unknown or of another type."""
+        setup = from_dict(cls, data)
+        if setup.value_range is not None:  # as it was written: an identity distinguishes 4095 from 4095.0
+            setup = replace(setup, value_range=tuple(data["value_range"]))
+        return setup
 
     def differences(self, other: Setup) -> list[str]:
         """In what scores made with `other` cannot be compared with this one's; empty where they can."""
         found = []
         if self.model.fingerprint != other.model.fingerprint:
-            found.append(f"the model {_named(self.model)}, not {_named(other.model)}")
+            found.append(f"the model {_model_name(self.model)}, not {_model_name(other.model)}")
         if self.vocabulary != other.vocabulary:
             found.append(
                 f"the vocabulary {self.vocabulary or 'none'}, not {other.vocabulary or 'none'} (its names move the scores of "
                 f"the method {self.model.method!r}: give the same --defects)"
             )
-        for name, what in (("input_px", "an input of {} px"), ("mean", "the mean {}"), ("std", "the deviation {}")):
-            if getattr(self, name) != getattr(other, name):
-                found.append(f"{what.format(getattr(self, name))}, not {getattr(other, name)}")
-        for name in ("tiles", "roi", "ignore", "value_range", "peers"):
-            here, there = getattr(self, name), getattr(other, name)
+        named = {"input_px": "an input of {} px", "mean": "the mean {}", "std": "the deviation {}"}
+        options = {setting.name: f"{setting.option} {{}}" for setting in settings().values()}
+        for field in fields(self):
+            if field.name in ("model", "vocabulary"):
+                continue
+            here, there = getattr(self, field.name), getattr(other, field.name)
             if here != there:
-                option = "--range" if name == "value_range" else f"--{name}"
-                found.append(f"{option} {_shown(here)}, not {_shown(there)}")
+                words = named.get(field.name) or options[field.name]
+                found.append(f"{words.format(_shown(here))}, not {_shown(there)}")
         return found
+
+    def with_ranges(self, ranges: Collection[tuple[float, float]]) -> Setup:
+        """This setup with the value range that images were read on, where it left that open and they shared one."""
+        if self.value_range is not None or len(ranges) != 1:
+            return self
+        low, high = next(iter(ranges))
+        return replace(self, value_range=(float(low), float(high)))
 
 
 def vocabulary_hash(vocabulary: Vocabulary) -> str:
@@ -74,11 +83,11 @@ def vocabulary_hash(vocabulary: Vocabulary) -> str:
     return hashlib.sha256(json.dumps(types).encode()).hexdigest()[:16]
 
 
-def _named(model: ModelInfo) -> str:
+def _model_name(model: ModelInfo) -> str:
     return f"{model.method} on {model.backbone} ({model.fingerprint})"
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
-        return f"{value[0]:g}:{value[1]:g}"
+        return ":".join(f"{number:g}" for number in value)
     return "none" if value in (None, "") else str(value)

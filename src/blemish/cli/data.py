@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from blemish.io.progress import TerminalReporter
 
 if TYPE_CHECKING:
     from blemish.data.checking import Check
@@ -67,9 +69,9 @@ def check(
     from blemish.data import entry
     from blemish.data.checking import check as look
 
-    progress = _progress() if sys.stderr.isatty() else None
     where: str | Path = path if name is None else entry(name).name
-    found = look(where, root=None if name is None else path, quick=quick, progress=progress)
+    with ExitStack() as stack:
+        found = look(where, root=None if name is None else path, quick=quick, progress=_progress(stack))
     report = _as_json(found)
     typer.echo(json.dumps(report, indent=2) if as_json else "\n".join(_lines(found)))
     if out is not None:
@@ -91,11 +93,14 @@ def _write(found: Check, out: Path, report: dict[str, object]) -> None:
     write_text(out / REPORT, json.dumps(report, indent=2) + "\n")
 
 
-def _progress() -> Callable[[int, int], None]:
-    def show(done: int, total: int) -> None:
-        if done % 50 == 0 or done == total:
-            sys.stderr.write(f"\r{done:,} of {total:,} images" + ("\r\x1b[K" if done == total else ""))
-            sys.stderr.flush()
+def _progress(stack: ExitStack) -> Callable[[int, int], None]:
+    """What shows how many images were looked at; the bar stays until `stack` closes."""
+    advance: list[Callable[[], None]] = []
+
+    def show(_done: int, total: int) -> None:
+        if not advance:
+            advance.append(stack.enter_context(TerminalReporter().progress("looking at images", total)))
+        advance[0]()
 
     return show
 
@@ -113,6 +118,7 @@ def _as_json(found: Check) -> dict[str, object]:
         "licence": reading.dataset.licence,
         "counts": [asdict(row) for row in found.rows],
         "notes": [*reading.entry.notes, *reading.remarks],
+        "left_out": list(found.left_out),
         "differences": list(reading.differences),
         "problems": [{"file": problem.path.as_posix(), "what": problem.what} for problem in found.problems],
     }
@@ -139,6 +145,7 @@ def _lines(found: Check) -> list[str]:
     total = sum(row.images for row in found.rows)
     lines += [f"{total:,} images in all", ""]
     lines += [f"note: {note}" for note in (*reading.entry.notes, *reading.remarks)]
+    lines += [f"left out: {line}" for line in found.left_out]
     lines += [f"not as in the official set: {line}" for line in reading.differences[:MOST_SHOWN]]
     lines += [f"problem: {problem}" for problem in found.problems[:MOST_SHOWN]]
     hidden = len(found.problems) - MOST_SHOWN

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from blemish.cli.inspect import print_summary
 from blemish.errors import MissingExtraError
 
 __all__ = ["demo"]
@@ -30,19 +31,17 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the demo's pictures and results.")] = Path("blemish-demo"),
 ) -> None:
     """Inspect a sample of real solar cells and of rendered parts, offline, with the embedded model."""
-    from blemish.cli.inspect import inspect
-    from blemish.report.sheet import write_contact_sheet
+    from blemish.io.progress import TerminalReporter
+    from blemish.reports.sheet import write_contact_sheet
+    from blemish.runs.run import inspect_folder
 
     photos = _solar_cells()
     typer.echo(TERMS if photos else MISSING)
     renders = _render(out / "renders")
     typer.echo(f"Rendered parts: {renders}\n")
     results = out / "results"
-    try:
-        inspect([*map(str, photos), str(renders)], out=results, overwrite=True)
-    except typer.Exit as finished:
-        if finished.exit_code:
-            raise
+    run = inspect_folder([*photos, renders], out=results, overwrite=True, reporter=TerminalReporter())
+    print_summary(run)
     sheet = write_contact_sheet(results, out / "contact-sheet.jpg")
     typer.echo(f"\npictures: {results / 'overlays'}\nall on one sheet: {sheet}\ntables: {results / 'results.csv'}")
 
@@ -65,8 +64,8 @@ def _solar_cells() -> list[Path]:
 
 def _render(folder: Path) -> Path:
     """A few good pictures and one of each shown type, by fixed seeds, as PNG files that say what they show."""
-    from blemish.data.synthetic import NORMAL, render
     from blemish.images import save
+    from blemish.synthesis import NORMAL, render
 
     kinds = [*[NORMAL] * 3, *SHOWN]
     for number, kind in enumerate(kinds):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from blemish.cli.options import InputPx, parse_settings
-from blemish.cli.reporting import printing_reporter
+from blemish.cli.options import command_words, configured
+from blemish.config import Config
 from blemish.errors import UsageError
+from blemish.io.progress import TerminalReporter
 
 if TYPE_CHECKING:
-    from blemish.evaluation import Session, Settings, Table
-    from blemish.training import Reporter
+    from blemish.evaluation import Session, Table
 
 __all__ = ["ListingCommand", "evaluate"]
 
@@ -59,19 +58,22 @@ class ListingCommand(TyperCommand):
 
 def repeated(arguments: list[str]) -> list[str]:
     """`--data a b` as `--data a --data b`, for the options in `LISTS`."""
-    found: list[str] = []
+    words: list[str] = []
     option = ""
     for word in arguments:
         if word.startswith("-"):
             option = word if word in LISTS else ""
-            found.append(word)
-        elif option and found[-1] != option:
-            found += [option, word]
+            words.append(word)
+        elif option and words[-1] != option:
+            words += [option, word]
         else:
-            found.append(word)
-    return found
+            words.append(word)
+    return words
 
 
+@configured(
+    "model", "vocabulary", "input", "references", "masks", without=("method", "engine", "value_range", "max_megapixels")
+)
 def evaluate(
     methods: Annotated[
         list[str] | None,
@@ -92,7 +94,7 @@ def evaluate(
     backbone: Annotated[list[str] | None, typer.Option(metavar="NAME...", help="Backbones. Default: embedded.")] = None,
     prompts: Annotated[
         list[str] | None,
-        typer.Option(metavar="PLACE...", help="Trained prompts; several of one method give mean ± spread."),
+        typer.Option(metavar="PATH...", help="Trained prompts; several of one method give mean ± spread."),
     ] = None,
     suite: Annotated[
         str | None, typer.Option(help="A paper's protocol: faprompt, dapo, or a TOML file.", show_default=False)
@@ -100,16 +102,13 @@ def evaluate(
     prompts_for: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="SET=PLACE...", help="With --suite: prompts by what they were trained on; else they are trained."
+            metavar="SET=PATH...", help="With --suite: prompts by what they were trained on; else they are trained."
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for results. What was stopped there goes on.")] = Path("evaluation"),
     size: Annotated[
         SizeName, typer.Option(help="Compare pixels at the tower's input size, or at each image's own.")
     ] = SizeName.ORIGINAL,
-    defects: Annotated[
-        str | None, typer.Option(help='Vocabulary: "scratch, hole", or data for the data set\'s own types.')
-    ] = None,
     typed: Annotated[bool, typer.Option("--typed", help="Measure which type it is, too, product by product.")] = False,
     legacy: Annotated[
         bool, typer.Option("--legacy", help="The papers' AUPRO of 200 steps, too: a second pass.")
@@ -119,149 +118,66 @@ def evaluate(
     cache: Annotated[
         CacheName, typer.Option(help="Keep image features on the disk, for several prompts or passes.")
     ] = CacheName.NONE,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="An option of the method; may be repeated."),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Take prompts of another backbone or other options.")] = False,
-    input_px: InputPx = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
-    batch_size: Annotated[int, typer.Option(help="Images of a batch.")] = 8,
     save_every: Annotated[float, typer.Option(metavar="SECONDS", help="Time between two states on the disk.")] = 60.0,
     markdown: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the tables as Markdown, too.", show_default=False)
     ] = None,
+    config: Config,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no tables.")] = False,
 ) -> None:
     """Measure methods on data sets. The same command again goes on where it was stopped.
 
     Writes results.json, results.csv and report.html (one file, no network) to --out, and a record for each image below runs/.
+    --defects data takes the data set's own types; --peers data compares each image with those of its product.
     Exit codes: 0 all done, 2 bad usage, 3 some images could not be read and are in no number.
     """
-    _check_request(methods, data, prompts, suite, prompts_for)
-    if suite is not None and input_px is not None:
-        raise UsageError("a suite trains and measures at its backbone's own input size: leave --input-px away")
-    from blemish import evaluation
+    from blemish.evaluation.command import evaluate as measure
 
-    chosen = evaluation.Settings(
+    report = measure(
+        data or [],
+        methods=methods or [],
+        backbones=backbone or [],
+        prompts=prompts or [],
+        suite=suite,
+        prompts_for=_prompts_by_set(prompts_for or []),
+        data_root=data_root,
+        split=None if split is None else split.value,
+        out=out,
         size=size.value,
-        defects=_vocabulary(defects),
         typed=typed,
         legacy=legacy,
         rounds=rounds,
         limit=limit,
-        batch_size=batch_size,
         cache=cache.value,
-        device=device,
         save_every_s=save_every,
+        markdown=markdown,
+        config=config,
+        reporter=None if quiet else TerminalReporter(),
+        command=command_words(),
     )
-    reporter = None if quiet else printing_reporter()
-    if suite is not None:
-        session, table = _suite(
-            suite,
-            _session(out, chosen, settings, force, reporter),
-            root=data_root,
-            backbones=backbone,
-            prompts_for=prompts_for or [],
-            device=device,
-        )
-        tables, title = [table], table.title
-    else:
-        part = None if split is None else split.value
-        found = [evaluation.find_data(where, root=data_root, part=part) for where in data or []]
-        choices = list(evaluation.choose(methods or [], backbones=backbone or ["embedded"], prompts=prompts or []))
-        session = _session(out, chosen, settings, force, reporter, input_px=input_px)
-        session.run(choices, found)
-        tables, title = [], "Evaluation"
-    _finish(session, tables, title=title, markdown=markdown, quiet=quiet)
-
-
-def _check_request(
-    methods: list[str] | None,
-    data: list[str] | None,
-    prompts: list[str] | None,
-    suite: str | None,
-    prompts_for: list[str] | None,
-) -> None:
-    """Raises UsageError where the options do not go together."""
-    if suite is None and not data:
-        raise UsageError(
-            "name what to measure on: --data NAME_OR_PATH (blemish data list), or a whole protocol: --suite"
-        )
-    if suite is None and prompts_for:
-        raise UsageError("--prompts-for goes with --suite; without one it is --prompts")
-    if suite is not None and (methods or data or prompts):
-        raise UsageError(
-            "a suite says its method, data and prompts: leave METHOD, --data and --prompts away (--prompts-for)"
-        )
-
-
-def _vocabulary(defects: str | None) -> str | tuple[str, ...] | None:
-    return tuple(defects.split(",")) if defects is not None and defects != "data" else defects
-
-
-def _session(
-    out: Path,
-    chosen: Settings,
-    settings: list[str] | None,
-    force: bool,
-    reporter: Reporter | None,
-    *,
-    input_px: int | None = None,
-) -> Session:
-    from blemish.evaluation import open_session
-
-    command = shlex.join(["blemish", *sys.argv[1:]])
-    options = parse_settings(settings or [])
-    return open_session(
-        out, settings=chosen, command=command, reporter=reporter, options=options, force=force, input_px=input_px
-    )
-
-
-def _suite(
-    name: str,
-    session: Session,
-    *,
-    root: Path | None,
-    backbones: list[str] | None,
-    prompts_for: list[str],
-    device: str,
-) -> tuple[Session, Table]:
-    from blemish.evaluation import load_suite, run_suite
-
-    given: dict[str, list[Path]] = {}
-    for one in prompts_for:
-        trained_on, equals, place = one.partition("=")
-        if not equals or not place:
-            raise UsageError(f"--prompts-for takes SET=PLACE, as in mvtec=prompts/epoch-7, not {one!r}")
-        given.setdefault(trained_on, []).append(Path(place))
-    if backbones is not None and len(backbones) > 1:
-        raise UsageError("a suite runs on one backbone at a time")
-    backbone = backbones[0] if backbones else None
-    table = run_suite(load_suite(name), session, root=root, backbone=backbone, prompts=given, device=device)
-    return session, table
-
-
-def _finish(session: Session, tables: list[Table], *, title: str, markdown: Path | None, quiet: bool) -> None:
-    from blemish.evaluation import overview
-    from blemish.evaluation.markdown import write_markdown
-
-    page = session.write_page(title=title, first=tables)
-    groups = session.groups()
-    if markdown is not None:
-        shown = title if tables else "Benchmarks"
-        write_markdown(markdown, groups, session.provenance, first=tables, title=shown)
     if not quiet:
-        for table in [*tables, overview(groups)]:
+        for table in report.tables:
             _print(table)
-        for line in _provenance(session):
+        for line in _provenance(report.session):
             typer.echo(line)
-        typer.echo(f"written to {session.out}: {page.name}, results.json, results.csv; a record for each image: runs/")
-    unreadable = [record for one in session.evaluations for record in one.unreadable]
-    for record in unreadable:
+        typer.echo(
+            f"written to {report.session.out}: {report.page.name}, results.json, results.csv; a record for each image: runs/"
+        )
+    for record in report.unreadable:
         typer.echo(f"unreadable: {record['error']}", err=True)
-    if unreadable:
+    if report.unreadable:
         raise typer.Exit(UNREADABLE)
+
+
+def _prompts_by_set(texts: list[str]) -> dict[str, list[Path]]:
+    """SET=PATH texts as the paths of each set."""
+    paths: dict[str, list[Path]] = {}
+    for text in texts:
+        trained_on, equals, path = text.partition("=")
+        if not equals or not path:
+            raise UsageError(f"--prompts-for takes SET=PATH, as in mvtec=prompts/epoch-7, not {text!r}")
+        paths.setdefault(trained_on, []).append(Path(path))
+    return paths
 
 
 def _print(table: Table) -> None:
@@ -270,10 +186,10 @@ def _print(table: Table) -> None:
 
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else FILE_WIDTH)
     drawn = RichTable(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
-    for place, name in enumerate(table.header):
-        drawn.add_column(name, justify="left" if place < table.words else "right", overflow="fold")
+    for column, name in enumerate(table.header):
+        drawn.add_column(name, justify="left" if column < table.words else "right", overflow="fold")
     for row in table.rows:
-        cells = (text if place < table.words else text.replace(" (", "\n(") for place, text in enumerate(row))
+        cells = (text if column < table.words else text.replace(" (", "\n(") for column, text in enumerate(row))
         drawn.add_row(*(text.replace("[", r"\[") for text in cells))
     console.print(table.title, style="bold", markup=False)
     console.print(drawn)
@@ -288,13 +204,13 @@ def _provenance(session: Session) -> list[str]:
         f"command: {session.provenance.command}",
         versions,
     ]
-    for one in session.evaluations:
-        where = "the tower's input" if one.settings["size"] == "model" else "the images' own size"
+    for evaluation in session.evaluations:
+        data, model = evaluation.data, evaluation.model
+        where = "the tower's input" if evaluation.settings["size"] == "model" else "the images' own size"
         lines.append(
-            f"{one.data['name']}: {one.data['variant'] or 'as it lies there'}; split {one.data['split']}; list "
-            f"{one.data['list_digest']}; pixels at {where}; backbone {one.model['backbone_fingerprint']} at "
-            f"{one.model['input_px']} px, method {one.model['fingerprint']}"
-            f"{', prompts ' + str(one.model['prompts']) if one.model['prompts'] else ''}"
+            f"{data['name']}: {data['variant'] or 'as it lies there'}; split {data['split']}; list {data['list_digest']}; "
+            f"pixels at {where}; backbone {model['backbone_fingerprint']} at {model['input_px']} px, "
+            f"method {model['fingerprint']}{', prompts ' + str(model['prompts']) if model['prompts'] else ''}"
         )
-        lines += [f"note: {one.data['name']}: {note}" for note in one.notes]
+        lines += [f"note: {data['name']}: {note}" for note in evaluation.notes]
     return lines

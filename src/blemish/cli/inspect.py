@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blemish.cli import options
+from blemish.cli.options import Quiet, command_words, configured
+from blemish.config import Config
 from blemish.errors import UsageError
 
 if TYPE_CHECKING:
-    from blemish.images import FoundImage
-    from blemish.runs.folder import ResultsFolder
-    from blemish.runs.run import Run
+    from blemish.runs.run import FinishedRun
 
-__all__ = ["inspect"]
+__all__ = ["inspect", "print_summary"]
 
 UNREADABLE, FAILED = 3, 4  # exit codes; 2 is bad usage
+MOST_NOTES = 5  # in the summary
 
 
 class FailOn(StrEnum):
@@ -31,6 +30,7 @@ class FailOn(StrEnum):
     REVIEW = "review"
 
 
+@configured("model", "vocabulary", "input", "references", "masks", "regions", "thresholds")
 def inspect(
     paths: Annotated[
         list[str] | None,
@@ -48,16 +48,12 @@ def inspect(
         bool, typer.Option("--watch", help="Inspect images as they arrive in the folders PATH, until Ctrl-C.")
     ] = False,
     watch_for: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="--watch until none has come for so long.")
+        float | None, typer.Option(metavar="SECONDS", help="As --watch, until no image has come for so long.")
     ] = None,
-    defects: options.Defects = None,
-    vocabulary: options.VocabularyFile = None,
-    product: options.Product = None,
-    method: options.Method = None,
-    backbone: options.Backbone = "embedded",
-    prompts: options.Prompts = None,
-    settings: options.Settings = None,
-    force: options.Force = False,
+    watch_rest: Annotated[
+        float, typer.Option(metavar="SECONDS", help="--watch takes a file when it has not changed for so long.")
+    ] = 1.0,
+    config: Config,
     out: Annotated[
         Path | None,
         typer.Option(help="New or empty folder for the results. Default: blemish-results, then blemish-results-2 …"),
@@ -70,35 +66,14 @@ def inspect(
     parquet: Annotated[
         bool, typer.Option("--parquet", help="Write the table as results.parquet, too, at the end.")
     ] = False,
-    threshold: Annotated[
-        float | None, typer.Option(help="Image score (0..1) from which an image is NG. Default: the model card's.")
-    ] = None,
-    pixel_threshold: Annotated[
-        float | None,
-        typer.Option(help="Pixel score (0..1) from which a pixel belongs to a region. Default: the card's."),
-    ] = None,
-    calibration: Annotated[
-        Path | None, typer.Option(help="File of blemish calibrate: its thresholds, if it was made with this model.")
-    ] = None,
-    input_px: options.InputPx = None,
-    tiles: options.Tiles = None,
-    peers: options.Peers = None,
-    roi: options.Roi = None,
-    ignore: options.Ignore = None,
-    min_area: options.MinArea = None,
-    mm_per_px: options.MmPerPx = None,
     keep_maps: Annotated[
         bool, typer.Option("--keep-maps", help="Keep the raw maps, so that blemish rethreshold finds regions again.")
     ] = False,
-    value_range: options.Range = None,
-    max_megapixels: options.Megapixels = 200.0,
-    device: options.Device = "cpu",
-    batch_size: options.BatchSize = 8,
     json_lines: Annotated[
         bool,
         typer.Option("--json", help="Results as JSON lines on stdout, nothing else there; files only with --out."),
     ] = False,
-    quiet: options.Quiet = False,
+    quiet: Quiet = False,
     fail_on: Annotated[FailOn | None, typer.Option(help="Exit with 4 if any image has this verdict or worse.")] = None,
 ) -> None:
     """Inspect images: verdict, score, defect type and regions of each.
@@ -110,86 +85,94 @@ def inspect(
     watch = watch or watch_for is not None
     if watch and (listed is not None or "-" in (paths or ())):
         raise UsageError("--watch takes folders, not lists of images")
-    if resume and (out is None or overwrite):
-        raise UsageError("--resume takes the folder of the run, --out, and goes without --overwrite")
-    from blemish.images import watch_images
-    from blemish.inspection import load as loading
-    from blemish.runs.folder import ResultsFolder, check_out
-    from blemish.runs.run import Run, print_summary
+    from blemish.io.json_files import json_line
+    from blemish.io.parsing import read_list
+    from blemish.io.progress import TerminalReporter
+    from blemish.runs.run import inspect_folder
 
-    limits = options.parse_range(value_range)
-    out = None if out is None else check_out(out, overwrite=overwrite, resume=resume)
-    images = None if watch else _images(paths or [], listed, out)
-    if watch:
-        watch_images(paths or [])  # says at once what is no folder
-    inspector = loading.load(
-        backbone,
-        method=method,
-        prompts=prompts,
-        options=options.parse_settings(settings or []),
-        force=force,
-        defects=defects,
-        vocabulary=vocabulary,
-        product=product,
-        device=device,
-        threshold=threshold,
-        pixel_threshold=pixel_threshold,
-        calibration=calibration,
-        input_px=input_px,
-        tiles=tiles,
-        peers=peers,
-        roi=roi,
-        ignore=ignore,
-        min_area_px=min_area,
-        mm_per_px=mm_per_px,
-        batch_size=1 if watch else batch_size,
-        value_range=limits,
-        max_megapixels=max_megapixels,
+    named = [] if listed is None else read_list(listed)
+    if "-" in (paths or ()) and isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # names of files may be no text
+    for path in paths or []:
+        named += [line for line in sys.stdin.read().splitlines() if line.strip()] if path == "-" else [path]
+    reporter = TerminalReporter(quiet=quiet)
+    run = inspect_folder(
+        named,
+        out=out,
+        config=config,
+        overwrite=overwrite,
+        resume=resume,
+        keep_maps=keep_maps,
+        parquet=parquet,
+        write_files=out is not None or not json_lines,
+        watch=watch,
+        watch_for_s=watch_for,
+        watch_rest_s=watch_rest,
+        on_record=(lambda record: reporter.say(json_line(record, ascii_only=True))) if json_lines else None,
+        reporter=reporter,
+        command=command_words(),
     )
-    run = Run(inspector, json_lines=json_lines, quiet=quiet)
-    # the folder is made only now, so that a start that fails leaves none behind
-    with (
-        nullcontext()
-        if json_lines and out is None
-        else ResultsFolder(
-            out,
-            run.record,
-            overwrite=overwrite,
-            keep_maps=keep_maps,
-            parquet=parquet,
-            resume=resume,
-            identity=run.identity(images, keep_maps=keep_maps),
-            taken=run.take,
-        )
-    ) as results:
-        if images is None:
-            folders = [Path(path) for path in paths or []]
-            skip = out if results is None else results.path
-            arrivals = watch_images(folders, skip=skip, known=run.sources, for_s=watch_for)
-            run.watch(arrivals, folders, results)
-        else:
-            run.inspect(images, results)
-    for error in run.unreadable:
+    for error in [*run.counts.unlisted, *run.counts.unreadable]:
         typer.echo(f"unreadable: {error}", err=True)
-    for error in [] if results is None else results.unwritten:
+    for error in run.counts.unwritten:
         typer.echo(f"not drawn: {error}", err=True)
     if not quiet:
-        print_summary(run, results)
-    raise typer.Exit(_exit_code(run, results, fail_on))
+        print_summary(run, to_stderr=json_lines)
+    raise typer.Exit(_exit_code(run, fail_on))
 
 
-def _images(named: Sequence[str], listed: Path | None, skip: Path | None) -> list[FoundImage]:
-    """The images meant: of the paths, of the list, and of stdin where a path is `-`."""
-    from blemish.images import find_images
+def print_summary(run: FinishedRun, *, to_stderr: bool = False) -> None:
+    """Prints verdicts, types, thresholds and where the results are."""
+    from rich.console import Console
+    from rich.table import Table
 
-    asked: list[str] = [] if listed is None else options.read_list(listed)
-    for name in named:
-        asked += [line for line in sys.stdin.read().splitlines() if line.strip()] if name == "-" else [name]
-    return find_images(asked, skip=skip)
+    counts = run.counts
+    console = Console(stderr=to_stderr, highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("verdict")
+    table.add_column("images", justify="right")
+    for verdict, style in {"ok": "green", "review": "yellow", "ng": "red"}.items():
+        table.add_row(f"[{style}]{verdict.upper()}[/]", str(counts.verdicts[verdict]))
+    if counts.unreadable:
+        table.add_row("unreadable", str(len(counts.unreadable)))
+    if counts.unwritten:
+        table.add_row("not drawn", str(len(counts.unwritten)))
+    console.print(table)
+    for line in _summary_lines(run):
+        console.print(line, markup=False)
 
 
-def _exit_code(run: Run, results: ResultsFolder | None, fail_on: FailOn | None) -> int:
-    if run.unreadable or (results is not None and results.unwritten):
+def _summary_lines(run: FinishedRun) -> list[str]:
+    from blemish.images import FoundImages
+
+    counts, thresholds = run.counts, run.thresholds
+    lines = []
+    if counts.top_types:
+        listed = ", ".join(f"{name} {count}" for name, count in counts.top_types.most_common(5))
+        lines.append(f"top types of what is not OK: {listed}")
+    review = "" if thresholds.review is None else f", review {thresholds.review:.3g}"
+    lines.append(
+        f"thresholds: image {thresholds.image:.3g} ({thresholds.calibration}){review}, "
+        f"pixel {thresholds.pixel:.3g} ({thresholds.pixel_calibration})"
+    )
+    if run.references:
+        lines.append(f"each compared with {run.references}")
+    lines += [
+        f"images with more than 8 bits were read as {low:g}:{high:g}" for low, high in sorted(counts.value_ranges)
+    ]
+    for note, count in counts.notes.most_common(MOST_NOTES):
+        lines.append(f"note: {count} {'image' if count == 1 else 'images'}: {note}")
+    if counts.left_out:
+        lines.append(FoundImages((), counts.left_out).summary)
+    if run.resumed:
+        lines.append(f"of these, {run.resumed} from before --resume")
+    if run.path is not None:
+        lines.append(f"results: {run.path}")
+    return lines
+
+
+def _exit_code(run: FinishedRun, fail_on: FailOn | None) -> int:
+    if run.counts.unreadable or run.counts.unlisted or run.counts.unwritten:
         return UNREADABLE
     failing = {None: (), FailOn.NG: ("ng",), FailOn.REVIEW: ("ng", "review")}[fail_on]
-    return FAILED if any(run.verdicts[verdict] for verdict in failing) else 0
+    return FAILED if any(run.counts.verdicts[verdict] for verdict in failing) else 0

@@ -29,6 +29,13 @@ class As(StrEnum):
     PROMPTS = "prompts"
 
 
+class From(StrEnum):
+    """Where a backbone is fetched from."""
+
+    HUB = "hub"
+    ARCHIVE = "archive"
+
+
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OVERWRITE = Annotated[bool, typer.Option("--overwrite", help="Replace a model of that name.")]
 
@@ -58,17 +65,34 @@ def list_(*, as_json: JSON = False) -> None:
 def pull(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name that `blemish models list` shows.")],
     *,
-    endpoint: Annotated[str | None, typer.Option(help="Another hub: its address.", show_default=False)] = None,
+    source: Annotated[
+        From | None,
+        typer.Option(
+            help="The hub, or the archive that the authors publish. Default: the hub, else the archive.",
+            show_default=False,
+        ),
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="Another server of that source: its address.", show_default=False)
+    ] = None,
     overwrite: OVERWRITE = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
-    """Fetch a known backbone from the hub and check it; afterwards no network is needed.
+    """Fetch a known backbone and check it; afterwards no network is needed.
 
     A transfer that breaks off goes on where it was when the command is given again.
     """
     from blemish import models as store
 
-    _report(store.pull(name, endpoint=endpoint, overwrite=overwrite, progress=not quiet))
+    _report(
+        store.pull(
+            name,
+            source=None if source is None else source.value,
+            endpoint=endpoint,
+            overwrite=overwrite,
+            progress=not quiet,
+        )
+    )
 
 
 @models.command("import")

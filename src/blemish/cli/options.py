@@ -1,160 +1,114 @@
-"""Options that several commands share, and how their text is read. Imports nothing heavy."""
+"""Options of the commands: those of the configuration, made from its fields, and a few that several commands share."""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
+import functools
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from blemish.errors import UsageError
+from blemish.config import Config, Setting, settings
 
-__all__ = [
-    "Backbone",
-    "BatchSize",
-    "Defects",
-    "Device",
-    "Force",
-    "Ignore",
-    "InputPx",
-    "Megapixels",
-    "Method",
-    "MinArea",
-    "MmPerPx",
-    "Peers",
-    "Product",
-    "Prompts",
-    "Quiet",
-    "Range",
-    "Roi",
-    "Settings",
-    "Tiles",
-    "VocabularyFile",
-    "parse_range",
-    "parse_settings",
-    "parse_share",
-    "read_list",
-]
+__all__ = ["Quiet", "command_words", "configured", "option_of"]
 
-Defects = Annotated[
-    str | None, typer.Option(help='Defect types to tell apart: "scratch, hole". Default: the built-in list.')
-]
-VocabularyFile = Annotated[
-    Path | None,
-    typer.Option("--vocabulary", help="TOML file of defect types, their words and products, instead of --defects."),
-]
-Product = Annotated[str | None, typer.Option(help="The product of --vocabulary whose types these are.")]
-Method = Annotated[str | None, typer.Option(help="Method. Default: the backbone's own.")]
-Backbone = Annotated[str, typer.Option(help="Backbone: a name or a path.")]
-Prompts = Annotated[
-    str | None, typer.Option(help="Trained prompts: a name or a path. Default: those that ship for the backbone.")
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="OPTION=VALUE", help="An option of the method, as in --set smoothing=0.5."),
-]
-Force = Annotated[
-    bool, typer.Option("--force", help="Use prompts with another backbone or option than they were trained with.")
-]
-Range = Annotated[
-    str | None,
-    typer.Option(
-        "--range", metavar="LOW:HIGH", help="Black and white of images with more than 8 bits: values, or 1%:99%."
-    ),
-]
-Megapixels = Annotated[float, typer.Option(help="Largest image that is decoded.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
-BatchSize = Annotated[int, typer.Option(help="Images that the model sees at once.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
-Tiles = Annotated[
-    str | None,
-    typer.Option(help="Large images in overlapping tiles, too: auto, off, or a side in pixels. Default: off."),
-]
-InputPx = Annotated[
-    int | None,
-    typer.Option(
-        "--input-px", metavar="PIXELS", help="Side that images are resized to, as 448. Default: the backbone's own."
-    ),
-]
-Peers = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PATH",
-        help="Compare with these images of the same product, unlabelled, most of them good: a folder or a pattern.",
-    ),
-]
-Roi = Annotated[
+ConfigFile = Annotated[
     Path | None,
-    typer.Option(
-        help="Mask of the pixels that count: a file for all images, or a folder with one of each image's name."
-    ),
+    typer.Option("--config", metavar="FILE", help="Configuration (TOML); options come before what it says."),
 ]
-Ignore = Annotated[Path | None, typer.Option(help="Mask of pixels that do not count, as --roi.")]
-MinArea = Annotated[
-    float | None,
-    typer.Option(metavar="PIXELS", help="Smallest region that is listed. Default: a quarter of the model's patch."),
-]
-MmPerPx = Annotated[float | None, typer.Option(metavar="MM", help="Side of a pixel, for regions in millimetres.")]
 
 
-def parse_range(text: str | None) -> tuple[float | str, float | str] | None:
-    """LOW:HIGH as two values, of which "1%" stays text, as the reader of images takes it; None stays."""
-    if text is None:
-        return None
-    try:
-        low, high = (end.strip() for end in text.split(":"))
-        return _range_end(low), _range_end(high)
-    except ValueError as error:
-        raise UsageError(
-            f"--range takes two numbers or percentiles, LOW:HIGH as in 0:4095 or 1%:99%, not {text!r}"
-        ) from error
+def command_words() -> list[str]:
+    """The command as results name it: `blemish` without its folder, and what follows."""
+    return ["blemish", *sys.argv[1:]]
 
 
-def _range_end(text: str) -> float | str:
-    value = float(text.removesuffix("%"))
-    return text if text.endswith("%") else value
+def option_of(name: str) -> Any:
+    """The annotation of the option of a setting, for a parameter whose default is None: not given."""
+    setting = settings()[name]
+    kinds = {int: int | None, float: float | None, bool: bool | None}
+    hints = typing.get_args(setting.hint) or (setting.hint,)
+    kind: Any = list[str] | None if setting.hint == Mapping[str, Any] else str | None
+    if setting.parse is None:
+        kind = next((kinds[hint] for hint in hints if hint in kinds and str not in hints), kind)
+    declared = f"{setting.option}/--no-{setting.option.removeprefix('--')}" if setting.hint is bool else setting.option
+    default = (
+        "" if setting.default in (None, False, {}) or "Default" in setting.help else f" Default: {setting.default}."
+    )
+    return Annotated[kind, typer.Option(declared, metavar=setting.metavar, help=setting.help + default)]
 
 
-def parse_share(text: str, *, option: str) -> float:
-    """A share above 0 and below 1, from "1%" or "0.01"."""
-    number, percent, rest = text.strip().partition("%")
-    try:
-        share = Decimal(number.strip()) / (100 if percent else 1)
-    except InvalidOperation:
-        share = Decimal(-1)
-    if rest.strip() or not 0 < share < 1:
-        raise UsageError(f"{option} takes a share such as 1% or 0.01, not {text!r}")
-    return float(share)
+def configured(*tables: str, without: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the options of these tables of the configuration, and `--config`.
+
+    The command has a parameter `config: Config`; the options stand in its place. Options given on the command line come
+    before the file; where the two differ, a line on stderr says which counts.
+
+    Args:
+        tables: Names of tables; an option that the command has a parameter of its own for is left to the command.
+        without: Names of settings that are no options of this command.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        hints = typing.get_type_hints(command, include_extras=True)
+        own = inspect.signature(command).parameters
+        names = [
+            setting.name
+            for setting in settings().values()
+            if setting.table in tables and setting.name not in own and setting.name not in without
+        ]
+
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            values = {name: given.pop(name) for name in names}
+            config = _merged(given.pop("config"), values, quiet=bool(given.get("quiet")))
+            command(**given, config=config)
+
+        parameters = []
+        for parameter in own.values():
+            if parameter.name == "config":
+                kinds = {"config": ConfigFile} | {name: option_of(name) for name in names}
+                parameters += [
+                    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+                    for name, kind in kinds.items()
+                ]
+            else:
+                parameters.append(
+                    parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY)
+                )
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run
+
+    return decorate
 
 
-def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """Options from KEY=VALUE lines; a value is TOML (3, 0.5, true, [2, 9], "words"), and a bare word is text."""
-    options: dict[str, Any] = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        key = key.strip()
-        if not equals or not key:
-            raise UsageError(f"--set takes KEY=VALUE, as in patches=30, not {setting!r}")
-        if key in options:
-            raise UsageError(f"--set gives {key} twice")
-        try:
-            parsed = tomllib.loads(f"value = {value}")
-        except tomllib.TOMLDecodeError:
-            parsed = {"value": value.strip()}
-        options[key] = parsed["value"] if len(parsed) == 1 else value
-    return options
+def _merged(path: Path | None, values: Mapping[str, Any], *, quiet: bool) -> Config:
+    """The configuration of a file with what the command line says in its place."""
+    from_file = Config() if path is None else Config.from_toml(path)
+    given = {name: _parsed(settings()[name], value) for name, value in values.items() if value not in (None, [])}
+    merged = from_file.with_settings(**given)
+    if path is not None and not quiet:
+        before = {setting.name: value for setting, value in from_file.settings()}
+        for setting, value in merged.settings():
+            old = before[setting.name]
+            if old not in (value, setting.default):
+                typer.echo(f"note: {setting.option} {_shown(value)} instead of {_shown(old)} in {path}", err=True)
+    return merged
 
 
-def read_list(path: Path) -> list[str]:
-    """The lines of a text file that are neither empty nor begin with #; UsageError where there are none."""
-    try:
-        lines = path.expanduser().read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: the list cannot be read ({error})") from error
-    named = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    if not named:
-        raise UsageError(f"{path}: the list names no image")
-    return named
+def _parsed(setting: Setting, value: Any) -> Any:
+    return value if setting.parse is None else setting.parse(value)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={item}" for key, item in value.items()) or "none"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return "none" if value is None else str(value)

@@ -10,24 +10,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blemish.cli import options
+from blemish.cli.options import Quiet, configured
+from blemish.config import Config, InputConfig
 from blemish.errors import UsageError
-from blemish.io.progress import progress
+from blemish.io.progress import TerminalReporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from blemish.data.synthetic.making import Made
-    from blemish.data.synthetic.recipes import Task
-    from blemish.data.synthetic.survey import Survey
-    from blemish.images import FoundImage, RangeGiven
+    from blemish.images import FoundImage
+    from blemish.synthesis.making import Made
+    from blemish.synthesis.recipes import Task
+    from blemish.synthesis.survey import Survey
 
 __all__ = ["synthesize"]
 
 UNUSABLE = 3  # exit code
 
 
+@configured("input", without=("input_px", "tiles"))
 def synthesize(
     good: Annotated[
         list[str] | None,
@@ -77,10 +79,9 @@ def synthesize(
     workers: Annotated[
         int | None, typer.Option(help="Processes; each holds one image. Default: one a core.", show_default=False)
     ] = None,
-    value_range: options.Range = None,
-    max_megapixels: options.Megapixels = 200.0,
+    config: Config,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another synthetic set in --out.")] = False,
-    quiet: options.Quiet = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make a data set in the layout of MVTec AD, with exact masks, from your good images or from nothing.
 
@@ -100,10 +101,10 @@ def synthesize(
         raise UsageError("--count is for all images together, --per-image for each: give one of them")
     if workers is not None and workers < 1:
         raise UsageError(f"--workers takes a number from 1 on, not {workers}")
-    from blemish.data.synthetic import making, recipes
     from blemish.images import find_images
+    from blemish.synthesis import making, recipes
 
-    recipe = recipes.Recipe(
+    recipe = recipes.SynthesisRecipe(
         types=recipes.parse_types(defects),
         contrast=_range(contrast, "--contrast"),
         extent=_range(extent, "--extent"),
@@ -123,7 +124,7 @@ def synthesize(
         images = find_images(good or [], skip=out)
         roots = images[0].root.absolute()
         name = product or recipes.product_name(roots.name, [folder.name for folder in roots.parents])
-        found = _survey(images, cores, options.parse_range(value_range), max_megapixels, quiet=quiet)
+        found = _survey(images, cores, config.input, quiet=quiet)
         tasks = recipes.plan(found.good, recipe, count=count, per_image=per_image)
         sources = [[item.name, item.digest, item.value_range] for item in found.good]
     made = making.make(
@@ -134,7 +135,7 @@ def synthesize(
         identity={"product": name, "recipe": asdict(recipe), "pictures": _count(tasks), "sources": sources},
         workers=min(cores, len(tasks)),
         overwrite=overwrite,
-        max_megapixels=max_megapixels,
+        max_megapixels=config.input.max_megapixels,
         progress=partial(_progress, quiet=quiet),
     )
     if not quiet:
@@ -146,17 +147,20 @@ def synthesize(
 def _survey(
     images: Sequence[FoundImage],
     threads: int,
-    value_range: RangeGiven | None,
-    max_megapixels: float,
+    reading: InputConfig,
     *,
     quiet: bool,
 ) -> Survey:
     """Looks at every good image, and says what is wrong with which."""
-    from blemish.data.synthetic.survey import survey
+    from blemish.synthesis.survey import survey
 
-    with progress(len(images), "good images", quiet=quiet) as advance:
+    with TerminalReporter(quiet=quiet).progress("good images", len(images)) as advance:
         found = survey(
-            images, value_range=value_range, max_megapixels=max_megapixels, threads=threads, progress=advance
+            images,
+            value_range=reading.value_range,
+            max_megapixels=reading.max_megapixels,
+            threads=threads,
+            progress=advance,
         )
     for error in found.unusable:
         typer.echo(f"left out: {error}", err=True)
@@ -166,7 +170,7 @@ def _survey(
 
 
 def _progress(total: int, done: int, *, quiet: bool) -> AbstractContextManager[Callable[[], None]]:
-    return progress(total, "pictures", quiet=quiet, done=done)
+    return TerminalReporter(quiet=quiet).progress("pictures", total, done=done)
 
 
 def _range(text: str, option: str) -> tuple[float, float]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blemish.cli.options import parse_settings
-from blemish.cli.reporting import printing_reporter
+from blemish.cli.options import Quiet, command_words, configured
+from blemish.config import Config
 from blemish.errors import UsageError
+from blemish.io.progress import TerminalReporter
 
 if TYPE_CHECKING:
-    from blemish.data import DataSet
     from blemish.training import Trained
 
 __all__ = ["train"]
@@ -46,6 +45,7 @@ class SplitName(StrEnum):
     ALL = "all"
 
 
+@configured("model", without=("prompts", "force", "engine", "batch_size"))
 def train(
     method: Annotated[str, typer.Argument(help="Method, as faprompt.", show_default=False)],
     *,
@@ -58,7 +58,7 @@ def train(
     out: Annotated[
         Path, typer.Option(help="Folder for prompts, cards, log and state. A stopped training there goes on.")
     ],
-    backbone: Annotated[str, typer.Option(help="Backbone: a name or a path.")] = "embedded",
+    config: Config,
     split: Annotated[
         SplitName | None,
         typer.Option(help="Part of --data. Default: test where there is one, as its images show defects; else train."),
@@ -86,34 +86,27 @@ def train(
             show_default=False,
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
     precision: Annotated[
         PrecisionName, typer.Option(help="fp32, or mixed: bf16, fp16 (GPU only).")
     ] = PrecisionName.FP32,
     cache_dtype: Annotated[
         CacheName, typer.Option(help="What image features are kept in on the disk; none computes them in every step.")
     ] = CacheName.FLOAT16,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="An option of the method, as patches=30; may be repeated."),
-    ] = None,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read, instead of refusing.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew in --out.")] = False,
     save_every: Annotated[float, typer.Option(metavar="SECONDS", help="Time between two states on the disk.")] = 60.0,
     log_every: Annotated[int, typer.Option(metavar="STEPS", help="Steps between two lines of the log.")] = 1,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train the prompts of a method on a frozen backbone. The same command again goes on where it was stopped."""
     if log_every < 1:
         raise UsageError(f"--log-every takes a number of steps from 1 on, not {log_every}")
-    options = parse_settings(settings or [])
     from blemish import training
-    from blemish.data import open_data
     from blemish.training.run import check_trainable
 
-    check_trainable(method, options)
+    check_trainable(method, config.model.options)
     asked = {"epochs": epochs, "batch_size": batch_size, "rate": rate, "seed": seed}
     recipe = training.recipe_of(
         method,
@@ -123,35 +116,23 @@ def train(
     )
     done = training.train(
         method,
-        choose_split(open_data(data), split),
+        data,
+        split=None if split is None else split.value,
         out=out,
-        backbone=backbone,
-        options=options,
+        backbone=config.model.backbone,
+        options=config.model.options,
         recipe=recipe,
-        held_out=None if held_out is None else choose_split(open_data(held_out), None),
-        device=device,
+        held_out=held_out,
+        device=config.model.device,
         overwrite=overwrite,
         skip_unreadable=skip_unreadable,
         save_every_s=save_every,
         log_every=log_every,
-        command=shlex.join(["blemish", *sys.argv[1:]]),
-        reporter=None if quiet else printing_reporter(),
+        command=shlex.join(command_words()),
+        reporter=None if quiet else TerminalReporter(),
     )
     if not quiet:
         _print_summary(done)
-
-
-def choose_split(data: DataSet, split: SplitName | None) -> DataSet:
-    """The asked part of a data set; by default its test split where there is one. UsageError where it has no images."""
-    if split is SplitName.ALL:
-        return data
-    wanted = split.value if split is not None else "test"
-    part = data.of(split="test" if wanted == "test" else "train")
-    if not part.samples and split is None:
-        part = data.of(split="train")
-    if not part.samples:
-        raise UsageError(f"{data.name} has no images in its {wanted} split; see --split")
-    return part
 
 
 def _print_summary(done: Trained) -> None:

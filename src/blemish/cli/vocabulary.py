@@ -63,13 +63,11 @@ def check(
 
 
 def _in_prompts(types: tuple[DefectType, ...]) -> list[str]:
-    """Lines that tell of each type how methods put it into words, and how many tokens that takes."""
+    """Lines that show how each method puts each type into words, and how many tokens a word takes."""
     from blemish.language.checks import tokens_of
-    from blemish.methods.dapo import DAPOConfig, abnormal_text
-    from blemish.methods.naming import phrases
+    from blemish.methods import METHODS
 
-    config = DAPOConfig()
-    context = "".join(f"[W{place}]" for place in range(1, config.abnormal_tokens + 1))
+    methods = METHODS.usable()
     lines = []
     for defect in types:
         count = tokens_of(defect.name)
@@ -78,8 +76,8 @@ def _in_prompts(types: tuple[DefectType, ...]) -> list[str]:
             lines.append(f"  synonyms: {', '.join(f'{word} ({tokens_of(word)})' for word in defect.synonyms)}")
         if defect.sentence:
             lines.append(f"  sentence: {defect.sentence} ({tokens_of(defect.sentence)})")
-        texts = phrases("typed", defect)
-        lines.append(f'  dapo: "{context} {abnormal_text(defect.name, config)}" in {config.groups} contexts')
-        example = texts[len(texts) // 2].replace("{}", "object")
-        lines.append(f'  ensemble, faprompt: {len(texts)} phrases, as "{example}"')
+        names: dict[str, list[str]] = {}
+        for name, method in methods.items():
+            names.setdefault(method.example_prompt(defect), []).append(name)
+        lines += [f"  {', '.join(alike)}: {prompt}" for prompt, alike in names.items()]
     return lines

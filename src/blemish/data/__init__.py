@@ -1,6 +1,6 @@
 """Data sets: those that people measure on, and the user's own. Nothing is downloaded."""
 
-from blemish.data.entries import Entry, entry, known_sets
+from blemish.data.entries import Entry, entry, is_known, known_sets
 from blemish.data.files import FileSample, TypeMask, type_mask
 from blemish.data.opening import open_data
 from blemish.data.samples import DataSet, Level, Sample, Split
@@ -14,6 +14,7 @@ __all__ = [
     "Split",
     "TypeMask",
     "entry",
+    "is_known",
     "known_sets",
     "open_data",
     "type_mask",

@@ -3,49 +3,64 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
-from typing import Any, get_args
+from importlib.resources.abc import Traversable
+from typing import Any
 
-from blemish.data.samples import Level
+from blemish.data.samples import DataSet, Level
 from blemish.errors import UnknownNameError, UsageError
+from blemish.io.codec import from_dict
+from blemish.plugins import Registry
 
-__all__ = ["Entry", "entry", "known_sets"]
+__all__ = ["DATASETS", "LAYOUTS", "Entry", "entry", "is_known", "known_sets", "maker_of"]
+
+# Beside the files in known/. A name stands for a TOML file like those there, or, where a set lies in no files, for a function
+# that makes it: it gets what stands behind the name and a colon, as in "synthetic:2000@10000000".
+DATASETS = Registry("blemish.datasets", "data set", {"synthetic": "blemish.synthesis.dataset:open_rendered"})
+# The readers of layouts on disk: `blemish.data.layouts.Layout`.
+LAYOUTS = Registry(
+    "blemish.layouts",
+    "layout",
+    {
+        name: f"blemish.data.layouts.{name}"
+        for name in (
+            *("aitex", "bmad", "class_folders", "coco", "crackforest", "dagm", "elpv", "flat_folder", "headct"),
+            *("images_and_masks", "masks_beside", "meta_json", "mvtec", "real_iad", "table", "visa"),
+        )
+    },
+)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One data set, or one reading of it.
-
-    layout is the reader in `blemish.data.layouts`, folders the names under which people keep it, normal the folders of normal
-    images. types leads from the set's own word (mostly a folder) to the grouped type; "" is a defect that has no name of its
-    own. products has, for each, how many images each folder of the test split holds, and `train`; numbers that nobody verified
-    stay out. words has, for each product, the words that occur, where products does not say them. options are read by the
-    layout alone. needs_name: the layout alone does not tell this set from others. reading_of is the set that this is another
-    reading of: it is opened by its name only.
-    """
+    """One data set, or one reading of it."""
 
     name: str
     title: str
-    layout: str
+    layout: str  # the reader, a name in `LAYOUTS`
     level: Level
     licence: str = ""
     home: str = ""
-    get: str = ""
-    variant: str = ""
-    protocol: str = ""
-    folders: tuple[str, ...] = ()
-    normal: tuple[str, ...] = ("good",)
-    ignored: tuple[str, ...] = ()
-    threshold: int | None = None
-    needs_name: bool = False
-    reading_of: str = ""
+    get: str = ""  # how to get it
+    variant: str = ""  # what must stand beside every number
+    protocol: str = ""  # what there is to measure on, in words
+    folders: tuple[str, ...] = ()  # the names under which people keep it
+    normal: tuple[str, ...] = ("good",)  # the folders of normal images
+    ignored: tuple[str, ...] = ()  # folders that are left out
+    threshold: int | None = None  # mask values above it are foreground; None: see `MaskValues.above`
+    needs_name: bool = False  # the layout alone does not tell this set from others
+    reading_of: str = ""  # the set that this is another reading of: it is opened by its name only
     notes: tuple[str, ...] = ()
+    # Its own word (mostly a folder) -> defect type, "" where the defect has no name of its own.
     types: dict[str, str] = field(default_factory=dict)
+    # Product -> folder of the test split, or "train" -> number of images. Numbers that nobody verified stay out.
     products: dict[str, dict[str, int]] = field(default_factory=dict)
+    # Product -> its own words, where `products` does not say them.
     words: dict[str, list[str]] = field(default_factory=dict)
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)  # read by the layout alone
 
     def type_of(self, folder: str) -> str:
         """The grouped type of the set's own word."""
@@ -55,9 +70,12 @@ class Entry:
     def knowledge(self) -> dict[str, dict[str, str]]:
         """Product -> own word -> grouped type, of the products whose defects are known."""
         counted = {*self.normal, "train", "normal", "anomalous", "defect"}
-        held = {product: [word for word in counts if word not in counted] for product, counts in self.products.items()}
+        in_counts = {
+            product: [word for word in counts if word not in counted] for product, counts in self.products.items()
+        }
         return {
-            product: {word: self.type_of(word) for word in words} for product, words in (self.words or held).items()
+            product: {word: self.type_of(word) for word in words}
+            for product, words in (self.words or in_counts).items()
         }
 
 
@@ -71,7 +89,7 @@ NAMELESS = frozenset(
 
 
 def known_sets() -> tuple[Entry, ...]:
-    """Every data set that has a name, sorted by it."""
+    """Every data set in files that has a name, sorted by it."""
     return tuple(_entries()[name] for name in sorted(_entries()))
 
 
@@ -82,33 +100,52 @@ def entry(name: str) -> Entry:
     return _entries()[name]
 
 
+def is_known(where: str) -> bool:
+    """Whether this names a data set, and not a path."""
+    return where in _entries() or where.partition(":")[0] in DATASETS
+
+
+def maker_of(where: str) -> Callable[[str], DataSet] | None:
+    """The function that makes the data set of this name, given what stands behind its colon; None where it names no such set."""
+    name = where.partition(":")[0]
+    return DATASETS[name] if name in DATASETS and name not in _entries() else None
+
+
 @cache
 def _entries() -> dict[str, Entry]:
-    found: dict[str, Entry] = {}
-    for file in sorted((resources.files(__package__) / "known").iterdir(), key=lambda file: file.name):
-        if file.name.endswith(".toml"):
-            name = file.name.removesuffix(".toml")
-            table = tomllib.loads(file.read_text(encoding="utf-8"))
-            others = table.pop("readings", {})
-            found[name] = parse_entry(name, table)
-            for other, changes in others.items():
-                options = {**table.get("options", {}), **changes.pop("options", {})}
-                found[other] = parse_entry(other, {**table, **changes, "options": options, "reading_of": name})
-    return found
+    known = resources.files(__package__) / "known"
+    files = {file.name.removesuffix(".toml"): file for file in known.iterdir() if file.name.endswith(".toml")}
+    own = [known for name, file in files.items() for known in _read(name, file)]
+    added = [known for entries in DATASETS.use_plugins(_read_plugin).values() for known in entries]
+    return {known.name: known for known in (*added, *own)}  # of two with the same name, our own
+
+
+def _read_plugin(name: str, source: Any) -> list[Entry]:
+    """The entries in the file of another package, none where it brings a function; an error where the layout fails, too."""
+    if callable(source):
+        return []
+    entries = list(_read(name, source))
+    for known in entries:
+        LAYOUTS[known.layout]
+    return entries
+
+
+def _read(name: str, file: Traversable) -> Iterator[Entry]:
+    """The data set in a TOML file, and its other readings."""
+    table = tomllib.loads(file.read_text(encoding="utf-8"))
+    others = table.pop("readings", {})
+    yield parse_entry(name, table)
+    for other, changes in others.items():
+        options = {**table.get("options", {}), **changes.pop("options", {})}
+        yield parse_entry(other, {**table, **changes, "options": options, "reading_of": name})
 
 
 def parse_entry(name: str, table: dict[str, Any]) -> Entry:
-    """The entry that a TOML table describes; UsageError where a key or a level is none of ours."""
-    known = {item.name for item in fields(Entry)} - {"name"}
-    for key in table:
-        if key not in known:
-            raise UnknownNameError(f"key of the data set {name}", key, known)
-    if table.get("level") not in get_args(Level):
-        raise UsageError(
-            f"data set {name}: the level is {table.get('level')!r}, not one of {', '.join(get_args(Level))}"
-        )
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
-    return Entry(name, **values)
+    """The entry that a TOML table describes; UsageError where a key or a value is none of ours."""
+    try:
+        return from_dict(Entry, {"name": name, **table})
+    except UsageError as error:
+        raise UsageError(f"data set {name}: {error}") from error
 
 
 def _in_words(folder: str) -> str:

@@ -16,20 +16,17 @@ from blemish.errors import ImageError
 from blemish.images import Picture
 from blemish.io.atomic import reason
 
-__all__ = ["Box", "FileSample", "MaskFiles", "Truth", "TypeMask", "type_mask"]
+__all__ = ["Box", "FileSample", "MaskTruth", "Truth", "TypeMask", "type_mask"]
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels, half-open
 
 
 @dataclass(frozen=True)
 class TypeMask:
-    """Which type each pixel shows: `ids` [H, W], 0 where none, and the type in words of each id.
+    """Which type each pixel shows."""
 
-    Several ids may have the same type, where a data set tells apart what we do not; "" is a type that nobody named.
-    """
-
-    ids: NDArray[np.uint8]
-    types: dict[int, str]
+    ids: NDArray[np.uint8]  # [H, W], 0 where there is no defect
+    types: dict[int, str]  # id -> type, "" where nobody named it; several ids may have the same type
 
     def of(self, defect_type: str) -> NDArray[np.bool_]:
         """The pixels [H, W] of one type."""
@@ -54,21 +51,18 @@ class Truth(Protocol):
 
 
 @dataclass(frozen=True)
-class MaskFiles:
-    """One mask or several, whose union counts. `threshold`: values above are foreground (None: see `MaskValues.above`).
-
-    `types` are the types of the values, of masks that hold ids.
-    """
+class MaskTruth:
+    """One mask file or several, whose union counts."""
 
     files: tuple[Path, ...]
-    threshold: int | None = None
-    types: tuple[tuple[int, str], ...] = ()
+    threshold: int | None = None  # values above are foreground; None: see `MaskValues.above`
+    types: tuple[tuple[int, str], ...] = ()  # value and type, of masks that hold ids
 
     def mask(self, size_px: tuple[int, int]) -> NDArray[np.bool_]:
-        found = np.zeros(size_px[::-1], bool)
+        foreground = np.zeros(size_px[::-1], bool)
         for file in self.files:
-            found |= read_fitting(file, size_px).above(self.threshold)
-        return found
+            foreground |= read_fitting(file, size_px).above(self.threshold)
+        return foreground
 
     def type_mask(self, size_px: tuple[int, int]) -> TypeMask | None:
         if not self.types:
@@ -132,9 +126,9 @@ class FileSample:
 
     def type_mask(self) -> TypeMask | None:
         """The type of each pixel, also where one image shows several; None where there is no mask."""
-        found = None if self.truth is None or not self.anomalous else self.truth.type_mask(images.read_size(self.path))
-        if found is not None:
-            return replace(found, ids=self._cut(found.ids))
+        types = None if self.truth is None or not self.anomalous else self.truth.type_mask(images.read_size(self.path))
+        if types is not None:
+            return replace(types, ids=self._cut(types.ids))
         return _one_type(self)
 
     def _cut(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -159,10 +153,10 @@ def _one_type(sample: Sample) -> TypeMask | None:
 
 def read_fitting(file: Path, size_px: tuple[int, int]) -> images.MaskValues:
     """The values of a mask file; ImageError where it is not of the image's size."""
-    found = images.read_mask(file)
-    height, width = found.values.shape
+    mask = images.read_mask(file)
+    height, width = mask.values.shape
     if (width, height) != size_px:
         raise ImageError(
             file, f"is {width} x {height} px, its image {size_px[0]} x {size_px[1]}: they cannot be paired"
         )
-    return found
+    return mask

@@ -17,27 +17,22 @@ Split = Literal["train", "test"]
 
 
 class Sample(Protocol):
-    """One image with its truth. It is frozen and cheap to make: only its methods open files.
-
-    name is unique in its set (the path below the root, with /). product is the class that metrics are grouped by.
-    defect_type is the grouped type in words, "" where the image is normal or nobody said which; folder is the data set's own
-    word for it. has_mask is true where `mask` gives the truth: of all normal images, and of anomalous ones that someone drew.
-    """
+    """One image with its truth. It is frozen and cheap to make: only its methods open files."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str: ...  # unique in its set: the path below the root, with /
     @property
-    def product(self) -> str: ...
+    def product(self) -> str: ...  # the class that metrics are grouped by
     @property
     def split(self) -> Split: ...
     @property
     def anomalous(self) -> bool: ...
     @property
-    def defect_type(self) -> str: ...
+    def defect_type(self) -> str: ...  # the grouped type in words; "" where it is normal or nobody said which
     @property
-    def folder(self) -> str: ...
+    def folder(self) -> str: ...  # the data set's own word for the type
     @property
-    def has_mask(self) -> bool: ...
+    def has_mask(self) -> bool: ...  # whether `mask` gives the truth: of all normal images, and where someone drew it
 
     def digest(self) -> str:
         """A sha256 in hex that stands for the image's content: equal content, equal digest."""
@@ -54,24 +49,23 @@ class Sample(Protocol):
 
 @dataclass(frozen=True)
 class DataSet:
-    """Samples under one name. `level` says what its truth allows to measure; `variant` tells the conversion and the split, as it
-    must stand beside every number; `notes` are lines worth telling the user."""
+    """Samples under one name."""
 
     name: str
     samples: tuple[Sample, ...]
-    level: Level
-    variant: str = ""
+    level: Level  # what its truth allows to measure
+    variant: str = ""  # the conversion and the split, as they must stand beside every number
     licence: str = ""
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())  # lines worth telling the user
 
     def of(self, *, split: Split | None = None, product: str | None = None) -> DataSet:
         """The part with this split and this product."""
-        kept = tuple(
+        chosen = tuple(
             sample
             for sample in self.samples
             if (split is None or sample.split == split) and (product is None or sample.product == product)
         )
-        return replace(self, samples=kept)
+        return replace(self, samples=chosen)
 
     @property
     def products(self) -> tuple[str, ...]:

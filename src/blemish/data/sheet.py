@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from blemish import images
 from blemish.data.samples import Sample
 from blemish.errors import ImageError
+from blemish.maps import dilate
 
 __all__ = ["chosen", "write_sheet"]
 
@@ -74,10 +75,5 @@ def _outlined(pixels: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.
     small = np.zeros((height, width), bool)
     rows, columns = np.nonzero(mask)  # any pixel counts: a thin crack must not vanish
     small[rows * height // mask.shape[0], columns * width // mask.shape[1]] = True
-    around = np.pad(small, 1)
-    wide = np.zeros_like(small)
-    for down in range(3):
-        for right in range(3):
-            wide |= around[down : down + height, right : right + width]
-    pixels[wide & ~small] = OUTLINE
+    pixels[dilate(small, 1) & ~small] = OUTLINE
     return pixels

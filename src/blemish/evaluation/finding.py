@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from blemish.data import DataSet, Sample, entry, known_sets, open_data
+from blemish.data import DataSet, Sample, is_known, known_sets, open_data
 from blemish.errors import UnknownNameError, UsageError
 
-__all__ = ["by_product", "describe", "find_data", "is_known", "list_digest", "types_of", "why_no_pixels"]
+__all__ = ["by_product", "describe", "find_data", "list_digest", "types_of", "why_no_pixels"]
 
 PARTS = ("test", "train", "all")
 
@@ -38,17 +38,11 @@ def find_data(where: str, *, root: Path | None = None, part: str | None = None) 
     return chosen
 
 
-def is_known(where: str) -> bool:
-    """Whether this names a data set, and not a path."""
-    return where.partition(":")[0] == "synthetic" or where in {known.name for known in known_sets()}
-
-
 def why_no_pixels(data: DataSet) -> str:
     """Why pixel metrics of this data set are refused; "" where they are not."""
     if data.level != "image":
         return ""
-    notes = entry(data.name).notes if is_known(data.name) and not data.name.startswith("synthetic") else ()
-    said = [note for note in notes if "pixel" in note]
+    said = [note for known in known_sets() if known.name == data.name for note in known.notes if "pixel" in note]
     return f"{data.name} is measured at image level only: {said[0] if said else 'nobody drew its defects'}"
 
 
@@ -62,9 +56,7 @@ def by_product(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
 
 def types_of(data: DataSet) -> dict[str, tuple[str, ...]]:
     """The defect types of each product that has any: those that its authors list, else those that occur."""
-    known: dict[str, dict[str, str]] = {}
-    if is_known(data.name) and not data.name.startswith("synthetic"):
-        known = entry(data.name).knowledge
+    known = next((known.knowledge for known in known_sets() if known.name == data.name), {})
     found = {}
     for product, samples in by_product(data.samples).items():
         occurring = dict.fromkeys(sample.defect_type for sample in samples if sample.defect_type)

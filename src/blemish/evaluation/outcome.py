@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from blemish.data import DataSet
 from blemish.errors import UsageError
+from blemish.evaluation.candidates import Candidate
 from blemish.evaluation.finding import describe
-from blemish.evaluation.models import Model
 from blemish.evaluation.published import Published, published
 from blemish.evaluation.ranks import Curve, curves_of, image_steps
-from blemish.evaluation.running import Run
+from blemish.evaluation.running import EvaluationRun
 from blemish.evaluation.settings import LEGACY_METRIC, Settings
+from blemish.io.progress import Reporter
 from blemish.metrics import METRICS, AnomalyAccumulator, Report, Row, Value, mean
 from blemish.metrics.values import undefined
-from blemish.training.recipe import Reporter
 
-__all__ = ["Evaluation", "Group", "Spread", "evaluate", "grouped"]
+__all__ = ["Evaluation", "Group", "Spread", "evaluate_candidate", "grouped"]
 
 PIXEL_METRICS = tuple(name for name in METRICS if not name.startswith("image_"))
 
@@ -139,15 +139,20 @@ def grouped(evaluations: Sequence[Evaluation]) -> list[Group]:
     return [Group(tuple(members)) for members in found.values()]
 
 
-def evaluate(
-    model: Model, data: DataSet, *, out: str | Path, settings: Settings | None = None, reporter: Reporter | None = None
-) -> tuple[Evaluation, Run]:
-    """Measures a model on a data set, going on where the same evaluation was stopped below `out`.
+def evaluate_candidate(
+    candidate: Candidate,
+    data: DataSet,
+    *,
+    out: str | Path,
+    settings: Settings | None = None,
+    reporter: Reporter | None = None,
+) -> tuple[Evaluation, EvaluationRun]:
+    """Measures a candidate on a data set, going on where the same evaluation was stopped below `out`.
 
     UsageError: no images, none that can be read. The run can look at images again, for pictures.
     """
     settings, reporter = settings or Settings(), reporter or Reporter()
-    run = Run(model, data, out=Path(out), settings=settings, reporter=reporter)
+    run = EvaluationRun(candidate, data, out=Path(out), settings=settings, reporter=reporter)
     counts = run.count()
     records = tuple(run.folder.records())
     if len(counts.anomaly) == 0:
@@ -160,17 +165,17 @@ def evaluate(
     image_types = counts.image_types if counts.image_types is not None and len(counts.image_types) else None
     pixel_types = counts.pixel_types if counts.pixel_types is not None and len(counts.pixel_types) else None
     found = Evaluation(
-        model=model.to_dict(),
+        model=candidate.to_dict(),
         data=describe(data) | {"content_digest": _content(records)},
         settings=settings.to_dict(),
         report=report,
         records=records,
         curves=_curves(counts.anomaly, records, limit=settings.limit),
-        published=published(model.name, data.name),
+        published=published(candidate.name, data.name),
         pixel_types=None if pixel_types is None else pixel_types.report(),
         image_types=None if image_types is None else image_types.report(),
         confusion=None if image_types is None else image_types.confusion(),
-        notes=(*model.notes, *data.notes, *_notes(run, records), *_vanished(report)),
+        notes=(*candidate.notes, *data.notes, *_notes(run, records), *_vanished(report)),
         seconds=run.folder.progress().seconds,
     )
     return found, run
@@ -181,7 +186,7 @@ def _raise_unreadable(data: DataSet, records: Sequence[Mapping[str, Any]]) -> No
     raise UsageError(f"{data.name}: none of {len(data.samples)} images can be used; the first: {first}")
 
 
-def _notes(run: Run, records: Sequence[Mapping[str, Any]]) -> list[str]:
+def _notes(run: EvaluationRun, records: Sequence[Mapping[str, Any]]) -> list[str]:
     found = []
     if unreadable := sum("error" in record for record in records):
         found.append(f"{unreadable} of {len(records)} images cannot be read or paired and are in no number")
@@ -214,13 +219,13 @@ def _content(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _curves(
-    tally: AnomalyAccumulator, records: Sequence[Mapping[str, Any]], *, limit: float
+    accumulator: AnomalyAccumulator, records: Sequence[Mapping[str, Any]], *, limit: float
 ) -> dict[str, Mapping[str, Curve]]:
     found: dict[str, Mapping[str, Curve]] = {}
-    for product in tally.products:
+    for product in accumulator.products:
         own = [record for record in records if record["product"] == product and "error" not in record]
         steps = image_steps([one["image_score"] for one in own], [one["anomalous"] for one in own])
-        pixels = tally.steps(product)
+        pixels = accumulator.steps(product)
         found[f"image {product}"] = curves_of(steps, limit=limit)
         found[f"pixel {product}"] = {} if pixels is None else curves_of(pixels, limit=limit)
     return {name: curves for name, curves in found.items() if curves}

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blemish.data import Sample
+from blemish.drawing.colours import heat
 from blemish.evaluation.outcome import Evaluation
-from blemish.evaluation.running import Run, Scored
+from blemish.evaluation.running import EvaluationRun, ScoredSample
 from blemish.images import Picture
 from blemish.maps import enlarge
-from blemish.report.colours import heat
 
 __all__ = ["Shown", "show"]
 
@@ -37,7 +37,7 @@ class Shown:
     uri: str
 
 
-def show(evaluation: Evaluation, run: Run) -> list[Shown]:
+def show(evaluation: Evaluation, run: EvaluationRun) -> list[Shown]:
     """The worst and best images, scored once more for their maps; the colours' middle is the threshold of pixel F1-max."""
     found = []
     samples = {sample.name: sample for sample in run.data.samples}
@@ -73,22 +73,22 @@ def _caption(record: Record) -> str:
     return " · ".join(parts)
 
 
-def _threshold(evaluation: Evaluation, product: str, run: Run) -> float:
+def _threshold(evaluation: Evaluation, product: str, run: EvaluationRun) -> float:
     for one in evaluation.report.products:
         value = one.row.values["pixel_f1_max"]
         if one.row.name == product and value.threshold is not None:
             return float(np.clip(value.threshold, 0.01, 0.99))
-    return run.model.pixel_threshold
+    return run.candidate.pixel_threshold
 
 
-def _drawn(sample: Sample, run: Run, threshold: float) -> str | None:
-    scored: list[Scored] = list(run.again([[sample]]))
+def _drawn(sample: Sample, run: EvaluationRun, threshold: float) -> str | None:
+    scored: list[ScoredSample] = list(run.again([[sample]]))
     if not scored:
         return None
     picture = _small(sample.picture())
     mask = sample.mask() if sample.anomalous and sample.has_mask else None
     left = _outlined(picture, mask)
-    coloured = heat(enlarge(scored[0].anomaly_map, picture.size), threshold)
+    coloured = heat(enlarge(scored[0].scores.anomaly_map, picture.size), threshold)
     right = picture.copy()
     layer = Image.fromarray(coloured)
     right.paste(layer.convert("RGB"), (0, 0), layer.getchannel("A"))

@@ -38,13 +38,13 @@ def image_steps(scores: ArrayLike, anomalous: ArrayLike) -> Steps:
 
 def curves_of(steps: Steps, *, limit: float) -> dict[str, Curve]:
     """The points of "roc", "pr" and, where regions were counted, "pro" up to `limit`; without those that lack a class."""
-    if steps.lack("a curve", {"normal": "normal", "anomalous": "anomalous"}):
+    if steps.reason("a curve", {"normal": "normal", "anomalous": "anomalous"}):
         return {}
     normal, anomalous = steps.reached("normal"), steps.reached("anomalous")
     true, false = np.cumsum(steps.added["anomalous"]), np.cumsum(steps.added["normal"])
     precision = true / np.maximum(true + false, 1)
     found = {"roc": _thinned(normal, anomalous), "pr": _thinned(anomalous[1:], precision)}
-    if not steps.lack("a curve", {"region": "region"}):
+    if not steps.reason("a curve", {"region": "region"}):
         overlap = steps.reached("region")
         end = float(np.interp(limit, normal, overlap))
         inside = normal < limit

@@ -1,6 +1,6 @@
-"""One model on one data set: image by image, in bounded memory, saved on the way.
+"""One candidate on one data set: image by image, in bounded memory, saved on the way.
 
-B batch, H×W the size at which pixels are compared.
+H×W the size at which pixels are compared.
 """
 
 from __future__ import annotations
@@ -10,74 +10,88 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from blemish._version import __version__
+from blemish.backbones.preprocess import to_array
+from blemish.calibration import vocabulary_hash
 from blemish.data import DataSet, Sample
-from blemish.errors import ImageError, ModelError, UsageError
-from blemish.evaluation.feeding import Encoder, Seen, feed, in_chunks
+from blemish.engines.base import Engine, RawScores
+from blemish.errors import ImageError, UsageError
+from blemish.evaluation.candidates import Candidate
 from blemish.evaluation.finding import by_product, describe, why_no_pixels
-from blemish.evaluation.models import Model
 from blemish.evaluation.ranks import own_ap
-from blemish.evaluation.settings import DATA_TYPES, Settings
+from blemish.evaluation.samples import CachedEncoder, LoadedSample, SampleLoader, in_chunks
+from blemish.evaluation.settings import DATA_TYPES, OF_PRODUCT, Settings
 from blemish.evaluation.states import Counts, Progress, RunFolder, merged
 from blemish.evaluation.typing import Typing
-from blemish.inspection.inspector import device_of
-from blemish.language import Vocabulary, parse_defects
-from blemish.maps import enlarge
-from blemish.methods.base import Features
+from blemish.inspection.loader import default_workers
+from blemish.inspection.masks import Masks
+from blemish.inspection.references import draw, with_references
+from blemish.inspection.scoring import Scorer
+from blemish.io.log import Log
+from blemish.io.progress import Reporter
+from blemish.language import Vocabulary, general, load_vocabulary, parse_defects
+from blemish.maps import at_original
 from blemish.metrics import AnomalyAccumulator, SteppedAupro, Value
-from blemish.models.feature_cache import CacheDtype, FeatureStore, feature_store
-from blemish.training.log import Log
-from blemish.training.recipe import Reporter
 
-__all__ = ["Run", "Scored"]
+if TYPE_CHECKING:
+    from blemish.models.feature_cache import FeatureStore
+
+__all__ = ["EvaluationRun", "ScoredSample"]
 
 SCORE_RANGE = (0.0, 1.0)  # of every method's maps
 LEGACY_FILE = "legacy"
 
 
-@dataclass(frozen=True)
-class Scored:
-    """What a method says of one image: its score, and its map [h, w] at the method's own size, both in 0..1."""
+ALL = ""  # stands for every product where the engine is the same for all
 
-    seen: Seen
-    image_score: float
-    anomaly_map: NDArray[np.float32]
+
+@dataclass(frozen=True, eq=False)
+class ScoredSample:
+    """A sample with its scores."""
+
+    image: LoadedSample
+    scores: RawScores  # with the vocabulary that anomalies are measured with; the map in 0..1
+    typed: RawScores | None  # with the types of its own product; None where nobody asks
+    inside: NDArray[np.bool_] | None  # [height, width], the pixels that count; None: all do
 
     def map_at(self, size_px: tuple[int, int]) -> NDArray[np.float32]:
-        """The map [height, width] for `size_px` (width, height), bilinear."""
-        return enlarge(self.anomaly_map, size_px)
+        """The map [height, width] for `size_px` (width, height), bilinear; 0 where pixels do not count."""
+        return at_original(self.scores.anomaly_map, size_px, self.inside)
 
 
-class Run:
+class EvaluationRun:
     """One evaluation in its folder below `out`, which follows from everything that decides a number.
 
-    The method is moved to the device. UsageError where the data cannot be measured at all.
+    Raises:
+        UsageError: the data cannot be measured at all.
     """
 
-    def __init__(self, model: Model, data: DataSet, *, out: Path, settings: Settings, reporter: Reporter) -> None:
+    def __init__(
+        self, candidate: Candidate, data: DataSet, *, out: Path, settings: Settings, reporter: Reporter
+    ) -> None:
         if not data.samples:
             raise UsageError(f"{data.name}: there are no images to evaluate ({data.variant or 'no samples'})")
-        self.model, self.data, self.settings, self.reporter = model, data, settings, reporter
+        self.candidate, self.data, self.settings, self.reporter = candidate, data, settings, reporter
         self.products = by_product(data.samples)
         self.no_pixels = why_no_pixels(data)
-        self.device = device_of(settings.device)
-        method = model.method.to(self.device).eval()
-        self.texts = method.encode_texts(_vocabulary(settings, data))
-        self.typing = Typing(model, data) if settings.typed else None
+        self.vocabulary = _vocabulary(settings, data)
+        self.masks = Masks.open(settings.roi, settings.ignore)
+        self.typing = Typing(data, aligned_corners=candidate.engine.aligned_corners) if settings.typed else None
         self.store = self._store()
-        self.encoder = Encoder(model, device=self.device, store=self.store)
+        self._compared: tuple[str, Engine] | None = None  # the engine with the references of one product, or of all
+        self._scorer: tuple[str, Scorer] | None = None
         identity = self._identity()
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
-        name = re.sub(r"[^A-Za-z0-9._]+", "-", f"{data.name}-{model.name}").strip("-")
+        name = re.sub(r"[^A-Za-z0-9._]+", "-", f"{data.name}-{candidate.name}").strip("-")
         self.folder = RunFolder(out / f"{name}-{key}", identity)
 
     def count(self) -> Counts:
@@ -87,13 +101,12 @@ class Run:
         if progress.log_bytes:
             what = "measured before" if before == len(self.data.samples) else "going on after"
             self.reporter.say(
-                f"{self.data.name}, {self.model.name}: {what}: {before} of {len(self.data.samples)} images"
+                f"{self.data.name}, {self.candidate.name}: {what}: {before} of {len(self.data.samples)} images"
             )
         elif self.store is not None:
-            self.encoder.reserve(len(self.data.samples))
-        what = f"{self.data.name}, {self.model.name}"
+            self._encoder(self.store).reserve(len(self.data.samples))
+        what = f"{self.data.name}, {self.candidate.name}"
         with (
-            torch.inference_mode(),
             closing(self.folder.open_log(progress)) as log,
             self.reporter.progress(what, len(self.data.samples), done=before) as advance,
         ):
@@ -111,13 +124,15 @@ class Run:
         counts = self._empty()
         if progress.chunks:
             counts = self.folder.counts(progress.product, progress.chunks, counts)
-        left = chunks[progress.chunks :]
+        remaining = chunks[progress.chunks :]
         saved = begun = time.monotonic()
         spent = progress.seconds
-        for chunk, (scored, features, errors) in zip(left, self._scored(left), strict=True):
-            self._add(counts, scored, features, log)
-            for sample, error in errors:
-                log.write({"name": sample.name, "product": sample.product, "error": str(error)})
+        for chunk, outcomes in zip(remaining, self._scored(remaining), strict=True):
+            for sample, outcome in zip(chunk, outcomes, strict=True):
+                if isinstance(outcome, ImageError):
+                    log.write({"name": sample.name, "product": sample.product, "error": str(outcome)})
+                else:
+                    log.write(self._add(counts, outcome))
             progress.chunks += 1
             progress.seconds = round(spent + time.monotonic() - begun, 3)
             if progress.chunks == len(chunks) or time.monotonic() - saved >= self.settings.save_every_s:
@@ -125,91 +140,142 @@ class Run:
                 saved = time.monotonic()
             yield len(chunk)
 
-    def _add(self, counts: Counts, scored: Sequence[Scored], features: Features | None, log: Log) -> None:
-        told: list[dict[str, object]] = [{} for _ in scored]
-        if self.typing is not None and features is not None:
-            told = self.typing.add(counts, [one.seen for one in scored], features)
-        for one, types in zip(scored, told, strict=True):
-            sample, mask = one.seen.sample, one.seen.mask
-            large = None if mask is None else one.map_at((mask.shape[1], mask.shape[0]))
-            counts.anomaly.add(
-                large,
-                mask,
-                name=sample.name,
-                product=sample.product,
-                anomalous=sample.anomalous,
-                defect_type=sample.defect_type,
-                image_score=one.image_score,
-            )
-            record = {
-                "name": sample.name,
-                "product": sample.product,
-                "anomalous": sample.anomalous,
-                "defect_type": sample.defect_type,
-                "folder": sample.folder,
-                "image_score": one.image_score,
-                "map_peak": round(float(one.anomaly_map.max()), 6),
-                "size_px": list(one.seen.size_px),
-                "digest": one.seen.digest,
-            }
-            if large is not None and mask is not None and mask.any():
-                record["own_pixel_ap"] = round(own_ap(large, mask), 4)
-            log.write(record | types)
+    def _add(self, counts: Counts, scored: ScoredSample) -> dict[str, Any]:
+        """Counts one image; its record."""
+        image, scores = scored.image, scored.scores
+        sample, mask = image.sample, image.mask
+        full_map = None if mask is None else scored.map_at((mask.shape[1], mask.shape[0]))
+        counts.anomaly.add(
+            full_map,
+            mask,
+            name=sample.name,
+            product=sample.product,
+            anomalous=sample.anomalous,
+            defect_type=sample.defect_type,
+            image_score=scores.image_score,
+        )
+        record: dict[str, Any] = {
+            "name": sample.name,
+            "product": sample.product,
+            "anomalous": sample.anomalous,
+            "defect_type": sample.defect_type,
+            "folder": sample.folder,
+            "image_score": scores.image_score,
+            "map_peak": round(float(scores.anomaly_map.max()), 6),
+            "size_px": list(image.size_px),
+            "digest": image.digest,
+        }
+        if full_map is not None and mask is not None and mask.any():
+            record["own_pixel_ap"] = round(own_ap(full_map, mask), 4)
+        if self.typing is not None and scored.typed is not None:
+            record |= self.typing.add(counts, image, scored.typed)
+        return record
 
-    def legacy(self, tally: AnomalyAccumulator) -> dict[str, Value]:
+    def legacy(self, accumulator: AnomalyAccumulator) -> dict[str, Value]:
         """The papers' AUPRO of each product, in a second pass over the images: its thresholds need the extremes first."""
         found = self.folder.read_extra(LEGACY_FILE)
         values = dict(found.get("products", {})) if found.get("limit") == self.settings.limit else {}
         with self.reporter.progress(f"{self.data.name}, 200 steps", len(self.data.samples)) as advance:
             for product, chunks in zip(self.products, self._chunks(), strict=True):
-                extremes = None if self.no_pixels else tally.extremes(product)
+                extremes = None if self.no_pixels else accumulator.extremes(product)
                 if product not in values and extremes is not None:
-                    lowest, highest = (np.float32(one) for one in extremes)
+                    lowest, highest = (np.float32(end) for end in extremes)
                     stepped = SteppedAupro(lowest, highest, limit=self.settings.limit)
                     for scored in self.again(chunks):
-                        if scored.seen.mask is not None:
-                            height, width = scored.seen.mask.shape
-                            stepped.add(scored.map_at((width, height)), scored.seen.mask)
+                        mask = scored.image.mask
+                        if mask is not None:
+                            stepped.add(scored.map_at((mask.shape[1], mask.shape[0])), mask)
                         advance()
                     value = stepped.value()
-                    values[product] = {"value": value.value, "why": value.why}
+                    values[product] = {"value": value.value, "reason": value.reason}
                     facts = {"limit": self.settings.limit, "products": values}
                     self.folder.write_extra(LEGACY_FILE, facts)
-        return {product: Value(**value) for product, value in values.items()}
+        return {
+            product: Value(value=stored["value"], reason=stored.get("reason", stored.get("why", "")))  # as before 0.2
+            for product, stored in values.items()
+        }
 
-    def again(self, chunks: Sequence[Sequence[Sample]]) -> Iterator[Scored]:
+    def again(self, chunks: Sequence[Sequence[Sample]]) -> Iterator[ScoredSample]:
         """The readable ones of these images scored once more, exactly as before where the chunks are the same."""
-        with torch.inference_mode():
-            for scored, _, _ in self._scored(chunks):
-                yield from scored
+        for outcomes in self._scored(chunks):
+            yield from (outcome for outcome in outcomes if isinstance(outcome, ScoredSample))
 
-    def _scored(
-        self, chunks: Sequence[Sequence[Sample]]
-    ) -> Iterator[tuple[list[Scored], Features | None, list[tuple[Sample, ImageError]]]]:
-        """The images of each chunk with their scores, their features as one batch, and those that cannot be read."""
-        fed = feed(chunks, self.model, size=self.settings.size, masks=not self.no_pixels, store=self.store)
-        for chunk, looked in zip(chunks, fed, strict=True):
-            errors = [(sample, one) for sample, one in zip(chunk, looked, strict=True) if isinstance(one, ImageError)]
-            seen = [one for one in looked if isinstance(one, Seen)]
-            features = self.encoder.features(seen) if seen else None
-            yield ([] if features is None else self._score(seen, features)), features, errors
-
-    def _score(self, seen: Sequence[Seen], features: Features) -> list[Scored]:
-        scores = self.model.method.score(features, self.texts)
-        images, maps = (
-            part.detach().to("cpu", torch.float32).numpy() for part in (scores.image_score, scores.anomaly_map)
+    def _scored(self, chunks: Sequence[Sequence[Sample]]) -> Iterator[list[ScoredSample | ImageError]]:
+        """The images of each chunk with their scores; an ImageError stands for one that cannot be read."""
+        loader = SampleLoader(
+            preprocess=self.candidate.engine.input,
+            size=self.settings.size,
+            masks=not self.no_pixels,
+            store=self.store,
         )
-        found = []
-        for one, image_score, anomaly_map in zip(seen, images, maps, strict=True):
-            if not (np.isfinite(image_score) and np.isfinite(anomaly_map).all()):
-                raise ModelError(f"{one.sample.name}: the method {self.model.name!r} gave scores that are not numbers")
-            found.append(Scored(one, float(image_score), anomaly_map.clip(*SCORE_RANGE)))
-        return found
+        with ThreadPoolExecutor(default_workers(), thread_name_prefix="blemish") as pool:
+            try:
+                for chunk, loaded in zip(chunks, loader.chunks(chunks, pool), strict=True):
+                    yield self._score(self._scorer_of(chunk[0].product), loaded, pool)
+            finally:  # a consumer that stops early does not wait for what was read ahead
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _score(
+        self, scorer: Scorer, loaded: Sequence[LoadedSample | ImageError], pool: ThreadPoolExecutor
+    ) -> list[ScoredSample | ImageError]:
+        outcomes: list[ScoredSample | ImageError] = []
+        for raw in scorer.score(loaded, pool):
+            if isinstance(raw, ImageError):
+                outcomes.append(raw)
+                continue
+            image = cast(LoadedSample, raw.image)
+            scores, *typed = raw.scores
+            inside = None
+            if self.masks is not None:
+                finished = scorer.finish(raw)
+                if isinstance(finished, ImageError):
+                    outcomes.append(finished)
+                    continue
+                scores, inside = finished.scores, finished.inside
+            scores = replace(scores, anomaly_map=scores.anomaly_map.clip(*SCORE_RANGE))
+            outcomes.append(ScoredSample(image, scores, typed[0] if typed else None, inside))
+        return outcomes
+
+    def _scorer_of(self, product: str) -> Scorer:
+        """The scorer of a product: its references and, where types are told apart, its own vocabulary beside the asked one."""
+        if self._scorer is None or self._scorer[0] != product:
+            typed = None if self.typing is None else self.typing.vocabulary(product)
+            scorer = Scorer(
+                self._engine_of(product),
+                *([self.vocabulary] if typed is None else [self.vocabulary, typed]),
+                batch_size=self.settings.batch_size,
+                tiles=self.settings.tiles,
+                masks=self.masks,
+                encoder=None if self.store is None else self._encoder(self.store),
+            )
+            self._scorer = product, scorer
+        return self._scorer[1]
+
+    def _engine_of(self, product: str) -> Engine:
+        references = self.settings.references
+        if references is None:
+            return self.candidate.engine
+        key = product if references == OF_PRODUCT else ALL
+        if self._compared is None or self._compared[0] != key:
+            engine = self.candidate.engine
+            if references == OF_PRODUCT:
+                pictures = (sample.picture() for sample in draw(self.products[product]))
+                engine = engine.with_references(to_array(picture, engine.input)[None] for picture in pictures)
+            else:
+                engine, _ = with_references(engine, references, batch_size=self.settings.batch_size)
+            self._compared = key, engine
+        return self._compared[1]
+
+    def _encoder(self, store: FeatureStore) -> CachedEncoder:
+        from blemish.engines.torch import TorchEngine
+
+        assert isinstance(self.candidate.engine, TorchEngine)  # others have no store
+        return CachedEncoder(self.candidate.engine, store)
 
     def _empty(self) -> Counts:
         pixel_types, image_types = None, None
         if self.typing is not None:
-            pixel_types, image_types = self.typing.tallies(pixels=not self.no_pixels)
+            pixel_types, image_types = self.typing.accumulators(pixels=not self.no_pixels)
         return Counts(
             AnomalyAccumulator(score_range=SCORE_RANGE, rounds=self.settings.rounds), pixel_types, image_types
         )
@@ -226,32 +292,39 @@ class Run:
     def _store(self) -> FeatureStore | None:
         if self.settings.cache == "none":
             return None
-        if not self.model.method.worth_caching:
+        from blemish.engines.torch import TorchEngine
+        from blemish.models.feature_cache import CacheDtype, feature_store
+
+        engine = self.candidate.engine
+        if not isinstance(engine, TorchEngine) or not engine.method.worth_caching:
             self.reporter.say(
-                f"{self.model.name}: all it does with an image depends on trained parts, so nothing is kept"
+                f"{self.candidate.name}: all it does with an image depends on trained parts, so nothing is kept"
             )
             return None
-        kept: CacheDtype = self.settings.cache
-        return feature_store(self.model.method, dtype=kept)
+        dtype: CacheDtype = self.settings.cache
+        return feature_store(engine.method, dtype=dtype)
 
     def _identity(self) -> dict[str, Any]:
         deciding: Mapping[str, Any] = self.settings.deciding()
         told = describe(self.data)
-        model = self.model.to_dict()
+        model = self.candidate.to_dict()
         del model["prompts"]  # the fingerprint says which they are, wherever they lie
         return {
             "blemish": __version__,
             "model": model,
             "data": {name: told[name] for name in ("name", "variant", "split", "images", "list_digest")},
             "settings": dict(deciding),
-            "vocabulary": list(self.texts.types),
+            "vocabulary": list(self.vocabulary.names),
+            **({} if self.settings.vocabulary is None else {"words": vocabulary_hash(self.vocabulary)}),
             "types": None if self.typing is None else {p: list(names) for p, names in self.typing.types.items()},
         }
 
 
-def _vocabulary(settings: Settings, data: DataSet) -> Vocabulary | None:
+def _vocabulary(settings: Settings, data: DataSet) -> Vocabulary:
+    if settings.vocabulary is not None:
+        return load_vocabulary(settings.vocabulary, product=settings.product)
     if settings.defects is None:
-        return None
+        return general()
     if settings.defects != DATA_TYPES:
         return parse_defects(settings.defects)
     if not data.types:

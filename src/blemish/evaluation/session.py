@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from blemish.data import DataSet
 from blemish.errors import UsageError
-from blemish.evaluation.models import Choice, Model, load_model
-from blemish.evaluation.outcome import Evaluation, Group, evaluate, grouped
+from blemish.evaluation.candidates import Candidate, Choice, load_candidate
+from blemish.evaluation.outcome import Evaluation, Group, evaluate_candidate, grouped
 from blemish.evaluation.page import write_page
 from blemish.evaluation.pictures import Shown, show
 from blemish.evaluation.settings import Settings
 from blemish.evaluation.tables import Provenance, Table
 from blemish.evaluation.writing import JSON_FILE, write_results
 from blemish.io.atomic import make_folder
-from blemish.training.card import commit, versions
-from blemish.training.recipe import Reporter
+from blemish.io.progress import Reporter
+from blemish.io.provenance import commit, utc_now, versions
 
 __all__ = ["RUNS", "Session", "open_session"]
 
@@ -37,25 +36,33 @@ class Session:
     options: Mapping[str, Any] = field(default_factory=dict)
     force: bool = False
     input_px: int | None = None  # of every model; None for the backbone's own
-    load: Callable[..., Model] = load_model
+    load: Callable[..., Candidate] = load_candidate
     evaluations: list[Evaluation] = field(default_factory=list)
     shown: dict[int, list[Shown]] = field(default_factory=dict)  # by the place in `evaluations`
-    last: tuple[Choice, Model] | None = None
+    last: tuple[Choice, Candidate] | None = None
 
     def run(self, choices: Iterable[Choice], datas: Sequence[DataSet], *, settings: Settings | None = None) -> None:
-        """Every model on every data set; a model stays loaded until another one is asked for."""
+        """Every candidate on every data set; one stays loaded until another one is asked for."""
         for choice in choices:
             if self.last is None or self.last[0] != choice:
                 self.last = None  # one at a time in memory
-                model = self.load(choice, options=self.options, force=self.force, input_px=self.input_px)
-                self.last = choice, model
+                self.last = (
+                    choice,
+                    self.load(
+                        choice,
+                        options=self.options,
+                        force=self.force,
+                        input_px=self.input_px,
+                        device=self.settings.device,
+                    ),
+                )
                 for note in self.last[1].notes:
                     self.reporter.say(f"note: {note}")
             for data in datas:
                 self._one(self.last[1], data, settings or self.settings)
 
-    def _one(self, model: Model, data: DataSet, settings: Settings) -> None:
-        found, run = evaluate(model, data, out=self.out / RUNS, settings=settings, reporter=self.reporter)
+    def _one(self, candidate: Candidate, data: DataSet, settings: Settings) -> None:
+        found, run = evaluate_candidate(candidate, data, out=self.out / RUNS, settings=settings, reporter=self.reporter)
         self.shown[len(self.evaluations)] = show(found, run)
         self.evaluations.append(found)
         write_results(self.out, self.evaluations, self.provenance)
@@ -94,7 +101,7 @@ def open_session(
     if out.is_dir() and any(out.iterdir()) and not any(place.exists() for place in known):
         raise UsageError(f"{out}: is not empty and holds no evaluation; choose another --out")
     make_folder(out)
-    provenance = Provenance(command, versions(), commit(), datetime.now(UTC).isoformat(timespec="seconds"))
+    provenance = Provenance(command, versions(), commit(), utc_now())
     return Session(
         out, settings, provenance, reporter or Reporter(), options=options or {}, force=force, input_px=input_px
     )

@@ -8,11 +8,12 @@ from typing import Any, Literal, get_args
 from blemish.errors import UnknownNameError, UsageError
 from blemish.metrics.steps import AUPRO_LIMIT
 
-__all__ = ["DATA_TYPES", "LEGACY_METRIC", "Kept", "Settings", "Size"]
+__all__ = ["DATA_TYPES", "LEGACY_METRIC", "OF_PRODUCT", "Kept", "Settings", "Size"]
 
 Size = Literal["model", "original"]
 Kept = Literal["none", "float16", "bfloat16", "float32"]
 DATA_TYPES = "data"  # stands for the data set's own types in `defects`
+OF_PRODUCT = "data"  # stands for the images of each image's own product in `references`
 LEGACY_METRIC = "aupro_200_steps"
 
 
@@ -23,11 +24,19 @@ class Settings:
     size: pixels are compared at the tower's input ("model") or at each image's own size. defects: the vocabulary while anomalies
     are measured: None for the built-in one, "data" for all types of the data set, else names. typed: also which type it is, with
     a vocabulary for each product. legacy: the papers' AUPRO, too, in a second pass. rounds: bootstrap resamples, 0 for none.
-    cache: what image features are kept in, on the disk. limit: of AUPRO's false positive rate.
+    cache: what image features are kept in, on the disk. limit: of AUPRO's false positive rate. vocabulary, product: a file of
+    types instead of `defects`. tiles, roi, ignore: as `blemish.load` takes them. references: images that all others are compared
+    with: a folder or a pattern, or "data" for those of each image's own product, good and bad, unlabelled.
     """
 
     size: Size = "original"
     defects: str | tuple[str, ...] | None = None
+    vocabulary: str | None = None
+    product: str | None = None
+    tiles: str | int = "off"
+    roi: str | None = None
+    ignore: str | None = None
+    references: str | None = None
     typed: bool = False
     legacy: bool = False
     rounds: int = 200
@@ -43,6 +52,14 @@ class Settings:
                 raise UnknownNameError(kind, value, known)
         if self.batch_size < 1 or self.rounds < 0:
             raise UsageError(f"a batch has 1 image or more, not {self.batch_size}; rounds are not {self.rounds}")
+        if self.defects is not None and self.vocabulary is not None:
+            raise UsageError("name the defects or give a vocabulary file, not both")
+        if self.size == "model" and (self.tiles != "off" or self.roi is not None or self.ignore is not None):
+            raise UsageError("tiles and masks are of the images' own size: leave --size model away")
+        if self.cache != "none" and (self.tiles != "off" or self.references is not None):
+            raise UsageError("cached features are of whole images alone: leave --cache away, or --tiles and --peers")
+        if self.tiles != "off" and self.references is not None:
+            raise UsageError("references are compared with whole images, not with tiles: leave one of them out")
         if not 0 < self.limit <= 1:
             raise UsageError(f"the limit of the false positive rate lies in (0, 1], not {self.limit:g}")
 
@@ -51,6 +68,9 @@ class Settings:
         told = asdict(self)
         for name in ("legacy", "limit", "save_every_s"):
             del told[name]
+        for name in ("vocabulary", "product", "tiles", "roi", "ignore", "references"):  # as before there were any
+            if told[name] in (None, "off"):
+                del told[name]
         return told | {"device": self.device.partition(":")[0]}
 
     def to_dict(self) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from typing import Any
 
 from blemish.errors import UsageError
 from blemish.io.atomic import make_folder, write_text
+from blemish.io.json_files import read_json_if_there
+from blemish.io.log import Log, read_log
 from blemish.metrics import AnomalyAccumulator, ImageTypeAccumulator, PixelTypeAccumulator
-from blemish.models.paths import read_json, remove
-from blemish.training.log import Log, read_log
+from blemish.models.paths import remove
 
 __all__ = ["IDENTITY_FILE", "IMAGES_FILE", "Counts", "Progress", "RunFolder", "merged"]
 
@@ -46,7 +47,7 @@ class Counts:
     @property
     def parts(self) -> dict[str, AnomalyAccumulator | PixelTypeAccumulator | ImageTypeAccumulator]:
         named = {"anomaly": self.anomaly, "pixel-types": self.pixel_types, "image-types": self.image_types}
-        return {name: tally for name, tally in named.items() if tally is not None}
+        return {name: accumulator for name, accumulator in named.items() if accumulator is not None}
 
     def merge(self, other: Counts) -> None:
         """Adds another product's counts."""
@@ -70,7 +71,7 @@ class RunFolder:
 
     def progress(self) -> Progress:
         """Where it stands; at the beginning where nothing is there."""
-        found = read_json(self.path / PROGRESS_FILE)
+        found = read_json_if_there(self.path / PROGRESS_FILE)
         try:
             return Progress(**found)
         except TypeError as error:
@@ -82,8 +83,8 @@ class RunFolder:
     def save(self, progress: Progress, counts: Counts, log: Log) -> None:
         """Puts the counts of the current product and the place in it on the disk."""
         folder = self._product(progress.product)
-        for name, tally in counts.parts.items():
-            tally.save(folder / f"{name}-{progress.chunks}.npz")
+        for name, accumulator in counts.parts.items():
+            accumulator.save(folder / f"{name}-{progress.chunks}.npz")
         progress.log_bytes = log.sync()
         write_text(self.path / PROGRESS_FILE, json.dumps(asdict(progress)) + "\n")
         now = {f"{name}-{progress.chunks}.npz" for name in counts.parts}
@@ -111,7 +112,7 @@ class RunFolder:
 
     def read_extra(self, name: str) -> dict[str, Any]:
         """What `write_extra` put there; empty where nothing is."""
-        return read_json(self.path / f"{name}.json")
+        return read_json_if_there(self.path / f"{name}.json")
 
     def write_extra(self, name: str, facts: Mapping[str, Any]) -> None:
         write_text(self.path / f"{name}.json", json.dumps(facts, ensure_ascii=False) + "\n")

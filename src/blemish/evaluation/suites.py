@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from blemish.data import DataSet
 from blemish.errors import UnknownNameError, UsageError
+from blemish.evaluation.candidates import Choice
 from blemish.evaluation.finding import find_data
-from blemish.evaluation.models import Choice
 from blemish.evaluation.outcome import Evaluation, Group
 from blemish.evaluation.published import Published, published
 from blemish.evaluation.session import Session
 from blemish.evaluation.settings import LEGACY_METRIC, Size
 from blemish.evaluation.tables import NOT_DEFINED, Table, cell, title_of
+from blemish.io.codec import from_dict
 
 __all__ = ["Suite", "SuiteTest", "load_suite", "run_suite", "suite_names"]
 
@@ -81,10 +82,8 @@ def load_suite(name: str) -> Suite:
     else:
         raise UnknownNameError("suite", name, suite_names())
     try:
-        table = tomllib.loads(text)
-        tests = tuple(SuiteTest(**_checked(one, SuiteTest)) for one in table.pop("tests", []))
-        suite = Suite(**_checked(table, Suite, also=("tests",)), tests=tests)
-    except (tomllib.TOMLDecodeError, TypeError) as error:
+        suite = from_dict(Suite, tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, UsageError) as error:
         raise UsageError(f"{name}: is not a suite ({error})") from error
     for test in suite.tests:
         if test.trained_on not in suite.train:
@@ -235,12 +234,3 @@ def _theirs(suite: Suite, test: SuiteTest, metric: str, sources: dict[str, int])
 def _number(row: Published, sources: dict[str, int]) -> int:
     words = f"{row.source} ({row.quality}{', derived' if row.derived else ''}{', ' + row.note if row.note else ''})"
     return sources.setdefault(words, len(sources) + 1)
-
-
-def _checked(table: Mapping[str, Any], kind: type, *, also: Sequence[str] = ()) -> dict[str, Any]:
-    """The table's values with lists as tuples; UnknownNameError names a key that is none of ours."""
-    known = {item.name for item in fields(kind)} - set(also)
-    for key in table:
-        if key not in known:
-            raise UnknownNameError("key of a suite", key, known)
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}

@@ -99,7 +99,7 @@ def overview(groups: Sequence[Group]) -> Table:
             spread = group.spread(metric) if len(group.members) > 1 else found.report.mean.values[metric]
             cells.append(cell(spread))
             if isinstance(spread, Value) and not spread.defined:
-                reasons[f"{found.data['name']}, {title_of(metric)}: {_short(spread.why)}"] = None
+                reasons[f"{found.data['name']}, {title_of(metric)}: {_short(spread.reason)}"] = None
         counts = f"{found.data['normal']} / {found.data['anomalous']}"
         backbone = (str(found.model["backbone"]),) if several else ()
         rows.append((name, *backbone, method, counts, *cells))
@@ -135,7 +135,7 @@ def _rows(title: str, rows: Sequence[Row], metrics: Sequence[str]) -> Table:
         if any(value.defined for value in values):
             kept.append(metric)
         elif values:
-            reasons[f"{title_of(metric)} is {NOT_DEFINED} here: {_short(values[0].why)}"] = None
+            reasons[f"{title_of(metric)} is {NOT_DEFINED} here: {_short(values[0].reason)}"] = None
     counts = {"normal": "normal_images", "anomalous": "anomalous_images", "regions": "regions"}
     counts = {words: name for words, name in counts.items() if any(getattr(row, name) for row in rows)}
     lines: list[tuple[str, ...]] = []
@@ -146,7 +146,7 @@ def _rows(title: str, rows: Sequence[Row], metrics: Sequence[str]) -> Table:
         lines.append((name, *(str(getattr(row, count)) for count in counts.values()), *cells))
         for metric, value in found.items():
             if not value.defined:
-                reasons[f"{name}, {title_of(metric)}: {_short(value.why)}"] = None
+                reasons[f"{name}, {title_of(metric)}: {_short(value.reason)}"] = None
             elif value.without:
                 reasons[f"{name}, {title_of(metric)}: without {', '.join(value.without)}"] = None
     return Table(title, ("", *counts, *map(title_of, kept)), tuple(lines), tuple(reasons))

@@ -91,7 +91,7 @@ def _cells(row: Row, metrics: Sequence[str]) -> dict[str, Any]:
         if value is None:
             continue
         if value.value is None:
-            reasons.append(f"{name}: {value.why}")
+            reasons.append(f"{name}: {value.reason}")
             continue
         found[name] = f"{value.value:.6f}"
         if value.interval is not None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from blemish.images.depth import Picture, RangeGiven, Samples, ValueRanges
-from blemish.images.files import SUFFIXES, FoundImage, find_images, list_images
-from blemish.images.masks import MaskValues, read_mask, read_size
-from blemish.images.reader import DEFAULT_MEGAPIXELS, Header, ImageInput, decode, read, read_header
-from blemish.images.watching import watch_images
+from blemish.images.files import FoundImage, FoundImages, find_images, list_images
+from blemish.images.kinds import SUFFIXES
+from blemish.images.limits import DEFAULT_MEGAPIXELS
+from blemish.images.masks import MaskValues
+from blemish.images.reader import Header, ImageInput, decode, read, read_header, read_mask, read_size
+from blemish.images.watching import REST_S, Arrivals, watch_images
 from blemish.images.writer import save
 
 __all__ = [
     "DEFAULT_MEGAPIXELS",
+    "REST_S",
     "SUFFIXES",
+    "Arrivals",
     "FoundImage",
+    "FoundImages",
     "Header",
     "ImageInput",
     "MaskValues",

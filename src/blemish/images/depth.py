@@ -25,13 +25,15 @@ class Picture:
     """An upright RGB image [H, W, 3]: uint8, or float32 in 0..1 where the source holds more than 8 bits.
 
     `value_range` are the source values that became 0 and 1; None for 8-bit sources. `tags` are what a DICOM file says of
-    itself.
+    itself and, under "note", what should be known of how the values were read. `inside` [H, W] are the pixels that belong
+    to the image; None: all of them.
     """
 
     pixels: NDArray[np.uint8] | NDArray[np.float32]
     source: str
     value_range: tuple[float, float] | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    inside: NDArray[np.bool_] | None = None
 
     @property
     def width_px(self) -> int:
@@ -54,7 +56,8 @@ class Samples:
 
     uint8 values are always [H, W, 3] and final. `declared_bits` is the depth that the file states, `inverted` says
     that 0 is white, `coverage` [H, W] in 0..1 is the alpha channel of deep images (0 = background). `window` is the value
-    range that the file asks for, or that was found for it alone; `tags` are its words about itself.
+    range that the file asks for, or that was found for it alone; `tags` are its words about itself. `inside` [H, W] are the
+    pixels that belong to the image, where others are padding: those count in no range, and become black.
     """
 
     values: NDArray[Any]
@@ -64,6 +67,17 @@ class Samples:
     coverage: NDArray[np.float32] | None = None
     window: tuple[float, float] | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    inside: NDArray[np.bool_] | None = None
+
+    @property
+    def counting(self) -> NDArray[Any]:
+        """The values that have a say in a range: not those of padding, nor of what is wholly transparent."""
+        if self.inside is not None:
+            return self.values[self.inside]
+        if self.coverage is not None:
+            shown = self.values[self.coverage > 0]
+            return shown if shown.size else self.values
+        return self.values
 
     @property
     def is_deep(self) -> bool:
@@ -123,17 +137,22 @@ class ValueRanges:
         """The picture of `samples`; an ImageError where its values are outside the range of the batch."""
         if not samples.is_deep:
             return Picture(samples.values, samples.source, tags=samples.tags)
+        _check_finite(samples)
         low, high = self.fixed or self._learned(samples) or samples.window or self._range_of(samples)
-        pixels = (samples.values.astype(np.float32) - np.float32(low)) / np.float32(high - low)
-        np.clip(pixels, 0, 1, out=pixels)  # a range given by the user, or a window, leaves values outside
+        pixels = _between(samples.values, low, high)
         if samples.inverted:
             np.subtract(1, pixels, out=pixels)
         if samples.coverage is not None:
             coverage = samples.coverage if pixels.ndim == 2 else samples.coverage[..., None]
             pixels = pixels * coverage + (1 - coverage)  # transparent shows white, as for 8 bits
+        if samples.inside is not None:
+            pixels[~samples.inside] = 0
         if pixels.ndim == 2:
             pixels = np.repeat(pixels[..., None], 3, axis=2)  # [H, W] -> [H, W, 3]
-        return Picture(np.ascontiguousarray(pixels, dtype=np.float32), samples.source, (low, high), samples.tags)
+        tags = samples.tags if self._given is not None else _noted(samples, high)
+        return Picture(
+            np.ascontiguousarray(pixels, dtype=np.float32), samples.source, (low, high), tags, samples.inside
+        )
 
     def _learned(self, samples: Samples) -> tuple[float, float] | None:
         """The range of the percentiles that were given; None where none were."""
@@ -172,9 +191,8 @@ class _End:
         """The value in one image; what is wholly transparent does not count."""
         if not self.percentile:
             return self.value
-        _extremes(samples)  # refuses what is no number
-        seen = samples.values if samples.coverage is None else samples.values[samples.coverage > 0]
-        return float(np.percentile(seen if seen.size else samples.values, self.value))
+        _check_finite(samples)
+        return float(np.percentile(samples.counting, self.value))
 
 
 def _ends(value_range: RangeGiven) -> tuple[_End, _End]:
@@ -208,10 +226,39 @@ def _smallest_bits(samples: Samples) -> int | None:
     return next((bits for bits in candidates if low >= 0 and high <= 2**bits - 1), None)
 
 
-def _extremes(samples: Samples) -> tuple[float, float]:
+def _between(values: NDArray[Any], low: float, high: float) -> NDArray[np.float32]:
+    """Values as 0..1 between the ends of a range, which a range given by the user, or a window, may leave outside."""
+    many_bits = values.dtype.itemsize >= 4 and values.dtype != np.float32  # more than float32 holds
+    pixels: NDArray[Any] = values.astype(np.float64 if many_bits else np.float32)
+    pixels -= pixels.dtype.type(low)
+    pixels /= pixels.dtype.type(high - low)
+    np.clip(pixels, 0, 1, out=pixels)
+    return pixels.astype(np.float32, copy=False)
+
+
+def _noted(samples: Samples, high: float) -> Mapping[str, str]:
+    """The tags, with a note where 16 bits hold no more than 8: which of both is meant, nobody but the user knows."""
+    if samples.values.dtype != np.uint16 or high <= 255 or samples.window is not None:
+        return samples.tags
+    highest = int(samples.counting.max())
+    if highest > 255:
+        return samples.tags
+    note = (
+        f"its 16-bit values fit into 8 bits (highest: {highest}), and were read as 0 to {high:g}; if they are 8-bit values, "
+        f"give the value range 0:255"
+    )
+    return {**samples.tags, "note": note}
+
+
+def _check_finite(samples: Samples) -> None:
     if np.issubdtype(samples.values.dtype, np.floating) and not np.isfinite(samples.values).all():
         raise ImageError(samples.source, "holds values that are not numbers (NaN or infinity)")
-    return samples.values.min().item(), samples.values.max().item()
+
+
+def _extremes(samples: Samples) -> tuple[float, float]:
+    _check_finite(samples)
+    values = samples.values if samples.inside is None else samples.counting
+    return values.min().item(), values.max().item()
 
 
 def _outside(samples: Samples, low: float, high: float, why: str) -> ImageError:

@@ -8,21 +8,28 @@ import struct
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["PAGED_SUFFIXES", "full_pages", "pages_of", "split_page"]
+from blemish.images.kinds import DICOM_SUFFIXES, SUFFIXES, TIFF_SUFFIXES
 
-DICOM_SUFFIXES = (".dcm", ".dicom")
-PAGED_SUFFIXES = (".tif", ".tiff", *DICOM_SUFFIXES)
+__all__ = ["full_pages", "pages_of", "split_page"]
+
+PAGED_SUFFIXES = (*TIFF_SUFFIXES, *DICOM_SUFFIXES)
 MOST_PAGES = 100_000
 SUBFILE_TYPE, REDUCED, MASK = 254, 1, 4  # TIFF: what a page is to the others
-NAMED = re.compile(r"(.+\.(?:tiff?|dcm|dicom))#([1-9]\d*)", re.IGNORECASE | re.DOTALL)
+NAMED = re.compile(r"(.+)#([1-9]\d*)", re.DOTALL)
 
 
 def split_page(item: Any) -> tuple[Any, int | None]:
-    """A path that names a page as the file's path and the page's number; anything else as it is, and None."""
+    """A path that names a page as the file's path and the page's number; anything else as it is, and None.
+
+    It names a page where the file has a suffix of a format with pages, or where it has none of an image and is there (DICOM).
+    """
     if isinstance(item, str | os.PathLike):
         found = NAMED.fullmatch(os.fsdecode(item))
         if found and not os.path.lexists(item):
-            return Path(found[1]), int(found[2])
+            path = Path(found[1])
+            suffix = path.suffix.lower()
+            if suffix in PAGED_SUFFIXES or (suffix not in SUFFIXES and path.is_file()):
+                return path, int(found[2])
     return item, None
 
 
@@ -31,13 +38,13 @@ def pages_of(path: Path) -> list[Path]:
     suffix = path.suffix.lower()
     count = 1
     try:
-        if suffix in DICOM_SUFFIXES:
+        if suffix in TIFF_SUFFIXES and path.is_file():
+            with path.open("rb") as stream:
+                count = len(full_pages(stream))
+        elif suffix in DICOM_SUFFIXES or suffix not in SUFFIXES:
             from blemish.images.dicom import count_frames
 
             count = count_frames(path)
-        elif suffix in PAGED_SUFFIXES and path.is_file():
-            with path.open("rb") as stream:
-                count = len(full_pages(stream))
     except OSError:  # reported when its turn comes
         pass
     return [path] if count < 2 else [Path(f"{path}#{number}") for number in range(1, count + 1)]
@@ -72,7 +79,7 @@ def _subfile_types(stream: BinaryIO) -> list[int]:
             entries = stream.read(min(count, 65_535) * entry_bytes)
             types.append(_subfile_type(entries, order, entry_bytes))
             (offset,) = struct.unpack(next_format, stream.read(struct.calcsize(next_format)))
-    except (struct.error, OverflowError, ValueError):
+    except (struct.error, OverflowError, ValueError, OSError):  # damaged from here on
         pass
     return types
 

@@ -1,12 +1,10 @@
-"""Files, bytes, arrays and Pillow images as upright samples, with a limit on their decoded size."""
+"""Files, bytes, arrays and Pillow images as upright samples, with limits on what a file may claim."""
 
 from __future__ import annotations
 
 import io
 import os
-import struct
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,52 +12,37 @@ from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import Image
 
 from blemish.errors import ImageError, UsageError
-from blemish.images import dicom, png16, tiff
+from blemish.images import isolation
+from blemish.images.boundary import decoding
 from blemish.images.depth import Picture, RangeGiven, Samples, ValueRanges
-from blemish.images.pages import full_pages, split_page
+from blemish.images.kinds import kind_of
+from blemish.images.limits import DEFAULT_MEGAPIXELS, check_size
+from blemish.images.masks import MaskValues
+from blemish.images.opened import OpenedImage
+from blemish.images.pages import split_page
+from blemish.images.pillow import DEEP_MODES, from_pillow, open_pillow, open_png
 from blemish.io.atomic import reason
 
 __all__ = [
     "DEFAULT_MEGAPIXELS",
     "Header",
     "ImageInput",
-    "check_size",
-    "damage_reported",
     "decode",
-    "kind_of",
+    "decode_here",
     "name_of",
-    "open_known",
-    "opened",
-    "orientation_of",
     "read",
     "read_header",
-    "upright",
+    "read_mask",
+    "read_size",
 ]
 
 ImageInput: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | NDArray[Any] | Image.Image
+FileInput: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview
 
-DEFAULT_MEGAPIXELS = 200.0
-BACKGROUND = 255  # white: what transparent parts show
-ORIENTATION = 0x0112  # EXIF and TIFF tag
-DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
-ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
-
-# The plugins themselves, not Image.open: it checks the size against a limit that belongs to the whole process.
-OPENERS: dict[str, type[ImageFile.ImageFile]] = {
-    "PNG": PngImagePlugin.PngImageFile,
-    "JPEG": JpegImagePlugin.JpegImageFile,
-    "TIFF": TiffImagePlugin.TiffImageFile,
-    "BMP": BmpImagePlugin.BmpImageFile,
-    "WEBP": WebPImagePlugin.WebPImageFile,
-}
-# What decoders raise on damaged data; Warning because a process may turn warnings into errors.
-DAMAGE = (
-    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, AttributeError),
-    *(struct.error, zlib.error, Image.DecompressionBombError, Warning),
-)
+MODERN = ("HEIC", "AVIF", "JPEG 2000", "JPEG XL")
 
 
 @dataclass(frozen=True)
@@ -97,83 +80,97 @@ def read(
 
 
 def decode(item: ImageInput, *, source: str | None = None, max_megapixels: float = DEFAULT_MEGAPIXELS) -> Samples:
-    """The upright samples of one image, before a value range is chosen for those with more than 8 bits."""
+    """The upright samples of one image, before a value range is chosen for those with more than 8 bits.
+
+    ImageError where there are none, whatever a library raises. What a file claims is checked before it is decoded, and what
+    could stall or crash is decoded in a process of its own, which has a limited time.
+    """
     source = name_of(item) if source is None else source
-    try:
-        return _decode(item, source, max_megapixels)
-    except MemoryError as error:
-        raise ImageError(source, "does not fit into memory") from error
+    with decoding(source):
+        if isinstance(item, np.ndarray | Image.Image):
+            return _from_memory(item, source, max_megapixels)
+        with _opened(item, source, max_megapixels) as found:
+            if found.needs_own_process and isolation.is_available():
+                return isolation.decode(item, found, max_megapixels=max_megapixels) or found.samples()
+            return found.samples()
 
 
-def _decode(item: ImageInput, source: str, max_megapixels: float) -> Samples:  # noqa: PLR0911  (a kind of file each)
-    if isinstance(item, np.ndarray):
-        return _from_array(item, source, max_megapixels)
-    if isinstance(item, Image.Image):
-        check_size(item.size, source, max_megapixels)
-        with damage_reported(source):
-            return _from_pillow(item, source)
-    file, page = split_page(item)
-    with opened(file, source) as stream:
-        kind = kind_of(stream, source)
-        if kind == "DICOM":
-            check_size(dicom.frame_size(stream, source), source, max_megapixels)
-            values, inverted, window, tags = dicom.read_frame(stream, source, page or 1)
-            return Samples(values, source, inverted=inverted, window=window, tags=tags)
-        if kind == "PNG":
-            header = stream.read(26)
-            stream.seek(0)
-            if len(header) == 26 and header[24] == 16:
-                return _from_deep_png(stream.read(), source, max_megapixels)
-        index = 0 if page is None or kind != "TIFF" else _index_of(stream, source, page)
-        with damage_reported(source):
-            image = open_known(kind, stream)
-            if image is not None and index:
-                image.seek(index)
-        if image is None:
-            return _from_tiff(stream, source, max_megapixels, index)
-        check_size(image.size, source, max_megapixels)
-        with damage_reported(source):
-            if kind == "TIFF" and _cut_by_pillow(image):
-                return _from_tiff(stream, source, max_megapixels, index)
-            declared, inverted = _tiff_depth(image) if kind == "TIFF" else (None, False)
-            return _from_pillow(image, source, declared_bits=declared, inverted=inverted)
+def decode_here(item: FileInput, *, source: str, max_megapixels: float) -> Samples:
+    """As `decode`, in this process in any case: what the process of its own runs."""
+    with decoding(source), _opened(item, source, max_megapixels) as found:
+        return found.samples()
 
 
-def _index_of(stream: BinaryIO, source: str, page: int) -> int:
-    """Which directory of a TIFF is this page, from 1."""
-    pages = full_pages(stream)
-    stream.seek(0)
-    if page > len(pages):
-        raise ImageError(source, f"has {len(pages)} pages")
-    return pages[page - 1]
-
-
-def read_header(item: ImageInput) -> Header:  # noqa: PLR0911  (a kind of file each)
+def read_header(item: ImageInput) -> Header:
     """What is known of an image before it is decoded, for files from their header alone; no pixels where it is unreadable."""
     if isinstance(item, np.ndarray):
         return Header(item.shape[1], item.shape[0], item.dtype != np.uint8) if item.ndim > 1 else NO_HEADER
     if isinstance(item, Image.Image):
         return Header(*item.size, item.mode in DEEP_MODES)
-    file, page = split_page(item)
     try:
-        with opened(file, "") as stream:
-            kind = kind_of(stream, "")
-            if kind == "DICOM":
-                return Header(*dicom.frame_size(stream, ""), True)
-            if kind == "PNG":
-                width, height, bits = struct.unpack(">16xIIB", stream.read(25))
-                return Header(width, height, bits == 16)
-            index = 0 if page is None or kind != "TIFF" else _index_of(stream, "", page)
-            with damage_reported(""):
-                image = open_known(kind, stream)
-                if image is not None and index:
-                    image.seek(index)
-            if image is None:
-                with tiff.open_page(stream, "", index) as found:
-                    return Header(found.width, found.height, True)
-            return Header(*image.size, image.mode in DEEP_MODES or (kind == "TIFF" and _cut_by_pillow(image)))
-    except (ImageError, UsageError, MemoryError, struct.error):
+        with decoding(""), _opened(item, "", None) as found:
+            return Header(*found.size, found.is_deep)
+    except (ImageError, UsageError):
         return NO_HEADER
+
+
+def read_size(item: ImageInput, *, source: str | None = None) -> tuple[int, int]:
+    """Width and height in pixels of the upright image, of files without decoding them; ImageError where it is unreadable."""
+    source = name_of(item) if source is None else source
+    if isinstance(item, np.ndarray | Image.Image):
+        height, width = decode(item, source=source).values.shape[:2]
+        return width, height
+    with decoding(source), _opened(item, source, None) as found:
+        return found.upright_size
+
+
+def read_mask(item: ImageInput, *, source: str | None = None) -> MaskValues:
+    """The values of one mask; an ImageError says why there are none."""
+    source = name_of(item) if source is None else source
+    if not isinstance(item, np.ndarray | Image.Image):
+        with decoding(source), _opened(item, source, DEFAULT_MEGAPIXELS) as found:
+            if found.mask is not None and not found.needs_own_process:
+                return found.mask()
+            lossy = found.is_lossy
+    else:
+        lossy = False
+    values = decode(item, source=source).values
+    return MaskValues(values if values.ndim == 2 else values.max(axis=2), source, "lossy" if lossy else "plain")
+
+
+@contextmanager
+def _opened(item: FileInput, source: str, max_megapixels: float | None) -> Iterator[OpenedImage]:
+    """The image in a file, with its header read and, for a limit of megapixels, what it claims checked."""
+    file, page = split_page(item)
+    with _stream(file, source) as stream:
+        kind = kind_of(stream, source)
+        found = _open_kind(stream, kind, source, page, max_megapixels or DEFAULT_MEGAPIXELS)
+        if max_megapixels is not None:
+            found.check(max_megapixels)
+        yield found
+
+
+def _open_kind(stream: BinaryIO, kind: str, source: str, page: int | None, max_megapixels: float) -> OpenedImage:
+    """The image by the format that its content says; modules of rare formats are imported when one comes."""
+    if kind == "PNG":
+        return open_png(stream, source)
+    if kind == "TIFF":
+        from blemish.images.tiff import open_tiff
+
+        return open_tiff(stream, source, page=page)
+    if kind == "DICOM":
+        from blemish.images.dicom import open_dicom
+
+        return open_dicom(stream, source, page=page)
+    if kind == "PGM/PPM":
+        from blemish.images.netpbm import open_netpbm
+
+        return open_netpbm(stream, source)
+    if kind in MODERN:
+        from blemish.images.modern import open_modern
+
+        return open_modern(stream, kind, source)
+    return open_pillow(stream, kind, source, max_megapixels=max_megapixels)
 
 
 def name_of(item: object) -> str:
@@ -186,7 +183,7 @@ def name_of(item: object) -> str:
 
 
 @contextmanager
-def opened(item: str | os.PathLike[str] | bytes | bytearray | memoryview, source: str) -> Iterator[BinaryIO]:
+def _stream(item: FileInput, source: str) -> Iterator[BinaryIO]:
     if isinstance(item, bytes | bytearray | memoryview):
         yield io.BytesIO(item)
         return
@@ -200,142 +197,14 @@ def opened(item: str | os.PathLike[str] | bytes | bytearray | memoryview, source
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise ImageError(source, reason(error) if isinstance(error, OSError) else str(error)) from error
     with stream:
-        try:
-            yield stream
-        except OSError as error:  # a network drive or a card may fail in the middle
-            raise ImageError(source, f"cannot be read ({reason(error)})") from error
+        yield stream
 
 
-@contextmanager
-def damage_reported(source: str) -> Iterator[None]:
-    try:
-        yield
-    except DAMAGE as error:
-        text = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(source, f"cannot be decoded ({text})") from error
-
-
-def kind_of(stream: BinaryIO, source: str) -> str:
-    prefix = stream.read(12)
-    stream.seek(0)
-    if not prefix:
-        raise ImageError(source, "the file is empty")
-    for signature, kind in (
-        (png16.SIGNATURE, "PNG"),
-        (b"\xff\xd8\xff", "JPEG"),
-        (b"BM", "BMP"),
-        *((tag, "TIFF") for tag in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
-    ):
-        if prefix.startswith(signature):
-            return kind
-    if prefix.startswith(b"RIFF") and prefix[8:12] == b"WEBP":
-        return "WEBP"
-    stream.seek(dicom.MARK_AT)
-    is_dicom = stream.read(4) == b"DICM"
-    stream.seek(0)
-    if is_dicom:
-        return "DICOM"
-    raise ImageError(source, "is not a JPEG, PNG, TIFF, BMP or WebP image")
-
-
-def open_known(kind: str, stream: BinaryIO) -> ImageFile.ImageFile | None:
-    """The image with its header read; None for a TIFF whose layout Pillow does not know."""
-    unknown = stream.read(4) == b"MM\0+"  # it takes a big TIFF of this byte order for a damaged one
-    stream.seek(0)
-    if unknown:
-        return None
-    try:
-        return OPENERS[kind](stream)
-    except (SyntaxError, OSError, KeyError):
-        if kind != "TIFF":
-            raise
-        stream.seek(0)
-        return None
-
-
-def check_size(size: tuple[int, int], source: str, max_megapixels: float) -> None:
-    width, height = size
-    if width < 1 or height < 1:
-        raise ImageError(source, f"has no pixels ({width} x {height})")
-    if width * height > max_megapixels * 1e6:
-        raise ImageError(
-            source,
-            f"{width} x {height} pixels are {width * height / 1e6:,.0f} megapixels, above the limit of "
-            f"{max_megapixels:g}: raise max_megapixels (--max-megapixels) if the file is to be trusted",
-        )
-
-
-def _from_pillow(
-    image: Image.Image, source: str, *, declared_bits: int | None = None, inverted: bool = False
-) -> Samples:
-    image.load()
-    turn = orientation_of(image.getexif)  # after load: TIFF is turned by Pillow, PNG may have it at its end
-    if image.mode in DEEP_MODES:
-        values = np.asarray(image)
-        values = upright(values.astype(values.dtype.newbyteorder("=")), turn)
-        transparent = image.info.get("transparency")
-        coverage = None if transparent is None else (values != transparent).astype(np.float32)
-        return Samples(values, source, declared_bits, inverted, coverage)
-    if image.mode in ALPHA_MODES or "transparency" in image.info:
-        colour = image.convert("RGBA")
-        white = Image.new("RGBA", colour.size, (BACKGROUND,) * 4)
-        rgb = Image.alpha_composite(white, colour).convert("RGB")
-    else:
-        rgb = image.convert("RGB")
-    return Samples(upright(np.asarray(rgb), turn), source)
-
-
-def _from_deep_png(data: bytes, source: str, max_megapixels: float) -> Samples:
-    with damage_reported(source):
-        image = PngImagePlugin.PngImageFile(io.BytesIO(data))
-    check_size(image.size, source, max_megapixels)
-    with damage_reported(source):
-        declared = png16.significant_bits(data)
-        if data[25] == 0:  # grey: Pillow keeps the 16 bits
-            return _from_pillow(image, source, declared_bits=declared)
-        values = png16.read_png16(data)
-        turn = orientation_of(image.getexif)
-        key = png16.transparent_colour(data)
-    if values.shape[2] in (2, 4):
-        coverage: NDArray[np.float32] | None = values[..., -1].astype(np.float32) / np.float32(65535)
-        values = values[..., 0] if values.shape[2] == 2 else values[..., :3]
-    else:
-        coverage = None if key is None else (values != key).any(axis=2).astype(np.float32)
-    turned_coverage = None if coverage is None else upright(coverage, turn)
-    return Samples(upright(values, turn), source, declared, coverage=turned_coverage)
-
-
-def orientation_of(read_exif: Callable[[], Image.Exif]) -> int:
-    try:
-        return int(read_exif().get(ORIENTATION, 1))
-    except (*DAMAGE, MemoryError):  # damaged EXIF does not make the pixels worse
-        return 1
-
-
-def _cut_by_pillow(image: ImageFile.ImageFile) -> bool:
-    """Whether Pillow would cut the samples of this TIFF to 8 bits: colour, or grey with alpha, of more than 8."""
-    bits = getattr(image, "tag_v2", {}).get(tiff.BITS_PER_SAMPLE, (1,))
-    return image.mode not in DEEP_MODES and max(bits) > 8
-
-
-def _tiff_depth(image: ImageFile.ImageFile) -> tuple[int | None, bool]:
-    tags = getattr(image, "tag_v2", {})
-    deep = image.mode in DEEP_MODES
-    inverted = deep and tags.get(tiff.PHOTOMETRIC, 1) == 0
-    return (tiff.declared_bits(tags), inverted) if deep else (None, False)
-
-
-def _from_tiff(stream: BinaryIO, source: str, max_megapixels: float, index: int) -> Samples:
-    with tiff.open_page(stream, source, index) as page:
-        check_size((page.width, page.height), source, max_megapixels)
-        with damage_reported(source):
-            values, alpha = page.read()
-        bits = page.declared_bits
-        if values.dtype.itemsize == 1:  # a rare layout of ordinary depth
-            bits = 1 if values.dtype == bool else 8
-            values = values.astype(np.uint16)
-        coverage = None if alpha is None else upright(alpha, page.orientation)
-        return Samples(upright(values, page.orientation), source, bits, page.inverted, coverage)
+def _from_memory(item: NDArray[Any] | Image.Image, source: str, max_megapixels: float) -> Samples:
+    if isinstance(item, np.ndarray):
+        return _from_array(item, source, max_megapixels)
+    check_size(item.size, source, max_megapixels)
+    return from_pillow(item, source)
 
 
 def _from_array(array: NDArray[Any], source: str, max_megapixels: float) -> Samples:
@@ -346,7 +215,7 @@ def _from_array(array: NDArray[Any], source: str, max_megapixels: float) -> Samp
     check_size((array.shape[1], array.shape[0]), source, max_megapixels)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype == np.uint8:
-        return _from_pillow(Image.fromarray(np.ascontiguousarray(array)), source)
+        return from_pillow(Image.fromarray(np.ascontiguousarray(array)), source)
     if array.dtype != np.uint16 and not np.issubdtype(array.dtype, np.floating):
         raise ImageError(source, f"an array must be uint8, uint16 or floating-point in 0..1, not {array.dtype}")
     if array.ndim == 3 and array.shape[2] == 4:
@@ -354,14 +223,3 @@ def _from_array(array: NDArray[Any], source: str, max_megapixels: float) -> Samp
         coverage: NDArray[np.float32] = np.clip(array[..., 3].astype(np.float32) / full, 0, 1, dtype=np.float32)
         return Samples(array[..., :3], source, coverage=coverage)
     return Samples(array, source)
-
-
-def upright(values: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """The array [H, W, ...] turned as the EXIF orientation 1..8 asks; any other value leaves it."""
-    if orientation in (5, 6, 7, 8):
-        values = values.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        values = values[::-1]
-    if orientation in (2, 3, 6, 7):
-        values = values[:, ::-1]
-    return np.ascontiguousarray(values)

@@ -1,6 +1,6 @@
 """The inspector: images in, inspections out. `blemish.load` makes one; the command line, Python and everything later use it.
 
-Files are read and prepared in background threads a bounded number ahead (`intake`); the model runs in the caller's thread;
+Files are read and prepared in background threads a bounded number ahead (`loader`); the engine runs in the caller's thread;
 regions are found in the background again. Results come in the order of the images.
 """
 
@@ -11,145 +11,135 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, cast, overload
+from typing import Any, Literal, TypeAlias, overload
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from PIL import Image
-from torch import Tensor
-
-from blemish._version import __version__
-from blemish.backbones.config import PreprocessConfig
-from blemish.backbones.preprocess import to_tensor
 from blemish.calibration import Calibration, Setup, vocabulary_hash
-from blemish.errors import ImageError, ModelError, UnknownNameError, UsageError
+from blemish.engines.base import Engine
+from blemish.errors import ImageError, UnknownNameError, UsageError
 from blemish.images import DEFAULT_MEGAPIXELS, ImageInput, Picture, RangeGiven, ValueRanges
-from blemish.inspection.loader import NO_MEMORY, Intake, Prepared
-from blemish.inspection.masks import Interest
-from blemish.inspection.regions import find_regions, peaks_inside
-from blemish.inspection.tiling import Plan, RawScores, Tile, Tiles, blend, check_tiles, plan_tiles
-from blemish.language import Vocabulary
-from blemish.maps import Part, at_original
-from blemish.methods.base import Method, Scores
-from blemish.report.overlay import visible_part
-from blemish.results import Inspection, ModelInfo, Thresholds, decide
+from blemish.inspection.decide import decide, region_threshold
+from blemish.inspection.inputs import is_image, to_image_input
+from blemish.inspection.loader import NO_MEMORY, ImageLoader, default_workers
+from blemish.inspection.masks import Masks
+from blemish.inspection.regions import find_regions
+from blemish.inspection.scoring import RawImage, Scorer
+from blemish.inspection.tiling import Tiles
+from blemish.language import Vocabulary, general
+from blemish.maps import Part, visible_part
+from blemish.results import Inspection, ModelInfo, Thresholds
 
-__all__ = ["Inspected", "Inspector", "device_of"]
+__all__ = ["Inspected", "Inspector"]
 
 OnError: TypeAlias = Literal["raise", "skip", "record"]
 
-MIN_AREA_CELLS = 0.25  # a region smaller than a quarter of one patch is below what the model resolves
-MOST_KEPT_BYTES = 2**24  # of a map at original size, for each image whose pictures wait to be written
+MIN_AREA_PATCHES = 0.25  # a region smaller than a quarter of one patch is below what the model resolves
+MOST_CACHED_BYTES = 2**24  # of a map at original size, for each image whose pictures wait to be written
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Inspected:
-    """An inspection together with the picture it was made of, and what pictures of it show of its map (`visible_part`),
-    where that is small enough to be kept: whoever writes them need not enlarge the map again."""
+    """An inspection with what it was made of, so that whoever draws it need not make that again."""
 
     inspection: Inspection
-    picture: Picture
-    part: Part | None = None
+    picture: Picture  # at original size
+    part: Part | None = None  # of the map, what pictures show anything of; None where it is too large to wait in memory
 
 
 class Inspector:
-    """A method with its preprocessing and thresholds: give it images, it gives inspections. `blemish.load` makes one.
+    """An engine with a vocabulary and thresholds: give it images, it gives inspections. `blemish.load` makes one.
 
-    `vocabulary` None: the built-in one. `value_range`, `max_megapixels`: those of `blemish.images.read`. Regions smaller
-    than `min_area_px`, or else than `min_area_cells` cells of the model's patch grid, are dropped. `tiles` ("off", "auto" or
-    a side in pixels) looks at large images in parts, too; see `blemish.inspection.tiling`. With `interest` only some pixels count.
-    `mm_per_px` gives regions a size in millimetres; a region or an image whose type leads by less than `min_lead` has
-    an unknown defect (see `results.lead`).
-    `calibration` says where the thresholds come from, and must fit: UsageError else. One inspector is for one thread.
+    Args:
+        engine: what scores images; it may serve several inspectors.
+        thresholds: of the verdicts and the regions.
+        vocabulary: the defect types to tell apart; None for the built-in ones.
+        min_lead: a region or an image whose type leads by less has an unknown defect (see `results.lead`), 0..1.
+        batch_size: images that the engine gets at once.
+        value_range: black and white of images with more than 8 bits, as `blemish.images.read` takes it.
+        max_megapixels: of the largest image that is decoded.
+        min_area_px: area of the smallest region; None for a quarter of a patch.
+        mm_per_px: side of a pixel in millimetres; gives regions a size.
+        tiles: "off", "auto" or a side in pixels: large images in parts, too.
+        masks: the pixels that count; None: all do.
+        calibration: where the thresholds come from; it must fit the rest.
+        workers: threads that read images; None for one a core, up to 8.
+
+    Raises:
+        UsageError: a value is outside its range, or the calibration was made with another setup.
+
+    One inspector is for one thread.
     """
 
     def __init__(
         self,
-        method: Method,
+        engine: Engine,
         *,
-        preprocess: PreprocessConfig,
         thresholds: Thresholds,
         vocabulary: Vocabulary | None = None,
-        backbone: str = "custom",
-        prompts: str = "",
-        device: str = "cpu",
+        min_lead: float = 0.0,
         batch_size: int = 8,
         value_range: RangeGiven | None = None,
         max_megapixels: float = DEFAULT_MEGAPIXELS,
-        min_area_cells: float = MIN_AREA_CELLS,
         min_area_px: float | None = None,
         mm_per_px: float | None = None,
-        min_lead: float = 0.0,
         tiles: Tiles = "off",
-        interest: Interest | None = None,
+        masks: Masks | None = None,
         calibration: Calibration | None = None,
         workers: int | None = None,
     ) -> None:
-        if batch_size < 1:
-            raise UsageError(f"the batch size must be at least 1, not {batch_size}")
         if not max_megapixels > 0:
             raise UsageError(f"the limit of megapixels must be above 0, not {max_megapixels:g}")
         for name, size in (("minimum area", min_area_px), ("size of a pixel", mm_per_px)):
             if size is not None and not size > 0:
                 raise UsageError(f"the {name} must be above 0, not {size:g}")
-        if interest is not None and not thresholds.pixel > 0:
+        if masks is not None and not thresholds.pixel > 0:
             raise UsageError("where only some pixels count, the pixel threshold must be above 0")
         ValueRanges(value_range)  # a senseless range is refused here, not at the first image
-        self.device = device_of(device)
-        self.method = method.to(self.device).eval()
-        self.texts = self.method.encode_texts(vocabulary)
-        self.preprocess = preprocess
+        self.engine = engine
         self.thresholds = thresholds
+        self.vocabulary = vocabulary or general()
+        self.min_lead = min_lead
         self.batch_size = batch_size
         self.value_range = value_range
         self.max_megapixels = max_megapixels
-        self.min_area_cells = min_area_cells
         self.min_area_px = min_area_px
         self.mm_per_px = mm_per_px
-        self.min_lead = min_lead
-        self.tiles = check_tiles(tiles)
-        self.interest = interest
+        self.masks = masks
         self.calibration = calibration
-        self.workers = workers or min(8, os.cpu_count() or 1)
-        self.model = ModelInfo(
-            backbone=backbone,
-            method=method.name,
-            prompts=prompts,
-            fingerprint=method.fingerprint(),
-            version=__version__,
-        )
+        self.workers = workers or default_workers()
+        self._scorer = Scorer(engine, self.vocabulary, batch_size=batch_size, tiles=tiles, masks=masks)
         if calibration is not None:
             calibration.check(self.setup)
 
     @property
-    def vocabulary(self) -> Vocabulary:
-        return self.texts.vocabulary
+    def model(self) -> ModelInfo:
+        """The model that scores the images."""
+        return self.engine.model
 
     @property
     def types(self) -> tuple[str, ...]:
-        return self.texts.types
+        """The names of the defect types, in their order."""
+        return self.vocabulary.names
 
     @property
-    def references(self) -> str:
-        """The images that every image is compared with, "" for none."""
-        return self.method.references
+    def tiles(self) -> Tiles:
+        """How large images are looked at in parts: "off", "auto" or a side in pixels."""
+        return self._scorer.tiles
 
     @property
     def setup(self) -> Setup:
         """What decides the scores, apart from the image; a value range that is learned from images is not known yet."""
-        method, masks = self.method, self.interest or Interest()
+        engine, masks = self.engine, self.masks or Masks()
         return Setup(
             model=self.model,
-            vocabulary=vocabulary_hash(self.texts.vocabulary) if method.scores_depend_on_vocabulary else "",
-            input_px=self.preprocess.size,
-            mean=self.preprocess.mean,
-            std=self.preprocess.std,
+            vocabulary=vocabulary_hash(self.vocabulary) if engine.scores_depend_on_vocabulary else "",
+            input_px=engine.input.size,
+            mean=engine.input.mean,
+            std=engine.input.std,
             tiles=self.tiles,
             roi="" if masks.roi is None else masks.roi.identity,
             ignore="" if masks.ignore is None else masks.ignore.identity,
             value_range=ValueRanges(self.value_range).fixed,
-            peers=self.references,
+            peers=engine.references,
         )
 
     @overload
@@ -168,22 +158,37 @@ class Inspector:
     def inspect(self, images: Iterator[Any], *, on_error: Literal["record"]) -> Iterator[Inspection | ImageError]: ...
 
     def inspect(self, images: Any, *, on_error: OnError = "raise") -> Any:
-        """One image: its Inspection. A list or tuple: a list. Any other iterable: an iterator, read by batches.
+        """The inspection of one image, or of each of several.
 
-        An image is a path, the bytes of a file, a NumPy array or a Pillow image. One that cannot be read raises
-        ImageError; with `on_error` "skip" it is left out, with "record" the ImageError stands in its place. In a list,
-        images with more than 8 bits share one value range; in an iterator the first of them sets it. An iterator's
-        result comes when its batch is full: for a camera, load with `batch_size=1`.
+        Args:
+            images: a path, the bytes of a file or an open one, a NumPy array, a tensor or a Pillow image; or a list, a tuple
+                or any other iterable of them. In a list, images with more than 8 bits share one value range; in another
+                iterable the first of them sets it, and a result comes when its batch is full: for a camera, load with
+                `batch_size=1`.
+            on_error: what becomes of an image of several that cannot be read: "raise" ends with its ImageError, "skip"
+                leaves it out, "record" puts the ImageError in its place.
+
+        Returns:
+            An Inspection; a list of them for a list or a tuple; else an iterator.
+
+        Raises:
+            ImageError: the image cannot be read.
+            UsageError: what was given is a folder, or no image.
+
+        Example:
+            >>> import blemish
+            >>> import numpy as np
+            >>> inspector = blemish.load(defects="scratch, hole")
+            >>> inspector.inspect(np.full((64, 64, 3), 200, np.uint8)).verdict
+            <Verdict.OK: 'ok'>
         """
         if on_error not in ("raise", "skip", "record"):
             raise UnknownNameError("on_error", str(on_error), ("raise", "skip", "record"))
-        if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray | Image.Image):
-            return next(self._results([cast(ImageInput, images)], "raise"))
+        if is_image(images) or not isinstance(images, Iterable):
+            return self._inspect_one(to_image_input(images))
         if isinstance(images, list | tuple):
-            return list(self._results(images, on_error))
-        if not isinstance(images, Iterable):
-            raise UsageError(f"an image is a path, bytes, a NumPy array or a Pillow image, not {type(images).__name__}")
-        return self._results(images, on_error)
+            return list(self._results([to_image_input(image) for image in images], on_error))
+        return self._results(map(to_image_input, images), on_error)
 
     def stream(self, images: Iterable[ImageInput], *, start: int = 0) -> Iterator[Inspected | ImageError]:
         """Inspections with their pictures, in order; an ImageError stands for each image that cannot be read.
@@ -192,18 +197,22 @@ class Inspector:
         """
         lazy = not isinstance(images, Sequence)
         with ThreadPoolExecutor(self.workers, thread_name_prefix="blemish") as pool:
+            loader = ImageLoader(
+                preprocess=self.engine.input,
+                ranges=ValueRanges(self.value_range),
+                pool=pool,
+                workers=self.workers,
+                batch_size=self.batch_size,
+                max_megapixels=self.max_megapixels,
+            )
             finished: deque[Future[Inspected | ImageError] | ImageError] = deque()
             try:
-                intake = Intake(
-                    preprocess=self.preprocess,
-                    ranges=ValueRanges(self.value_range),
-                    pool=pool,
-                    workers=self.workers,
-                    batch_size=self.batch_size,
-                    max_megapixels=self.max_megapixels,
-                )
-                for batch in intake.batches(images, start=start):
-                    finished.extend(self._run(batch, pool))
+                for batch in loader.batches(images, start=start):
+                    for scored in self._scorer.score(batch, pool):
+                        if isinstance(scored, RawImage):
+                            finished.append(pool.submit(self._inspected, scored))
+                        else:
+                            finished.append(scored)
                     # one batch of a sequence stays behind, so that its regions are found meanwhile
                     while len(finished) > (0 if lazy else len(batch)):
                         yield _result(finished.popleft())
@@ -211,6 +220,14 @@ class Inspector:
                     yield _result(finished.popleft())
             finally:  # a consumer that stops early does not wait for what was read ahead
                 pool.shutdown(wait=True, cancel_futures=True)
+
+    def _inspect_one(self, image: ImageInput) -> Inspection:
+        outcome = next(self.stream([image]))
+        if isinstance(outcome, ImageError):
+            raise outcome
+        if isinstance(image, str | os.PathLike):
+            return outcome.inspection
+        return replace(outcome.inspection, picture=outcome.picture)  # what is no file cannot be read again
 
     def _results(self, images: Iterable[ImageInput], on_error: OnError) -> Iterator[Inspection | ImageError]:
         for outcome in self.stream(images):
@@ -221,129 +238,55 @@ class Inspector:
             elif on_error == "record":
                 yield outcome
 
-    def _run(
-        self, batch: list[Prepared | ImageError], pool: ThreadPoolExecutor
-    ) -> Iterator[Future[Inspected | ImageError] | ImageError]:
-        tensors = [item.tensor for item in batch if isinstance(item, Prepared)]
-        rows = iter(self._score(tensors) if tensors else ())
-        for item in batch:
-            if isinstance(item, ImageError):
-                yield item
-            else:
-                picture, row = item.picture, next(rows)
-                plan = self._plan(picture, row)
-                try:
-                    if plan is not None:
-                        row = blend(row, plan, self._tiles_of(picture, plan, pool))
-                except MemoryError:
-                    yield ImageError(picture.source, NO_MEMORY)
-                    continue
-                yield pool.submit(self._assemble, picture, row, plan)
-
-    def _plan(self, picture: Picture, whole: RawScores) -> Plan | None:
-        size = (picture.width_px, picture.height_px)
-        return plan_tiles(size, self.tiles, input_px=self.preprocess.size, grid=whole.grid)
-
-    def _tiles_of(self, picture: Picture, plan: Plan, pool: ThreadPoolExecutor) -> Iterator[tuple[Tile, RawScores]]:
-        """The tiles of a picture with their scores, as many of them in memory as a batch has images."""
-
-        def prepare(tile: Tile) -> Tensor:
-            x0, y0, x1, y1 = tile.box_px
-            return to_tensor(replace(picture, pixels=picture.pixels[y0:y1, x0:x1]), self.preprocess)
-
-        for start in range(0, len(tiles := plan.tiles), self.batch_size):
-            batch = tiles[start : start + self.batch_size]
-            yield from zip(batch, self._score(list(pool.map(prepare, batch))), strict=True)
-
-    def _score(self, tensors: list[Tensor]) -> list[RawScores]:
-        with torch.inference_mode():
-            features = self.method.encode(torch.stack(tensors).to(self.device))  # [B, 3, S, S]
-            scores = self.method.score(features, self.texts)
-        return _rows(scores, features.grid)
-
-    def _assemble(self, picture: Picture, row: RawScores, plan: Plan | None) -> Inspected | ImageError:
-        size = (picture.width_px, picture.height_px)
-        cell_px = size[0] * size[1] / (row.grid[0] * row.grid[1]) if plan is None else plan.cell_px
-        min_area_px = self.min_area_px or max(1.0, self.min_area_cells * cell_px)
+    def _inspected(self, raw: RawImage) -> Inspected | ImageError:
+        scored = self._scorer.finish(raw)
+        if isinstance(scored, ImageError):
+            return scored
+        image, scores = scored.image, scored.scores
+        picture = image.picture
+        min_area_px = self.min_area_px or max(1.0, MIN_AREA_PATCHES * scored.patch_area_px)
+        map_peak = float(scored.full_map.max())
+        verdict = decide(scores.image_score, self.thresholds)
+        threshold = region_threshold(verdict, self.thresholds, map_peak=map_peak)
         try:
-            inside = None if self.interest is None else self.interest.inside(picture.source, size)
-            scores = at_original(row.anomaly_map, size, inside)
             regions = find_regions(
-                scores,
-                size,
-                threshold=self.thresholds.pixel,
+                scored.full_map,
+                image.size_px,
+                threshold=threshold,
                 min_area_px=min_area_px,
-                types=row.types,
-                type_maps=row.type_maps,
+                types=scores.types,
+                type_maps=scores.type_maps,
                 mm_per_px=self.mm_per_px,
                 min_lead=self.min_lead,
             )
-        except ImageError as error:
-            return error
         except MemoryError:
-            return ImageError(picture.source, NO_MEMORY)
-        peak = float(scores.max())
-        image_score, type_scores = row.image_score, row.type_scores
-        if inside is not None:  # the method's own score would see what does not count
-            image_score = peak
-            type_scores = type_scores if row.type_maps is None else peaks_inside(row.type_maps, inside)
+            return ImageError(image.source, NO_MEMORY)
         inspection = Inspection(
-            source=picture.source,
-            width_px=size[0],
-            height_px=size[1],
-            image_score=image_score,
-            verdict=decide(image_score, self.thresholds),
+            source=image.source,
+            width_px=picture.width_px,
+            height_px=picture.height_px,
+            image_score=scores.image_score,
+            verdict=verdict,
             thresholds=self.thresholds,
-            anomaly_map=row.anomaly_map,
-            types=row.types,
-            type_scores=type_scores,
-            type_maps=row.type_maps,
+            anomaly_map=scores.anomaly_map,
+            types=scores.types,
+            type_scores=scores.type_scores,
+            type_maps=scores.type_maps,
             regions=regions,
             value_range=picture.value_range,
             model=self.model,
-            map_peak=peak,
-            image_score_from="roi" if inside is not None else "method" if plan is None else "tiles",
-            inside=inside,
+            map_peak=map_peak,
+            image_score_from=scored.image_score_from,
+            inside=scored.inside,
+            region_threshold=threshold,
             min_area_px=min_area_px,
             mm_per_px=self.mm_per_px,
             min_lead=self.min_lead,
             tags=picture.tags,
         )
-        part = visible_part(inspection, scores=scores)
-        return Inspected(inspection, picture, part if part.scores.nbytes <= MOST_KEPT_BYTES else None)
-
-
-def _rows(scores: Scores, grid: tuple[int, int]) -> list[RawScores]:
-    image_score, anomaly_map, type_scores = map(_numpy, (scores.image_score, scores.anomaly_map, scores.type_scores))
-    type_maps = None if scores.type_maps is None else _numpy(scores.type_maps)
-    if not (np.isfinite(image_score).all() and np.isfinite(anomaly_map).all()):
-        raise ModelError("the model gave scores that are not numbers: its weights or the chosen device are at fault")
-    return [
-        RawScores(
-            float(image_score[i]),
-            anomaly_map[i],
-            tuple(scores.types),
-            type_scores[i],
-            None if type_maps is None else type_maps[i],
-            grid,
-        )
-        for i in range(len(image_score))
-    ]
-
-
-def _numpy(tensor: Tensor) -> NDArray[np.float32]:
-    return tensor.detach().to("cpu", torch.float32).numpy()
+        part = visible_part(scores.anomaly_map, scored.full_map, pixel_threshold=threshold)
+        return Inspected(inspection, picture, part if part.scores.nbytes <= MOST_CACHED_BYTES else None)
 
 
 def _result(finished: Future[Inspected | ImageError] | ImageError) -> Inspected | ImageError:
     return finished if isinstance(finished, ImageError) else finished.result()
-
-
-def device_of(name: str) -> torch.device:
-    """The device of this name; UsageError where it cannot be used."""
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"the device {name!r} cannot be used here; try --device cpu") from error
-    return device

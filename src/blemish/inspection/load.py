@@ -1,169 +1,143 @@
-"""From names to something that works: a backbone, a method with its trained prompts, thresholds, an inspector."""
+"""From a configuration to something that works: an engine, a vocabulary, masks, thresholds, an inspector."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from blemish.calibration import Calibration, Lines, read_calibration
+from blemish.calibration import Calibration, Setup, read_calibration
+from blemish.config import Config, ModelConfig, VocabularyConfig, settings
+from blemish.engines import ENGINES
+from blemish.engines.base import Engine, LoadedEngine
 from blemish.errors import UsageError
-from blemish.images import DEFAULT_MEGAPIXELS, RangeGiven, ValueRanges
-from blemish.inspection.inspector import Inspector, device_of
-from blemish.inspection.masks import Interest
-from blemish.inspection.references import Peers, among
+from blemish.images import RangeGiven, ValueRanges
+from blemish.inspection.decide import resolve_thresholds
+from blemish.inspection.inspector import Inspector
+from blemish.inspection.masks import Masks
+from blemish.inspection.references import with_references
 from blemish.inspection.tiling import check_tiles
 from blemish.language import Vocabulary, load_vocabulary, parse_defects
-from blemish.models.load import load_method
-from blemish.results import Origin, Thresholds
 
-__all__ = ["choose_thresholds", "load"]
+__all__ = ["choose_vocabulary", "load", "load_engine", "merge"]
 
 
-def load(
-    backbone: str = "embedded",
-    *,
-    method: str | None = None,
-    prompts: str | Path | None = None,
-    options: Mapping[str, Any] | None = None,
-    force: bool = False,
-    defects: str | Sequence[str] | None = None,
-    vocabulary: str | Path | None = None,
-    product: str | None = None,
-    device: str = "cpu",
-    threshold: float | None = None,
-    pixel_threshold: float | None = None,
-    calibration: str | Path | None = None,
-    tiles: str | int | None = None,
-    roi: str | Path | None = None,
-    ignore: str | Path | None = None,
-    min_area_px: float | None = None,
-    mm_per_px: float | None = None,
-    input_px: int | None = None,
-    batch_size: int = 8,
-    value_range: RangeGiven | None = None,
-    max_megapixels: float = DEFAULT_MEGAPIXELS,
-    peers: Peers | None = None,
-) -> Inspector:
-    """An inspector with a backbone (a name that `blemish models list` shows, or a path) and a method, ready to use.
+def load(config: Config | str | Path | None = None, **given: Any) -> Inspector:
+    """An inspector, ready for images.
 
-    `method`, `prompts`, `options` and `force` are those of `load_method`. `defects` names the types to tell apart, as
-    "scratch, hole" or a sequence; `vocabulary` is a file of types with their words (docs/dapo.md), of which `product` chooses
-    those of one product; without either it is the built-in vocabulary. Unknown names raise UnknownNameError.
+    Args:
+        config: A configuration, or the name or path of a backbone.
+        **given: Settings by their names, as `Config.with_settings` takes them; they come before those of `config`. All of
+            them are listed in docs/python.md, among them: `defects`, the types to tell apart, as "scratch, hole" or a list of
+            names; `method` and `prompts`; `threshold` and `pixel_threshold`, 0..1; `calibration`, the file of
+            `blemish calibrate`; `tiles`, `input_px`; `roi` and `ignore`, masks; `peers`, images of the same product, also as
+            a list of images; `device`.
 
-    The thresholds (0..1) come from the card and are marked "uncalibrated", unless they are given or come from `calibration`,
-    the file of `blemish calibrate`; see `choose_thresholds`. One made with another model or input size, with other tiles or
-    masks or, where it matters, another vocabulary is refused with a UsageError; `tiles`, `value_range` and `input_px` are the
-    calibration's by default.
+    Returns:
+        An Inspector. Its thresholds are marked "uncalibrated" unless they are given or come from a calibration. Tiles, value
+        range and input size are the calibration's by default.
 
-    `roi` and `ignore` are masks of the pixels that count and of those that do not: a file for all images, or a folder with
-    one an image, of its name. `tiles`, `min_area_px` and `mm_per_px` are those of `Inspector`. `input_px` is that of
-    `load_method`: more shows smaller defects, at a cost that grows with its square and more.
+    Raises:
+        UnknownNameError: A setting, a backbone, a method or an option of it is unknown; the nearest one is named.
+        UsageError: Settings contradict each other, or the calibration was made with another setup.
+        ModelError: Weights or prompts are not what was expected.
 
-    `peers` are images of the same product, unlabelled and most of them good: a file, a folder, a pattern, or the images
-    themselves. Every image is compared with them, too (docs/peers.md); not together with `tiles`.
+    Example:
+        >>> inspector = load(defects="scratch, hole", threshold=0.7)
+        >>> inspector.types, inspector.thresholds.image
+        (('scratch', 'hole'), 0.7)
     """
-    types = _vocabulary(defects, vocabulary, product)
-    calibrated = None if calibration is None else read_calibration(calibration)
-    interest = Interest.open(roi, ignore)
-    value_range = _value_range(value_range, calibrated)
-    device_of(device)
-    # a calibration of another backbone says nothing about the input; it is refused later
-    known = {} if calibrated is None else {calibrated.setup.model.backbone: calibrated.setup.input_px}
-    loaded = load_method(
-        backbone,
-        method=method,
-        prompts=prompts,
-        options=options,
-        force=force,
-        input_px=known if input_px is None else input_px,
-    )
-    tiles = check_tiles(tiles if tiles is not None else "off" if calibrated is None else calibrated.setup.tiles)
-    used, card = loaded.method, loaded.thresholds
-    if peers is not None:
-        if tiles != "off":
-            raise UsageError("peers are compared with whole images, not with tiles: leave one of them out")
-        used, value_range = among(
-            loaded.method.to(device),
-            peers,
+    # images themselves, and not where they are, are in no configuration
+    peers = None if isinstance(given.get("peers"), str | Path | None) else given.pop("peers")
+    config = merge(config, given)
+    calibration = None if config.thresholds.calibration is None else read_calibration(config.thresholds.calibration)
+    setup = None if calibration is None else calibration.setup
+    vocabulary = choose_vocabulary(config.vocabulary)
+    masks = Masks.open(config.masks.roi, config.masks.ignore)
+    value_range = _value_range(config.input.value_range, calibration)
+    tiles = config.input.tiles
+    tiles = check_tiles(tiles if tiles is not None else "off" if setup is None else setup.tiles)
+    references = config.references.peers if peers is None else peers
+    if references is not None and tiles != "off":
+        raise UsageError("peers are compared with whole images, not with tiles: leave one of them out")
+    loaded = load_engine(config.model, input_px=config.input.input_px, setup=setup)
+    engine, card = loaded.engine, loaded.thresholds
+    if references is not None:
+        engine, value_range = with_references(
+            engine,
+            references,
             value_range=value_range,
-            max_megapixels=max_megapixels,
-            batch_size=batch_size,
+            max_megapixels=config.input.max_megapixels,
+            batch_size=config.model.batch_size,
         )
-        card = loaded.with_peers or card
-    thresholds = choose_thresholds(
+        card = loaded.thresholds_with_references or card
+    thresholds = resolve_thresholds(
         card,
-        threshold=threshold,
-        pixel_threshold=pixel_threshold,
-        calibration=None if calibrated is None else calibrated.lines,
-        only_map=interest is not None,
+        calibration=None if calibration is None else calibration.thresholds,
+        image=config.thresholds.threshold,
+        pixel=config.thresholds.pixel_threshold,
+        only_map=masks is not None,
     )
-    config = used.backbone.config
     return Inspector(
-        used,
-        preprocess=config.preprocess,
+        engine,
         thresholds=thresholds,
-        vocabulary=types,
-        backbone=config.name,
-        prompts=loaded.prompts,
+        vocabulary=vocabulary,
         min_lead=loaded.min_lead,
-        device=device,
-        batch_size=batch_size,
-        min_area_px=min_area_px,
-        mm_per_px=mm_per_px,
+        batch_size=config.model.batch_size,
+        min_area_px=config.regions.min_area_px,
+        mm_per_px=config.regions.mm_per_px,
         tiles=tiles,
-        interest=interest,
-        calibration=calibrated,
+        masks=masks,
+        calibration=calibration,
         value_range=value_range,
-        max_megapixels=max_megapixels,
+        max_megapixels=config.input.max_megapixels,
     )
 
 
-def choose_thresholds(
-    card: Mapping[str, float],
-    *,
-    threshold: float | None = None,
-    pixel_threshold: float | None = None,
-    calibration: Lines | None = None,
-    only_map: bool = False,
-) -> Thresholds:
-    """The thresholds of a card for one method, overridden by a calibration's, and those by the user's where given.
+def _signature() -> inspect.Signature:
+    """What `help(load)` shows: every setting as a keyword with its default."""
+    keywords = [
+        inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=setting.default)
+        for setting in settings().values()
+    ]
+    first = inspect.Parameter("config", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None)
+    return inspect.Signature([first, *keywords], return_annotation=Inspector)
 
-    The user's image threshold alone makes the verdict NG; the review threshold stays where it lies below it, else there is no
-    review band. A card without thresholds counts as 0.5 and no review band. With `only_map` the image score is the map's peak,
-    so that the card's pixel threshold serves both.
+
+load.__signature__ = _signature()  # type: ignore[attr-defined]
+
+
+def merge(config: Config | str | Path | None, given: Mapping[str, Any]) -> Config:
+    """The configuration with the given settings in their places; a name or path in place of it is the backbone's."""
+    if isinstance(config, Config):
+        return config.with_settings(**given)
+    if config is not None and "backbone" in given:
+        raise UsageError(f"the backbone is given twice, as {config} and as {given['backbone']}")
+    return Config().with_settings(**({} if config is None else {"backbone": config}), **given)
+
+
+def load_engine(model: ModelConfig, *, input_px: int | None = None, setup: Setup | None = None) -> LoadedEngine:
+    """The engine of a configuration; the errors are those of `Engine.load`, and UnknownNameError for an unknown engine.
+
+    Args:
+        model: Which one.
+        input_px: Side of the square that images are resized to; None for that of `setup`, else the backbone's own.
+        setup: What a calibration was made with. That of another backbone is refused later, with the reason.
     """
-    image, review, pixel = card.get("image", 0.5), card.get("review"), card.get("pixel", 0.5)
-    origin: Origin = "uncalibrated"
-    pixel_origin: Origin = "uncalibrated"
-    if only_map:
-        image, review = pixel if pixel_threshold is None else pixel_threshold, None
-    if calibration is not None:
-        image, review, origin = calibration.image, calibration.review, "calibrated"
-        if calibration.pixel is not None:
-            pixel, pixel_origin = calibration.pixel, "calibrated"
-    if threshold is not None:
-        image, origin = threshold, "user"
-    if pixel_threshold is not None:
-        pixel, pixel_origin = pixel_threshold, "user"
-    return Thresholds(
-        image=float(image),
-        review=float(review) if review is not None and review < image else None,
-        pixel=float(pixel),
-        calibration=origin,
-        pixel_calibration=pixel_origin,
-    )
+    kind: type[Engine] = ENGINES[model.engine]
+    loaded = kind.load(model, input_px=input_px)
+    engine = loaded.engine
+    if input_px is not None or setup is None or setup.model.backbone != engine.model.backbone:
+        return loaded
+    return loaded if setup.input_px == engine.input.size else kind.load(model, input_px=setup.input_px)
 
 
-def _vocabulary(defects: str | Sequence[str] | None, file: str | Path | None, product: str | None) -> Vocabulary | None:
-    """The vocabulary of these names or of this file; None for the built-in one."""
-    if defects is not None and file is not None:
-        raise UsageError("name the defects or give a vocabulary file, not both")
-    if file is None and product is not None:
-        raise UsageError(f"a product ({product}) is one of a vocabulary file; give that, too")
-    if file is not None:
-        return load_vocabulary(file, product=product)
-    return None if defects is None else parse_defects(defects)
+def choose_vocabulary(config: VocabularyConfig) -> Vocabulary | None:
+    """The vocabulary of the named types or of the file; None for the built-in one."""
+    if config.vocabulary is not None:
+        return load_vocabulary(config.vocabulary, product=config.product)
+    return None if config.defects is None else parse_defects(config.defects)
 
 
 def _value_range(given: RangeGiven | None, calibration: Calibration | None) -> RangeGiven | None:

@@ -1,7 +1,11 @@
-"""Images in, batches of prepared ones out: decoded in background threads, a bounded number ahead, on one value range a batch."""
+"""Images in, batches of loaded ones out: decoded in background threads, a bounded number ahead, on one value range a batch.
+
+S side of the model's input in pixels.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -9,43 +13,58 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-from torch import Tensor
+from numpy.typing import NDArray
 
 from blemish.backbones.config import PreprocessConfig
-from blemish.backbones.preprocess import to_tensor
+from blemish.backbones.preprocess import to_array
 from blemish.errors import ImageError
 from blemish.images import Header, ImageInput, Picture, Samples, ValueRanges, decode, read_header
 from blemish.images.reader import name_of
 from blemish.io.prefetch import in_order
 
-__all__ = ["NO_MEMORY", "Intake", "Prepared"]
+__all__ = ["MEMORY_AHEAD", "NO_MEMORY", "PICTURE_BYTES", "ImageLoader", "LoadedImage", "default_workers"]
 
 NO_MEMORY = "does not fit into memory"
 MEMORY_AHEAD = 512 * 2**20  # bytes of decoded pictures to read ahead at most
+PICTURE_BYTES = 64 * 2**20  # assumed for a picture whose size is not known before it is read
+MOST_WORKERS = 8
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A picture and its tensor [3, S, S]."""
+@dataclass(frozen=True, eq=False)
+class LoadedImage:
+    """An image ready for an engine."""
 
-    picture: Picture
-    tensor: Tensor
+    picture: Picture  # at original size
+    pixels: NDArray[np.float32]  # [3, S, S], normalised
+
+    @property
+    def source(self) -> str:
+        return self.picture.source
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Width and height of the original."""
+        return self.picture.width_px, self.picture.height_px
+
+
+def default_workers() -> int:
+    """The number of threads that read images where nobody says another: one a core, up to 8."""
+    return min(MOST_WORKERS, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Intake:
-    """How images become prepared ones: the preprocessing, the value ranges of their batch, the limits of size and number.
-    `pool` reads them, in `workers` threads."""
+class ImageLoader:
+    """Loads images for an engine."""
 
     preprocess: PreprocessConfig
-    ranges: ValueRanges
-    pool: ThreadPoolExecutor
-    workers: int
+    ranges: ValueRanges  # of the images with more than 8 bits
+    pool: ThreadPoolExecutor  # whose threads decode
+    workers: int  # threads of the pool
     batch_size: int
-    max_megapixels: float
+    max_megapixels: float  # of the largest image that is decoded
 
-    def batches(self, images: Iterable[ImageInput], *, start: int = 0) -> Iterator[list[Prepared | ImageError]]:
-        """Prepared images in batches, the errors among them in their places; smaller ones where pictures are large.
+    def batches(self, images: Iterable[ImageInput], *, start: int = 0) -> Iterator[list[LoadedImage | ImageError]]:
+        """Loaded images in batches, the errors among them in their places; smaller batches where pictures are large.
 
         Of a sequence, up to two batches are read ahead, and the first `start` images are left out: they only have their say in
         the value range. Any other iterable is asked for one batch and, before that is done, for no more: a camera's next
@@ -59,17 +78,17 @@ class Intake:
             sized = zip(images, [header.picture_bytes for header in headers], strict=True)
             most, settled = 2 * self.batch_size, True
 
-        def prepare(numbered: tuple[int, ImageInput]) -> Prepared | Samples | ImageError:
-            return self._prepare(numbered[1], numbered[0], settled=settled)
+        def load(numbered: tuple[int, ImageInput]) -> LoadedImage | Samples | ImageError:
+            return self._load(numbered[1], numbered[0], settled=settled)
 
-        batch: list[Prepared | ImageError] = []
+        batch: list[LoadedImage | ImageError] = []
         held = 0
         work = (((number, image), size) for number, (image, size) in islice(enumerate(sized), start, None))
-        for prepared, size in in_order(self.pool, prepare, work, most=most, most_bytes=MEMORY_AHEAD, drain=not settled):
+        for loaded, size in in_order(self.pool, load, work, most=most, most_bytes=MEMORY_AHEAD, drain=not settled):
             if batch and held + size > MEMORY_AHEAD:
                 yield batch
                 batch, held = [], 0
-            batch.append(self._settle(prepared) if isinstance(prepared, Samples) else prepared)
+            batch.append(self._settle(loaded) if isinstance(loaded, Samples) else loaded)
             held += size
             if len(batch) == self.batch_size:
                 yield batch
@@ -90,7 +109,7 @@ class Intake:
         for _ in in_order(self.pool, learn, deep, most=2 * self.workers, most_bytes=MEMORY_AHEAD):
             pass
 
-    def _prepare(self, image: ImageInput, number: int, *, settled: bool) -> Prepared | Samples | ImageError:
+    def _load(self, image: ImageInput, number: int, *, settled: bool) -> LoadedImage | Samples | ImageError:
         """Samples are handed on where they are deep and no value range is settled: it is found in the order of the images."""
         name = name_of(image)
         source = f"{name} {number}" if name in ("array", "bytes", "Pillow image") else name
@@ -100,11 +119,11 @@ class Intake:
             return error
         return self._settle(samples) if settled or not samples.is_deep else samples
 
-    def _settle(self, samples: Samples) -> Prepared | ImageError:
-        """Samples as a picture and its tensor."""
+    def _settle(self, samples: Samples) -> LoadedImage | ImageError:
+        """The loaded image of these samples, on the value range of all."""
         try:
             picture = self.ranges.picture(samples)
-            return Prepared(picture, to_tensor(picture, self.preprocess))
+            return LoadedImage(picture, to_array(picture, self.preprocess))
         except ImageError as error:
             return error
         except MemoryError:

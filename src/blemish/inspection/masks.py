@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from blemish.errors import ImageError, UsageError
 from blemish.images import SUFFIXES, read_mask
 
-__all__ = ["Interest"]
+__all__ = ["Masks"]
 
 PER_IMAGE = "per image"
 
 
 @dataclass(frozen=True)
-class Masks:
+class MaskFiles:
     """One mask for all images, or one an image, found by the image's name without its suffix."""
 
     path: Path
@@ -26,7 +26,7 @@ class Masks:
     by_stem: dict[str, Path]
 
     @classmethod
-    def open(cls, path: str | Path, *, option: str) -> Masks:
+    def open(cls, path: str | Path, *, option: str) -> MaskFiles:
         """The mask in a file, or those in a folder; UsageError where there is none, or two have one name."""
         path = Path(path).expanduser()
         if path.is_dir():
@@ -65,20 +65,20 @@ class Masks:
 
 
 @dataclass(frozen=True)
-class Interest:
+class Masks:
     """The pixels that count: inside of `roi`, where that is given, and outside of `ignore`."""
 
-    roi: Masks | None = None
-    ignore: Masks | None = None
+    roi: MaskFiles | None = None
+    ignore: MaskFiles | None = None
 
     @classmethod
-    def open(cls, roi: str | Path | None, ignore: str | Path | None) -> Interest | None:
-        """Masks from files (one for all images) or folders (one an image, by its name); None where neither is given."""
+    def open(cls, roi: str | Path | None, ignore: str | Path | None) -> Masks | None:
+        """MaskFiles from files (one for all images) or folders (one an image, by its name); None where neither is given."""
         if roi is None and ignore is None:
             return None
         return cls(
-            None if roi is None else Masks.open(roi, option="roi"),
-            None if ignore is None else Masks.open(ignore, option="ignore"),
+            None if roi is None else MaskFiles.open(roi, option="roi"),
+            None if ignore is None else MaskFiles.open(ignore, option="ignore"),
         )
 
     def inside(self, source: str, size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -1,96 +1,103 @@
-"""The images of one product that every image is compared with: found, drawn by lot where they are many, read once.
+"""The reference images of one product that every image is compared with: found, drawn by lot where they are many, read once.
 
-What is done with them is `methods.mutual`.
+What is done with them is the engine's affair (`methods.mutual` with torch).
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
+from blemish.engines.base import Engine
 from blemish.errors import ImageError, UsageError
-from blemish.images import ImageInput, RangeGiven, ValueRanges, find_images
-from blemish.inspection.loader import Intake
-from blemish.methods.base import Method
-from blemish.methods.mutual import LEAST_REFERENCES, MutualScoring
+from blemish.images import DEFAULT_MEGAPIXELS, ImageInput, RangeGiven, ValueRanges, find_images
+from blemish.inspection.loader import ImageLoader, LoadedImage, default_workers
 
-__all__ = ["MOST_PEERS", "Peers", "among", "find_peers"]
+__all__ = ["FEWEST_REFERENCES", "MOST_REFERENCES", "References", "draw", "find_references", "with_references"]
+
+T = TypeVar("T")
 
 # a file, a folder (recursive) or a pattern; or the images themselves
-Peers: TypeAlias = str | Path | list[ImageInput] | tuple[ImageInput, ...]
+References: TypeAlias = str | Path | list[ImageInput] | tuple[ImageInput, ...]
 
-MOST_PEERS = 64  # of more, so many are drawn by lot: every image is compared with all of them
+FEWEST_REFERENCES = 5  # the mean over a share of fewer says little
+MOST_REFERENCES = 64  # of more, so many are drawn by lot: every image is compared with all of them
 SEED = 0
 
 
-def find_peers(peers: Peers) -> list[ImageInput]:
-    """The images meant, `MOST_PEERS` of them at most, drawn by the same lot every time.
+def find_references(references: References) -> list[ImageInput]:
+    """The images meant, `MOST_REFERENCES` of them at most, drawn by the same lot every time.
 
-    UsageError for fewer than `LEAST_REFERENCES`, and for one image where several are needed.
+    Raises:
+        UsageError: fewer than `FEWEST_REFERENCES`, or one image where several are needed.
     """
     images: list[ImageInput]
-    if isinstance(peers, str | Path):
-        images = [found.path for found in find_images(peers)]
-    elif isinstance(peers, list | tuple):
-        images = list(peers)
+    if isinstance(references, str | Path):
+        images = [image.path for image in find_images(references)]
+    elif isinstance(references, list | tuple):
+        images = list(references)
     else:
-        raise UsageError(f"peers are a folder, a pattern or a list of images, not {type(peers).__name__}")
-    if len(images) < LEAST_REFERENCES:
-        raise UsageError(f"peers are at least {LEAST_REFERENCES} images of the same product, not {len(images)}")
-    if len(images) > MOST_PEERS:
-        chosen = np.sort(np.random.default_rng(SEED).permutation(len(images))[:MOST_PEERS])
-        images = [images[index] for index in chosen]
-    return images
+        raise UsageError(f"peers are a folder, a pattern or a list of images, not {type(references).__name__}")
+    if len(images) < FEWEST_REFERENCES:
+        raise UsageError(f"peers are at least {FEWEST_REFERENCES} images of the same product, not {len(images)}")
+    return draw(images)
 
 
-def among(
-    inner: Method,
-    peers: Peers,
+def draw(images: Sequence[T]) -> list[T]:
+    """Up to `MOST_REFERENCES` of these, in their order; of more, the same are drawn every time."""
+    if len(images) <= MOST_REFERENCES:
+        return list(images)
+    chosen = np.sort(np.random.default_rng(SEED).permutation(len(images))[:MOST_REFERENCES])
+    return [images[index] for index in chosen]
+
+
+def with_references(
+    engine: Engine,
+    references: References,
     *,
-    value_range: RangeGiven | None,
-    max_megapixels: float,
-    batch_size: int,
-) -> tuple[MutualScoring, RangeGiven | None]:
-    """A method among these peers, where its weights are, and the value range that images are to be read on with them: that of the
-    peers where those have more than 8 bits.
+    value_range: RangeGiven | None = None,
+    max_megapixels: float = DEFAULT_MEGAPIXELS,
+    batch_size: int = 8,
+) -> tuple[Engine, RangeGiven | None]:
+    """An engine that compares each image with these, and the value range that images are to be read on with them.
 
-    Images that cannot be read are left out; UsageError where too few can be, or where they were read on several ranges.
+    The range is that of the references where those have more than 8 bits. References that cannot be read are left out.
+
+    Raises:
+        UsageError: too few can be read, or they were read on several value ranges.
     """
-    images = find_peers(peers)
+    images = find_references(references)
     ranges: set[tuple[float, float]] = set()
     errors: list[ImageError] = []
-    device = inner.backbone.logit_scale.device
 
-    def tensors() -> Iterator[Tensor]:
-        workers = min(8, os.cpu_count() or 1)
+    def batches() -> Iterator[NDArray[np.float32]]:
+        workers = default_workers()
         with ThreadPoolExecutor(workers, thread_name_prefix="blemish") as pool:
-            intake = Intake(
-                preprocess=inner.backbone.config.preprocess,
+            loader = ImageLoader(
+                preprocess=engine.input,
                 ranges=ValueRanges(value_range),
                 pool=pool,
                 workers=workers,
                 batch_size=batch_size,
                 max_megapixels=max_megapixels,
             )
-            for batch in intake.batches(images):
-                errors.extend(one for one in batch if isinstance(one, ImageError))
-                ready = [one for one in batch if not isinstance(one, ImageError)]
-                ranges.update(one.picture.value_range for one in ready if one.picture.value_range is not None)
-                if ready:
-                    yield torch.stack([one.tensor for one in ready]).to(device)
+            for batch in loader.batches(images):
+                errors.extend(image for image in batch if isinstance(image, ImageError))
+                loaded = [image for image in batch if isinstance(image, LoadedImage)]
+                ranges.update(image.picture.value_range for image in loaded if image.picture.value_range is not None)
+                if loaded:
+                    yield np.stack([image.pixels for image in loaded])
 
     try:
-        method = MutualScoring(inner, tensors())
+        compared = engine.with_references(batches())
     except UsageError as error:
         raise UsageError(f"peers: {error}{f' ({errors[0]})' if errors else ''}") from error
     if len(ranges) > 1:
         shown = ", ".join(f"{low:g}:{high:g}" for low, high in sorted(ranges))
         raise UsageError(f"the peers have several value ranges ({shown}): give one for all images (--range)")
-    return method, ranges.pop() if ranges else value_range
+    return compared, ranges.pop() if ranges else value_range

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.maps import Blob, enlarge, find_blobs, polygon
+from blemish.maps import Blob, enlarge, grow_blobs, polygon
 from blemish.results import UNKNOWN, Region, lead
 
 __all__ = ["find_regions", "peaks_inside"]
@@ -24,21 +24,29 @@ def find_regions(
     min_lead: float = 0.0,
     mm_per_px: float | None = None,
 ) -> tuple[Region, ...]:
-    """The regions of a map [h, w] enlarged to `size` (width, height) pixels, the highest peak first.
+    """The regions of a map, the highest peak first.
 
-    A region is 8-connected, at or above `threshold` everywhere and at least `min_area_px` large. It is typed by the
-    mean of `type_maps` [T, h, w] over its area; where the likeliest type leads by less than `min_lead` (see
-    `results.lead`), it is an unknown defect, and probability and margin are those of the likeliest. With `mm_per_px`
-    regions have their size in millimetres, too.
+    A region is 8-connected, reaches the threshold somewhere and reaches down to a share of its own peak (`maps.grow_blobs`).
+
+    Args:
+        anomaly_map: [h, w], 0..1; enlarged where it is not at original size.
+        size: (width, height) of the original in pixels.
+        threshold: the score that a region's peak reaches, 0..1.
+        min_area_px: pixels of the smallest region.
+        types: T names.
+        type_maps: [T, h', w']; a region's type is that of the highest mean over its area.
+        min_lead: where the likeliest type leads by less (`results.lead`), it is an unknown defect, and the likeliest type is the
+            best guess, whose probability and margin these are.
+        mm_per_px: side of a pixel, for regions with a size in millimetres.
     """
-    level = np.float32(threshold)
-    if anomaly_map.max() < level:  # enlarging never exceeds the maximum
+    if anomaly_map.max() < np.float32(threshold):  # enlarging never exceeds the maximum
         return ()
     scores = enlarge(anomaly_map, size)
     regions = []
-    for blob in find_blobs(scores >= level, min_area_px=min_area_px):
+    for blob in grow_blobs(scores, threshold=threshold, min_area_px=min_area_px):
         inside = scores[blob.slices][blob.pixels]
-        name, probability, margin = _type_of(blob, size, types, type_maps)
+        best_guess, probability, margin = _type_of(blob, size, types, type_maps)
+        name = best_guess
         if probability is not None and margin is not None and lead(probability, margin) < min_lead:
             name = UNKNOWN
         regions.append(
@@ -50,6 +58,7 @@ def find_regions(
                 type=name,
                 type_probability=probability,
                 type_margin=margin,
+                best_guess=best_guess,
                 polygon_px=polygon(blob),
                 **_in_mm(blob.box_px, len(inside), mm_per_px),
             )

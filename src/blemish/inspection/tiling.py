@@ -8,17 +8,17 @@ smooth stays so. The whole view and the tiles count half each, for maps, image s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.engines.base import RawScores
 from blemish.errors import UsageError
 from blemish.maps import enlarge
 
-__all__ = ["Axis", "Plan", "RawScores", "Tile", "Tiles", "blend", "check_tiles", "plan_tiles"]
+__all__ = ["Axis", "Blend", "Plan", "Tile", "Tiles", "check_tiles", "plan_tiles"]
 
 Tiles: TypeAlias = str | int
 Box: TypeAlias = tuple[int, int, int, int]
@@ -27,18 +27,6 @@ OVERLAP = 0.25  # of a tile, at least
 MOST_ACROSS = 8  # tiles along the longer side that "auto" makes, about
 TILED_FROM = 2  # times the model's input: smaller images are not tiled by "auto"
 WHOLE_WEIGHT = 0.5
-
-
-@dataclass(frozen=True)
-class RawScores:
-    """The scores of one image, or of one tile, as NumPy (see `methods.base.Scores`); grid: the patches (rows, columns)."""
-
-    image_score: float
-    anomaly_map: NDArray[np.float32]
-    types: tuple[str, ...]
-    type_scores: NDArray[np.float32]
-    type_maps: NDArray[np.float32] | None
-    grid: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -124,29 +112,41 @@ def plan_tiles(size: tuple[int, int], tiles: Tiles, *, input_px: int, grid: tupl
     return None if len(columns.starts) == len(rows.starts) == 1 else Plan(rows, columns)
 
 
-def blend(whole: RawScores, plan: Plan, parts: Iterable[tuple[Tile, RawScores]]) -> RawScores:
-    """One image's scores from its whole view and its tiles, which are taken one by one and not kept."""
-    finer = max(1, whole.anomaly_map.shape[0] // whole.grid[0])
-    factor = min(finer, max(1, round(math.sqrt(plan.cell_px))))  # never finer than the image itself
-    anomaly = _Canvas(plan, factor)
-    typed = [_Canvas(plan, 1) for _ in range(0 if whole.type_maps is None else len(whole.type_maps))]
-    highest, type_highest = 0.0, np.zeros_like(whole.type_scores)
-    for tile, part in parts:
-        anomaly.add(tile, part.anomaly_map)
-        for canvas, type_map in zip(typed, () if part.type_maps is None else part.type_maps, strict=True):
+class Blend:
+    """One image's scores from its whole view and its tiles, which are added one by one and not kept."""
+
+    def __init__(self, whole: RawScores, plan: Plan) -> None:
+        self.whole = whole
+        finer = max(1, whole.anomaly_map.shape[0] // whole.grid[0])
+        factor = min(finer, max(1, round(math.sqrt(plan.cell_px))))  # never finer than the image itself
+        self._anomaly = _Canvas(plan, factor)
+        self._typed = [_Canvas(plan, 1) for _ in range(0 if whole.type_maps is None else len(whole.type_maps))]
+        self._highest = 0.0
+        self._type_highest = np.zeros_like(whole.type_scores)
+
+    def add(self, tile: Tile, scores: RawScores) -> None:
+        """Adds the scores of one tile."""
+        self._anomaly.add(tile, scores.anomaly_map)
+        for canvas, type_map in zip(self._typed, () if scores.type_maps is None else scores.type_maps, strict=True):
             canvas.add(tile, type_map)
-        highest = max(highest, part.image_score)
-        type_highest = np.maximum(type_highest, part.type_scores)
-    return RawScores(
-        image_score=float(np.float32(WHOLE_WEIGHT * whole.image_score + (1 - WHOLE_WEIGHT) * highest)),
-        anomaly_map=anomaly.with_whole(whole.anomaly_map),
-        types=whole.types,
-        type_scores=WHOLE_WEIGHT * whole.type_scores + (1 - WHOLE_WEIGHT) * type_highest,
-        type_maps=None
-        if whole.type_maps is None
-        else np.stack([canvas.with_whole(view) for canvas, view in zip(typed, whole.type_maps, strict=True)]),
-        grid=whole.grid,
-    )
+        self._highest = max(self._highest, scores.image_score)
+        self._type_highest = np.maximum(self._type_highest, scores.type_scores)
+
+    def result(self) -> RawScores:
+        """The scores of the image; every tile must have been added."""
+        whole = self.whole
+        type_maps = None
+        if whole.type_maps is not None:
+            views = zip(self._typed, whole.type_maps, strict=True)
+            type_maps = np.stack([canvas.with_whole(view) for canvas, view in views])
+        return RawScores(
+            image_score=float(np.float32(WHOLE_WEIGHT * whole.image_score + (1 - WHOLE_WEIGHT) * self._highest)),
+            anomaly_map=self._anomaly.with_whole(whole.anomaly_map),
+            types=whole.types,
+            type_scores=WHOLE_WEIGHT * whole.type_scores + (1 - WHOLE_WEIGHT) * self._type_highest,
+            type_maps=type_maps,
+            grid=whole.grid,
+        )
 
 
 class _Canvas:

@@ -32,9 +32,12 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Put `text` at `path` in UTF-8 with line feeds on every system, replacing what was there."""
+    """Put `text` at `path` in UTF-8 with line feeds on every system, replacing what was there.
+
+    Names of files that are no text keep their bytes as `\\udc..`, which JSON reads back.
+    """
     with replace_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def make_folder(path: Path) -> None:
@@ -45,7 +48,7 @@ def make_folder(path: Path) -> None:
         probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({reason(error)}); choose another place with --out") from error
+        raise OutputError(f"{path}: cannot be written ({reason(error)}); choose another folder with --out") from error
 
 
 def reason(error: OSError) -> str:

@@ -1,57 +1,90 @@
-"""A progress bar with images a second and the time left."""
+"""Who is told how work goes on: nobody, or a person at a terminal."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
 
-import typer
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
-__all__ = ["progress", "progress_lines"]
+__all__ = ["Reporter", "TerminalReporter"]
 
 LINE_EVERY_S = 30.0  # where there is no terminal to draw a bar on
 
 
+class Reporter:
+    """Is told how work goes on, and tells nobody. Everything that takes long takes a reporter; the command line's one prints."""
+
+    def say(self, line: str) -> None:
+        """One line worth reading."""
+
+    def progress(self, what: str, total: int | None, *, done: int = 0) -> AbstractContextManager[Callable[[], None]]:
+        """A context with a function that is called after each piece of work.
+
+        Args:
+            what: The work, as "inspecting".
+            total: All pieces of work; None where nobody knows.
+            done: Pieces that were done before.
+        """
+        del what, total, done
+        return _silent()
+
+
+class TerminalReporter(Reporter):
+    """Prints lines to stdout; shows progress on stderr: a bar on a terminal, else a line every 30 s, nothing where `quiet`."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self._bar: Progress | None = None
+
+    def say(self, line: str) -> None:
+        if self._bar is not None and sys.stdout.isatty():  # above the bar, not through it
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(line, flush=True)  # noqa: T201
+
+    def progress(self, what: str, total: int | None, *, done: int = 0) -> AbstractContextManager[Callable[[], None]]:
+        if self.quiet:
+            return _silent()
+        return self._drawn(what, total, done) if sys.stderr.isatty() else _lines(what, total, done)
+
+    @contextmanager
+    def _drawn(self, what: str, total: int | None, done: int) -> Iterator[Callable[[], None]]:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
+            *(TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), TextColumn("left")),
+        )
+        # stdout may be a file: results must not go to the bar's terminal instead
+        console = Console(stderr=True)
+        with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
+            self._bar, task = bar, bar.add_task(what, total=total, completed=done, rate="")
+            started, count = time.monotonic(), 0
+
+            def advance() -> None:
+                nonlocal count
+                count += 1
+                bar.update(task, advance=1, rate=f"{count / max(time.monotonic() - started, 1e-9):.1f} images/s")
+
+            try:
+                yield advance
+            finally:
+                self._bar = None
+
+
 @contextmanager
-def progress(total: int | None, what: str, *, quiet: bool, done: int = 0) -> Iterator[Callable[[], None]]:
-    """Yields what advances the progress by one image; `done` were there before, and `total` None is not known.
-
-    A bar on stderr where that is a terminal, else a line every 30 s.
-    """
-    if quiet:
-        yield lambda: None
-    elif sys.stderr.isatty():
-        with _bar(total, what, done) as advance:
-            yield advance
-    else:
-        yield progress_lines(total, what, done)
+def _silent() -> Iterator[Callable[[], None]]:
+    yield lambda: None
 
 
 @contextmanager
-def _bar(total: int | None, what: str, done: int) -> Iterator[Callable[[], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
-        *(TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), TextColumn("left")),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total, completed=done, rate="")
-        started, count = time.monotonic(), 0
-
-        def advance() -> None:
-            nonlocal count
-            count += 1
-            bar.update(task, advance=1, rate=f"{count / max(time.monotonic() - started, 1e-9):.1f} images/s")
-
-        yield advance
-
-
-def progress_lines(total: int | None, what: str, done: int) -> Callable[[], None]:
-    """What advances the progress by one image and says so on stderr every 30 s."""
+def _lines(what: str, total: int | None, done: int) -> Iterator[Callable[[], None]]:
     started = last = time.monotonic()
     count = 0
 
@@ -63,6 +96,6 @@ def progress_lines(total: int | None, what: str, done: int) -> Callable[[], None
             last = now
             rate = count / (now - started)
             rest = "" if total is None else f" of {total}, {(total - done - count) / rate / 60:.0f} min left"
-            typer.echo(f"{what}: {done + count}{rest}, {rate:.1f} images/s", err=True)
+            print(f"{what}: {done + count}{rest}, {rate:.1f} images/s", file=sys.stderr, flush=True)  # noqa: T201
 
-    return advance
+    yield advance

@@ -12,10 +12,10 @@ __all__ = ["Blob", "Part", "find_blobs", "label", "part_above"]
 
 @dataclass(frozen=True)
 class Blob:
-    """One connected region: its box (x0, y0, x1, y1), half-open, and the pixels [y1-y0, x1-x0] of it inside."""
+    """One connected region."""
 
-    box_px: tuple[int, int, int, int]
-    pixels: NDArray[np.bool_]
+    box_px: tuple[int, int, int, int]  # (x0, y0, x1, y1), half-open, pixels of the map
+    pixels: NDArray[np.bool_]  # [y1 - y0, x1 - x0], which pixels of the box belong to it
 
     @property
     def slices(self) -> tuple[slice, slice]:
@@ -25,10 +25,10 @@ class Blob:
 
 @dataclass(frozen=True)
 class Part:
-    """Part of a map at original size: its box (x0, y0, x1, y1), half-open, and the scores [y1-y0, x1-x0] inside."""
+    """Part of a map at original size."""
 
-    box_px: tuple[int, int, int, int]
-    scores: NDArray[np.float32]
+    box_px: tuple[int, int, int, int]  # (x0, y0, x1, y1), half-open, pixels of the image
+    scores: NDArray[np.float32]  # [y1 - y0, x1 - x0]
 
     @property
     def slices(self) -> tuple[slice, slice]:
@@ -45,16 +45,19 @@ def label(mask: NDArray[np.bool_]) -> tuple[NDArray[np.integer], int]:
 
 
 def find_blobs(mask: NDArray[np.bool_], *, min_area_px: float = 1) -> list[Blob]:
-    """The 8-connected regions of a mask [H, W] with at least `min_area_px` pixels, from top to bottom."""
+    """The 8-connected regions of a mask [H, W] with at least `min_area_px` pixels, from top to bottom.
+
+    Example:
+        >>> [blob.box_px for blob in find_blobs(np.array([[1, 0, 0, 1], [0, 1, 0, 0]], bool))]
+        [(0, 0, 2, 2), (3, 0, 4, 1)]
+    """
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return []
     from scipy import ndimage
 
     top, left = int(rows[0]), int(columns[0])
-    labels, _ = label(
-        mask[top : rows[-1] + 1, left : columns[-1] + 1]
-    )  # a large image needs no labels where it is clean
+    labels, _ = label(mask[top : rows[-1] + 1, left : columns[-1] + 1])  # no labels where a large image is clean
     blobs = []
     for number, slices in enumerate(ndimage.find_objects(labels), start=1):
         if slices is None:

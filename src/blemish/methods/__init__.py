@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from blemish.errors import UnknownNameError
+from blemish.plugins import Registry
 
 if TYPE_CHECKING:
     from blemish.backbones.model import Clip
@@ -14,12 +13,13 @@ if TYPE_CHECKING:
 
 __all__ = ["METHODS", "build", "method_class"]
 
-METHODS = {
+_OWN = {
     "dapo": "blemish.methods.dapo:DAPO",
     "ensemble": "blemish.methods.ensemble:PromptEnsemble",
     "faprompt": "blemish.methods.faprompt:FAPrompt",
     "multiads": "blemish.methods.multiads:MultiADS",
 }
+METHODS = Registry("blemish.methods", "method", _OWN)  # a name stands for a subclass of `Method`
 
 
 def build(name: str, backbone: Clip, options: Mapping[str, Any] | None = None) -> Method:
@@ -34,7 +34,4 @@ def build(name: str, backbone: Clip, options: Mapping[str, Any] | None = None) -
 
 def method_class(name: str) -> Any:
     """The class of the method of this name; UnknownNameError names the nearest."""
-    if name not in METHODS:
-        raise UnknownNameError("method", name, METHODS)
-    module, _, class_name = METHODS[name].partition(":")
-    return getattr(importlib.import_module(module), class_name)
+    return METHODS[name]

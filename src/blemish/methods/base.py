@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from blemish.backbones.model import Clip
 from blemish.errors import ModelError, UsageError
 from blemish.io.codec import from_dict, to_dict
-from blemish.language import Vocabulary, general
+from blemish.language import DefectType, Vocabulary, general
+from blemish.methods.naming import phrases
 from blemish.methods.text_cache import TextCache
 
 __all__ = ["Features", "Losses", "Method", "Release", "Scores", "Targets", "Texts"]
@@ -148,6 +149,12 @@ class Method(nn.Module, ABC):
         """
         with torch.inference_mode():
             return self.compute_texts(vocabulary or general(), cache or TextCache())
+
+    @classmethod
+    def example_prompt(cls, defect: DefectType) -> str:
+        """How the default options put a defect into words, in one line for a person; by default those of `naming`."""
+        texts = phrases("typed", defect)
+        return f'{len(texts)} phrases, as "{texts[len(texts) // 2].replace("{}", "object")}"'
 
     @abstractmethod
     def compute_texts(self, vocabulary: Vocabulary, cache: TextCache) -> Texts:

@@ -310,6 +310,12 @@ class DAPO(Method):
         encoded = torch.cat([self.encode_prompts(*part) for part in parts])
         return torch.stack([part.mean(0) for part in torch.split(encoded, [len(words) for words in wordings])])
 
+    @classmethod
+    def example_prompt(cls, defect: DefectType) -> str:
+        config = DAPOConfig()
+        context = "".join(f"[W{number}]" for number in range(1, config.abnormal_tokens + 1))
+        return f'"{context} {abnormal_text(defect.name, config)}" in {config.groups} contexts'
+
     def compute_texts(self, vocabulary: Vocabulary, cache: TextCache) -> DAPOTexts:
         key = self.text_key()
         normal = cache.features(["normal"], lambda _: self.embed_normal(), decided_by=key)
@@ -382,7 +388,8 @@ class DAPO(Method):
 
 
 def progressive(tokens: Tensor | None, alpha: float, *, drop: bool = False) -> BeforeBlock | None:
-    """(3): what happens to a stream [B, N, W] before each block, for fresh tokens [d, n, W].
+    """(3): what happens to a stream [B, N, W] before each block, for fresh tokens [d, n, W], or [d, B, n, W] of
+    each image or prompt.
 
     Those of block 0 are inserted behind the first position; before block i < d the tokens become
     alpha · (what the last block made of them) + (1 - alpha) · P_i. Later blocks take them as they are; with `drop` (the text
@@ -390,13 +397,13 @@ def progressive(tokens: Tensor | None, alpha: float, *, drop: bool = False) -> B
     """
     if tokens is None:
         return None
-    depth, n = tokens.shape[:2]
+    depth, n = len(tokens), tokens.shape[-2]
 
     def before_block(index: int, x: Tensor) -> Tensor:
         if index == 0:
             return torch.cat([x[:, :1], tokens[0].to(x.dtype).expand(len(x), -1, -1), x[:, 1:]], dim=1)
         if index < depth:
-            fresh = tokens[index].to(x.dtype).expand(len(x), -1, -1)  # [n, W] -> [B, n, W]
+            fresh = tokens[index].to(x.dtype).expand(len(x), -1, -1)  # [(B,) n, W] -> [B, n, W]
             if alpha:
                 fresh = alpha * x[:, 1 : 1 + n] + (1 - alpha) * fresh
             return torch.cat([x[:, :1], fresh, x[:, 1 + n :]], dim=1)

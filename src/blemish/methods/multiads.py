@@ -135,6 +135,11 @@ class MultiADS(Method):
         decided_by = json.dumps([self.name, to_dict(self.config), self.backbone.fingerprint()], sort_keys=True)
         return decided_by, self.backbone.logit_scale.device
 
+    @classmethod
+    def example_prompt(cls, defect: DefectType) -> str:
+        texts = phrases("typed", words_of(defect, MultiADSConfig().words))
+        return f'{len(texts)} phrases, as "{texts[len(texts) // 2].replace("{}", "object")}"'
+
     def compute_texts(self, vocabulary: Vocabulary, cache: TextCache) -> MultiADSTexts:
         key = self.text_key()
         normal = cache.features(["normal"], lambda _: self._encode(phrases("normal")), decided_by=key)

@@ -1,7 +1,7 @@
 """Mutual scoring beside another method: images of one product are compared with each other, after MuSc (Li et al., ICLR 2024).
 
 A patch that most reference images have the like of is normal; one that few of them have is not. No labels are needed, only
-images of the same product, most of them good. From MuSc: (1) to (3), and patches seen alone and with their neighbourhood. Ours: the
+images of the same product, most of them good. From MuSc: (1) to (3), and patches seen with their neighbourhood, too. Ours: the
 reference images are drawn once, so that images are judged one by one, and (4) to (6), how the distances move another
 method's scores.
 

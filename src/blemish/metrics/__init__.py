@@ -1,7 +1,8 @@
-"""Anomaly metrics: exact over small sets, streaming over any. An undefined one says why; none is ever NaN.
+"""Anomaly metrics: exact over small sets, streaming over any. An undefined one has a reason; none is ever NaN.
 
 Exact, for image scores and as the oracle of the others: `auroc`, `average_precision`, `f1_max`, `aupro`, `aupimo`. Streaming, map
-by map: `PixelRanking` for one product, `AnomalyAccumulator` for a test set. Which type it is: `PixelTypeAccumulator`, `ImageTypeAccumulator`.
+by map: `PixelRanking` for one product, `AnomalyAccumulator` for a test set. Which type it is: `PixelTypeAccumulator`,
+`ImageTypeAccumulator`.
 """
 
 from blemish.metrics.accumulator import AnomalyAccumulator

@@ -1,4 +1,4 @@
-"""All anomaly metrics of a test set in one pass: fed image by image, mergeable, resumable, in constant memory."""
+"""All anomaly metrics of a test set in one pass: image by image, mergeable, resumable, in constant memory."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from blemish.errors import UsageError
 from blemish.metrics.exact import image_metrics
 from blemish.metrics.pixels import ROUNDS, SIZE_EDGES, PixelRanking
 from blemish.metrics.report import METRICS, ProductReport, Report, Row, mean_row
-from blemish.metrics.state import Arrays, nested, read_state, under, write_state
+from blemish.metrics.state import Arrays, load_counts, nested, renamed, save_counts, under
 from blemish.metrics.steps import AUPIMO_BOUNDS, AUPRO_LIMIT, Steps
 from blemish.metrics.values import Value, undefined
 
 __all__ = ["AnomalyAccumulator"]
 
-_KIND = "blemish.anomaly-tally/1"
-_CELLS = 1 << 15  # a type of a product costs at most 1.3 MB
+_KIND = "blemish.anomaly-tally/1"  # of the file; the word of the first version
+_BINS = 1 << 15  # a type of a product costs at most 1.3 MB
 _IMAGE_NAMES = {"auroc": "image_auroc", "average_precision": "image_ap", "f1_max": "image_f1_max"}
 _PIXEL_NAMES = {
     "auroc": "pixel_auroc",
@@ -38,28 +38,40 @@ class _Image:
 
     product: str
     anomalous: bool
-    defect_type: str
+    defect_type: str  # "" where nobody named it
     score: float | None
-    vanished: bool
+    vanished: bool  # whether it is anomalous and its mask is empty
 
 
 class AnomalyAccumulator:
     """Image and pixel metrics per product, defect type and size of defect, and their means.
 
-    score_range: the range (low, high) of the maps, None where nobody knows it; image scores may be anything finite. cells, rounds
-    and size_edges as in `PixelRanking`; `rounds` is also the number of resamples of image scores. Every image has a name of its
-    own; `name in tally` tells a resumed evaluation what is done. Names and image scores are kept, maps are not.
+    Every image has a name of its own; `name in accumulator` tells a resumed evaluation what is done. Names and image scores
+    are kept, maps are not.
+
+    Args:
+        score_range: The range (low, high) of the maps; None where nobody knows it. Image scores may be anything finite.
+        bins: As in `PixelRanking`.
+        rounds: The number of bootstrap resamples, of image scores as of maps; 0 for none.
+        size_edges: As in `PixelRanking`.
+
+    Example:
+        >>> accumulator = AnomalyAccumulator(rounds=0)
+        >>> for name, score in [("good/1.png", 0.1), ("good/2.png", 0.4), ("crack/1.png", 0.3), ("crack/2.png", 0.9)]:
+        ...     accumulator.add(None, None, name=name, anomalous="crack" in name, image_score=score)
+        >>> accumulator.report().mean.values["image_auroc"].value
+        0.75
     """
 
     def __init__(
         self,
         *,
         score_range: tuple[float, float] | None = (0.0, 1.0),
-        cells: int = _CELLS,
+        bins: int = _BINS,
         rounds: int = ROUNDS,
         size_edges: Sequence[float] = SIZE_EDGES,
     ) -> None:
-        self._setup = PixelRanking(score_range=score_range, cells=cells, rounds=rounds, size_edges=size_edges).setup()
+        self._setup = PixelRanking(score_range=score_range, bins=bins, rounds=rounds, size_edges=size_edges).setup()
         self._images: dict[str, _Image] = {}
         self._pixels: dict[str, PixelRanking] = {}
 
@@ -85,10 +97,20 @@ class AnomalyAccumulator:
         defect_type: str = "",
         image_score: float | None = None,
     ) -> None:
-        """One image: its map and mask [H, W] (None, None where nobody drew the truth), its score (None: no image metrics).
+        """Add one image.
 
-        anomalous: by default whether the mask has a pixel. UsageError where the name was there before, map and mask cannot be
-        compared, a score is not finite, or a normal image has a mask or a type; nothing is counted then.
+        Args:
+            anomaly_map: Its map [H, W]; None where nobody drew the truth.
+            mask: Its mask [H, W]; None where nobody drew the truth.
+            name: Its name, which no other image has.
+            product: What it shows.
+            anomalous: Whether it is, by default whether the mask has a pixel.
+            defect_type: Of an anomalous image, "" where nobody named it.
+            image_score: Its score; None: there are no image metrics.
+
+        Raises:
+            UsageError: The name was there before, map and mask cannot be compared, a score is not finite, or a normal image
+                has a mask or a type. Nothing is counted then.
         """
         if name in self._images:
             raise UsageError(f"{name}: this image was counted before")
@@ -115,17 +137,17 @@ class AnomalyAccumulator:
         )
 
     def merge(self, other: AnomalyAccumulator) -> None:
-        """Add what another one counted of other images; the report is exactly that of one fed with all of them.
+        """Add what another one counted of other images; the report is exactly that of one that got all of them.
 
         UsageError where an image is in both or the settings differ; nothing is added then.
         """
         both = sorted(self._images.keys() & other._images.keys())
         if both:
             raise UsageError(
-                f"{both[0]}: this image is in both tallies{f', as are {len(both) - 1} more' * (len(both) > 1)}"
+                f"{both[0]}: this image is in both accumulators{f', as are {len(both) - 1} more' * (len(both) > 1)}"
             )
         if self._setup != other._setup:
-            raise UsageError(f"tallies with different settings cannot be merged: {self._setup} and {other._setup}")
+            raise UsageError(f"accumulators with different settings cannot be merged: {self._setup} and {other._setup}")
         self._images |= other._images
         for product, theirs in other._pixels.items():
             self._pixels.setdefault(product, PixelRanking(**self._setup)).merge(theirs)
@@ -147,7 +169,13 @@ class AnomalyAccumulator:
         bounds: tuple[float, float] = AUPIMO_BOUNDS,
         confidence: float = 0.95,
     ) -> Report:
-        """All metrics (`METRICS`) of all that was added. limit: of AUPRO, in (0, 1]; bounds: of AUPIMO's false positive rate."""
+        """All metrics (`METRICS`) of all that was added.
+
+        Args:
+            limit: Of the false positive rate of AUPRO, in (0, 1].
+            bounds: Of the false positive rate of AUPIMO.
+            confidence: Of the intervals.
+        """
         options = {"limit": limit, "bounds": bounds, "confidence": confidence}
         products = tuple(self._product(product, options) for product in self.products)
         by_product = {product.row.name: product.row for product in products}
@@ -211,34 +239,34 @@ class AnomalyAccumulator:
         arrays: Arrays = {}
         pixels = []
         for number, (product, ranking) in enumerate(self._pixels.items()):
-            facts, held = ranking.state()
+            facts, of_product = ranking.state()
             pixels.append({"product": product, **facts})
-            arrays |= nested(f"product{number}", held)
-        write_state(path, _KIND, {"setup": self._setup, "images": rows, "pixels": pixels}, arrays)
+            arrays |= nested(f"product{number}", of_product)
+        save_counts(path, _KIND, {"setup": self._setup, "images": rows, "pixels": pixels}, arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> AnomalyAccumulator:
-        """The tally that `save` put there; UsageError where the file holds none."""
-        facts, arrays = read_state(path, _KIND)
-        tally = cls(**facts["setup"])
-        tally._images = {name: _Image(*rest) for name, *rest in facts["images"]}
+        """The accumulator that `save` put there; UsageError where the file holds none."""
+        facts, arrays = load_counts(path, _KIND)
+        accumulator = cls(**renamed(facts["setup"]))
+        accumulator._images = {name: _Image(*rest) for name, *rest in facts["images"]}
         for number, pixels in enumerate(facts["pixels"]):
-            tally._pixels[pixels["product"]] = PixelRanking.restored(pixels, under(f"product{number}", arrays))
-        return tally
+            accumulator._pixels[pixels["product"]] = PixelRanking.restored(pixels, under(f"product{number}", arrays))
+        return accumulator
 
 
 def _image_values(images: Sequence[_Image], *, rounds: int, confidence: float) -> Iterator[tuple[str, Value]]:
     scored = [image for image in images if image.score is not None]
-    found: Mapping[str, Value]
+    values: Mapping[str, Value]
     if len(scored) < len(images):
-        why = f"{len(images) - len(scored)} of {len(images)} images have no image score"
-        found = dict.fromkeys(_IMAGE_NAMES, undefined(why))
+        reason = f"{len(images) - len(scored)} of {len(images)} images have no image score"
+        values = dict.fromkeys(_IMAGE_NAMES, undefined(reason))
     else:
         scores = [image.score for image in scored]
-        found = image_metrics(
+        values = image_metrics(
             np.array(scores, float), [image.anomalous for image in scored], rounds=rounds, confidence=confidence
         )
-    for name, value in found.items():
+    for name, value in values.items():
         yield _IMAGE_NAMES[name], value
 
 
@@ -255,8 +283,8 @@ def _pixel_values(
 
 def _grouped(rows: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, Row]]:
     """Rows of products as {row name: {product: row}}."""
-    found: dict[str, dict[str, Row]] = {}
+    by_name: dict[str, dict[str, Row]] = {}
     for product, of_product in rows.items():
         for row in of_product:
-            found.setdefault(row.name, {})[product] = row
-    return found
+            by_name.setdefault(row.name, {})[product] = row
+    return by_name

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from blemish.errors import UsageError
 from blemish.maps import label
 
-__all__ = ["MaskRegions", "checked_labels", "checked_map", "checked_mask", "find_regions"]
+__all__ = ["MaskRegions", "checked_labels", "checked_map", "checked_mask", "find_mask_regions"]
 
 
 def checked_map(anomaly_map: ArrayLike, mask: ArrayLike) -> tuple[NDArray[np.floating[Any]], NDArray[np.bool_]]:
@@ -42,8 +42,8 @@ def checked_mask(mask: NDArray[Any], *, kind: str = "mask") -> NDArray[np.bool_]
     if mask.size == 0:
         return mask.astype(bool)
     if mask.dtype.kind not in "iuf" or not ((mask == 0) | (mask == 1)).all():
-        held = f"{mask.min():g}..{mask.max():g}" if mask.dtype.kind in "iuf" else f"{mask.dtype}"
-        raise UsageError(f"a {kind} holds only 0 (normal) and 1 (anomalous), this one holds {held}")
+        content = f"{mask.min():g}..{mask.max():g}" if mask.dtype.kind in "iuf" else f"{mask.dtype}"
+        raise UsageError(f"a {kind} holds only 0 (normal) and 1 (anomalous), this one holds {content}")
     return mask.astype(bool)
 
 
@@ -60,14 +60,13 @@ def _finite(scores: NDArray[Any], what: str) -> NDArray[np.floating[Any]]:
 
 @dataclass(frozen=True, eq=False)
 class MaskRegions:
-    """The 8-connected regions of one mask: their areas [R] in pixels, and of each anomalous pixel [M], in the order in which the
-    mask selects them, the number of its region, 0..R-1."""
+    """The R regions of one mask, 8-connected, and its M anomalous pixels in the order in which the mask selects them."""
 
-    areas_px: NDArray[np.int64]
-    region_of: NDArray[np.int64]
+    areas_px: NDArray[np.int64]  # [R]
+    region_of: NDArray[np.int64]  # [M], the number of each pixel's region, 0..R-1
 
 
-def find_regions(mask: NDArray[np.bool_]) -> MaskRegions:
+def find_mask_regions(mask: NDArray[np.bool_]) -> MaskRegions:
     """The regions of a mask [H, W]; only the box around its pixels is labelled."""
     rows = np.flatnonzero(mask.any(axis=1))
     if not len(rows):

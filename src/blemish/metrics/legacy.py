@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import trapezoid
 
 from blemish.errors import UsageError
-from blemish.metrics.checks import checked_map, find_regions
+from blemish.metrics.checks import checked_map, find_mask_regions
 from blemish.metrics.steps import AUPRO_LIMIT
 from blemish.metrics.values import Value, undefined
 
@@ -24,8 +24,8 @@ class SteppedAupro:
 
     Thresholds are arange(lowest, highest, (highest - lowest) / steps) in the type of the two scores, which must be the extremes
     over all maps that will be added, and of the maps' own type: float32 rounding decides whether there are 200 or 201. A pixel
-    counts as found where map > threshold; points with a false positive rate below the limit are kept, their rates stretched to
-    0..1, and the area taken by trapezoids. So the curve starts at the lowest kept rate and not in (0, 0), and nothing is
+    counts as found where map > threshold; points with a false positive rate below the limit count, their rates stretched to
+    0..1, and the area taken by trapezoids. So the curve starts at the lowest of these rates and not in (0, 0), and nothing is
     interpolated at the limit.
     """
 
@@ -48,22 +48,22 @@ class SteppedAupro:
         self.limit = limit
         delta = (highest - lowest) / steps
         self.thresholds = np.arange(lowest, highest, delta) if delta > 0 else np.zeros(0)
-        places = len(self.thresholds) + 1
-        self._normal = np.zeros(places, np.int64)
-        self._overlap = np.zeros(places)
+        slots = len(self.thresholds) + 1
+        self._normal = np.zeros(slots, np.int64)
+        self._overlap = np.zeros(slots)
         self._regions = 0
 
     def add(self, anomaly_map: ArrayLike, mask: ArrayLike) -> None:
         """One image: its map [H, W] and its mask [H, W]; UsageError as for every metric."""
         scores, truth = checked_map(anomaly_map, mask)
-        below = np.searchsorted(self.thresholds, scores.ravel())  # how many thresholds a score exceeds
-        own = below[truth.ravel()]
-        places = len(self._normal)
-        self._normal += np.bincount(below, minlength=places) - np.bincount(own, minlength=places)
-        regions = find_regions(truth)
+        exceeded = np.searchsorted(self.thresholds, scores.ravel())  # how many thresholds a score exceeds
+        own = exceeded[truth.ravel()]
+        slots = len(self._normal)
+        self._normal += np.bincount(exceeded, minlength=slots) - np.bincount(own, minlength=slots)
+        regions = find_mask_regions(truth)
         if len(own):
             weights = (1 / regions.areas_px)[regions.region_of]
-            self._overlap += np.bincount(own, weights=weights, minlength=places)
+            self._overlap += np.bincount(own, weights=weights, minlength=slots)
             self._regions += len(regions.areas_px)
 
     def value(self) -> Value:
@@ -73,17 +73,16 @@ class SteppedAupro:
             return undefined(f"AUPRO needs {what}, and there is none")
         if not len(self.thresholds):
             return undefined("AUPRO by steps needs scores that differ, and all are the same")
-        exceeding = self._normal[::-1].cumsum()[::-1][
-            1:
-        ]  # of threshold k: the scores that exceed more than k thresholds
+        # of threshold k: the scores that exceed more than k thresholds
+        exceeding = self._normal[::-1].cumsum()[::-1][1:]
         rates: NDArray[np.float64] = exceeding / self._normal.sum()
         overlaps = self._overlap[::-1].cumsum()[::-1][1:] / self._regions
-        kept = rates < self.limit
-        if not kept.any() or np.ptp(rates[kept]) == 0:
+        is_below = rates < self.limit
+        if not is_below.any() or np.ptp(rates[is_below]) == 0:
             return undefined(
                 f"AUPRO by steps needs two false positive rates below {self.limit:g}, and {len(self.thresholds)} steps give "
-                f"{len(np.unique(rates[kept]))}"
+                f"{len(np.unique(rates[is_below]))}"
             )
-        x, y = rates[kept], overlaps[kept]
+        x, y = rates[is_below], overlaps[is_below]
         x = (x - x.min()) / np.ptp(x)
         return Value(value=float(abs(trapezoid(y, x))))

@@ -1,4 +1,4 @@
-"""What a tally reports: rows of named values, per product, per defect type, per size, and their means."""
+"""What an accumulator reports: rows of named values, per product, per defect type, per size, and their means."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ METRICS = (
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: how much it is about, and the values by metric. Numbers of images and regions are sums in means."""
+    """One line of a table."""
 
-    name: str
-    normal_images: int
+    name: str  # of a product, a defect type or a size class
+    normal_images: int  # this and the next two are sums where the row is a mean
     anomalous_images: int
     regions: int
-    values: Mapping[str, Value]
+    values: Mapping[str, Value]  # by metric
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -44,15 +44,12 @@ class Row:
 
 @dataclass(frozen=True)
 class ProductReport:
-    """One product: all of it, each defect type against the normal images, each size of regions against all normal pixels.
+    """One product."""
 
-    vanished: the anomalous images whose mask was empty, by name; small defects vanish when masks are shrunk.
-    """
-
-    row: Row
-    types: tuple[Row, ...] = ()
-    sizes: tuple[Row, ...] = ()
-    vanished: tuple[str, ...] = ()
+    row: Row  # all of it
+    types: tuple[Row, ...] = ()  # each defect type against the normal images
+    sizes: tuple[Row, ...] = ()  # each size of regions against all normal pixels
+    vanished: tuple[str, ...] = ()  # anomalous images with an empty mask: small defects vanish when masks are shrunk
 
     def to_dict(self) -> dict[str, Any]:
         return {

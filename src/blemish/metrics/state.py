@@ -1,4 +1,4 @@
-"""The files in which a tally waits to be continued: one .npz with arrays and one JSON text; nothing pickled."""
+"""The file in which an accumulator is kept, to be continued later: one .npz with arrays and one JSON text; nothing pickled."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from blemish.errors import UsageError
 from blemish.io.atomic import replace_file
 
-__all__ = ["Arrays", "nested", "read_state", "under", "write_state"]
+__all__ = ["Arrays", "load_counts", "nested", "renamed", "save_counts", "under"]
 
 Arrays = dict[str, NDArray[Any]]
 _FACTS = "facts"
@@ -31,15 +31,20 @@ def under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
     return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
 
 
-def write_state(path: str | Path, kind: str, facts: Mapping[str, Any], arrays: Arrays) -> None:
+def renamed(setup: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in a state of any version, by their names of today."""
+    return {"bins" if name == "cells" else name: value for name, value in setup.items()}
+
+
+def save_counts(path: str | Path, kind: str, facts: Mapping[str, Any], arrays: Arrays) -> None:
     """Put a state of this kind at `path`, replacing what was there; OutputError where that cannot be."""
     text = json.dumps({"kind": kind, **facts})
     with replace_file(Path(path)) as temporary, temporary.open("wb") as file:
-        held: Any = {_FACTS: np.frombuffer(text.encode(), np.uint8), **nested("arrays", arrays)}
-        np.savez_compressed(file, **held)
+        content: Any = {_FACTS: np.frombuffer(text.encode(), np.uint8), **nested("arrays", arrays)}
+        np.savez_compressed(file, **content)
 
 
-def read_state(path: str | Path, kind: str) -> tuple[dict[str, Any], Arrays]:
+def load_counts(path: str | Path, kind: str) -> tuple[dict[str, Any], Arrays]:
     """The facts and arrays of a state of this kind; UsageError where the file holds none."""
     try:
         with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:

@@ -1,6 +1,6 @@
 """All ranking metrics from one table: what each distinct threshold, from the highest down, adds to each count.
 
-The exact mode has one row for each distinct score, the streaming mode one for each cell of scores. A row whose pixels all have
+The exact mode has one row for each distinct score, the streaming mode one for each bin of scores. A row whose pixels all have
 the same score is a true tie; inside the others the order was lost, and every metric says how much that can matter.
 """
 
@@ -29,23 +29,23 @@ _IMAGES = {"share": "a normal image", "image": "an anomalous image with a mask"}
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """Rows from the highest score down: thresholds [K], what is added at each [K] by name, and whether it is a true tie [K].
+    """K rows from the highest score down.
 
-    Names: "normal" and "anomalous" count items (pixels, images); "region" adds 1 / area of the pixel's region, "image" 1 / area
-    of its image's mask, "share" 1 / size of its normal image, each up to a common factor.
+    The names of what is added: "normal" and "anomalous" count items (pixels, images); "region" adds 1 / area of the pixel's
+    region, "image" 1 / area of its image's mask, "share" 1 / size of its normal image, each up to a common factor.
     """
 
-    thresholds: Floats
-    added: Mapping[str, Floats]
-    tied: NDArray[np.bool_]
+    thresholds: Floats  # [K], falling
+    added: Mapping[str, Floats]  # name -> what each row adds [K]
+    tied: NDArray[np.bool_]  # [K], whether all items of the row have the same score
 
     def reached(self, name: str) -> Floats:
         """The share of the total at or above each threshold, [K + 1] from 0 to 1."""
         running = np.cumsum(self.added[name])
         return np.concatenate([[0.0], running / running[-1]])
 
-    def lack(self, metric: str, needed: Mapping[str, str]) -> str:
-        """In words what the metric needs and is not there; empty where all is there."""
+    def reason(self, metric: str, needed: Mapping[str, str]) -> str:
+        """Why the metric is undefined here: what it needs and is not there; empty where all is there."""
         missing = [words for name, words in needed.items() if not self.added.get(name, np.zeros(0)).sum() > 0]
         if not missing:
             return ""
@@ -56,19 +56,19 @@ class Steps:
 
 def auroc(steps: Steps) -> Value:
     """The probability that an anomalous item scores higher than a normal one, ties counting half."""
-    if why := steps.lack("AUROC", _CLASSES):
-        return undefined(why)
+    if reason := steps.reason("AUROC", _CLASSES):
+        return undefined(reason)
     value, bound = _area(steps.reached("normal"), steps.reached("anomalous"), steps.tied, low=0, high=1)
     return Value(value=value, error_bound=bound)
 
 
 def average_precision(steps: Steps) -> Value:
     """The mean precision over the anomalous items, each at its own threshold (the step sum, as in scikit-learn)."""
-    if why := steps.lack("AP", _CLASSES):
-        return undefined(why)
+    if reason := steps.reason("AP", _CLASSES):
+        return undefined(reason)
     normal, anomalous = steps.added["normal"], steps.added["anomalous"]
     true, false = np.cumsum(anomalous), np.cumsum(normal)
-    # Inside a cell the precision of an anomalous item is at most what it would be if all of them came before every normal one.
+    # Inside a bin the precision of an anomalous item is at most what it would be if all of them came before every normal one.
     # The i-th is at least (TP + i) / (TP + i + FP') with all of these first; as that is concave in i, its sum is at least the
     # integral from 1/2 to n + 1/2.
     at_most = anomalous * true / np.maximum(true + false - normal, 1)
@@ -81,8 +81,8 @@ def average_precision(steps: Steps) -> Value:
 
 def f1_max(steps: Steps) -> Value:
     """The highest F1 over all thresholds, with the threshold (score >= threshold) that reaches it."""
-    if why := steps.lack("F1-max", _CLASSES):
-        return undefined(why)
+    if reason := steps.reason("F1-max", _CLASSES):
+        return undefined(reason)
     normal, true = steps.added["normal"], np.cumsum(steps.added["anomalous"])
     false = np.cumsum(normal)
     f1 = 2 * true / (true + false + true[-1])
@@ -103,8 +103,8 @@ def aupro(steps: Steps, *, limit: float = AUPRO_LIMIT) -> Value:
     """
     if not 0 < limit <= 1:
         raise UsageError(f"the limit of the false positive rate must lie in (0, 1], not {limit:g}")
-    if why := steps.lack("AUPRO", _REGIONS):
-        return undefined(why)
+    if reason := steps.reason("AUPRO", _REGIONS):
+        return undefined(reason)
     value, bound = _area(steps.reached("normal"), steps.reached("region"), steps.tied, low=0, high=limit)
     return Value(value=value, error_bound=bound)
 
@@ -122,8 +122,8 @@ def aupimo(steps: Steps, *, bounds: tuple[float, float] = AUPIMO_BOUNDS) -> Valu
         raise UsageError(
             f"the bounds of the false positive rate must be 0 < lower < upper <= 1, not {lower:g}, {upper:g}"
         )
-    if why := steps.lack("AUPIMO", _IMAGES):
-        return undefined(why)
+    if reason := steps.reason("AUPIMO", _IMAGES):
+        return undefined(reason)
     with np.errstate(divide="ignore"):
         rate = np.log(steps.reached("share"))
     value, bound = _area(rate, steps.reached("image"), steps.tied, low=math.log(lower), high=math.log(upper))

@@ -16,14 +16,14 @@ from numpy.typing import ArrayLike, NDArray
 from blemish.errors import UnknownNameError, UsageError
 from blemish.metrics.exact import auroc
 from blemish.metrics.report import ProductReport, Report, Row, mean_row
-from blemish.metrics.state import read_state, write_state
+from blemish.metrics.state import load_counts, save_counts
 from blemish.metrics.typed import checked_types, f1_by_type
 from blemish.metrics.values import Value, mean, undefined
 
 __all__ = ["IMAGE_TYPE_METRICS", "ImageTypeAccumulator"]
 
 IMAGE_TYPE_METRICS = ("accuracy", "auroc", "f1", "chance", "commonest")
-_KIND = "blemish.image-type-tally/1"
+_KIND = "blemish.image-type-tally/1"  # of the file; the word of the first version
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,18 @@ class _Image:
 class ImageTypeAccumulator:
     """Type accuracy, macro one-vs-rest AUROC and macro F1 of anomalous images, per product and on average.
 
-    types: of each product the names of its defect types, without the normal one. Beside them stand "chance", the accuracy of
-    guessing among the product's types, and "commonest", that of always saying the type that most of its images have. An image
-    keeps one number for each type. A type that a product's images do not show is named in `without`.
+    Beside them stand "chance", the accuracy of guessing among the product's types, and "commonest", that of always saying the
+    type that most of its images have. A type that a product's images do not show is named in `without`.
+
+    Args:
+        types: The names of the defect types of each product, without the normal one.
+
+    Example:
+        >>> accumulator = ImageTypeAccumulator({"bottle": ["crack", "stain"]})
+        >>> accumulator.add([0.8, 0.1], name="1.png", product="bottle", defect_type="crack")
+        >>> accumulator.add([0.6, 0.3], name="2.png", product="bottle", defect_type="stain")
+        >>> accumulator.report().mean.values["accuracy"].value
+        0.5
     """
 
     def __init__(self, types: Mapping[str, Sequence[str]]) -> None:
@@ -52,9 +61,16 @@ class ImageTypeAccumulator:
         return len(self._images)
 
     def add(self, type_scores: ArrayLike, *, name: str, product: str, defect_type: str) -> None:
-        """One anomalous image: a finite score for each of its product's types [T], in their order, and its true type.
+        """Add one anomalous image.
 
-        UsageError where the name was there before, the product or the type is unknown, or the scores do not fit.
+        Args:
+            type_scores: A finite score for each of its product's types [T], in their order.
+            name: Its name, which no other image has.
+            product: One of the products in `types`.
+            defect_type: Its true type.
+
+        Raises:
+            UsageError: The name was there before, the product or the type is unknown, or the scores do not fit.
         """
         if name in self._images:
             raise UsageError(f"{name}: this image was counted before")
@@ -72,9 +88,9 @@ class ImageTypeAccumulator:
         """Add another one's images; UsageError where an image is in both or the types differ."""
         both = sorted(self._images.keys() & other._images.keys())
         if both:
-            raise UsageError(f"{both[0]}: this image is in both tallies")
+            raise UsageError(f"{both[0]}: this image is in both accumulators")
         if self.types != other.types:
-            raise UsageError("tallies with different types cannot be merged")
+            raise UsageError("accumulators with different types cannot be merged")
         self._images |= other._images
 
     def confusion(self, product: str | None = None) -> tuple[tuple[str, ...], NDArray[np.int64]]:
@@ -96,9 +112,8 @@ class ImageTypeAccumulator:
         products = tuple(self._product(product) for product in shown)
         types = []
         for name in dict.fromkeys(row.name for product in products for row in product.types):
-            types.append(
-                mean_row(name, {one.row.name: row for one in products for row in one.types if row.name == name})
-            )
+            rows = {product.row.name: row for product in products for row in product.types if row.name == name}
+            types.append(mean_row(name, rows))
         by_product = {product.row.name: product.row for product in products}
         return Report(products, mean_row("mean", by_product), tuple(types), settings=self._setup())
 
@@ -132,15 +147,17 @@ class ImageTypeAccumulator:
     def save(self, path: str | Path) -> None:
         """Put everything counted so far at `path`, to `load` and continue; OutputError where that cannot be."""
         rows = [[name, image.product, image.defect_type, list(image.scores)] for name, image in self._images.items()]
-        write_state(path, _KIND, {"setup": self._setup(), "images": rows}, {})
+        save_counts(path, _KIND, {"setup": self._setup(), "images": rows}, {})
 
     @classmethod
     def load(cls, path: str | Path) -> ImageTypeAccumulator:
-        """The tally that `save` put there; UsageError where the file holds none."""
-        facts, _ = read_state(path, _KIND)
-        tally = cls(**facts["setup"])
-        tally._images = {name: _Image(product, kind, tuple(scores)) for name, product, kind, scores in facts["images"]}
-        return tally
+        """The accumulator that `save` put there; UsageError where the file holds none."""
+        facts, _ = load_counts(path, _KIND)
+        accumulator = cls(**facts["setup"])
+        accumulator._images = {
+            name: _Image(product, kind, tuple(scores)) for name, product, kind, scores in facts["images"]
+        }
+        return accumulator
 
 
 def _against_others(scores: NDArray[np.float64], own: Sequence[bool], product: str) -> Value:

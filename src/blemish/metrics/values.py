@@ -20,24 +20,31 @@ _LEAST_DEFINED = 0.8  # of the resamples, for an interval to mean something
 
 @dataclass(frozen=True, kw_only=True)
 class Value:
-    """One metric. `value` is None where it is undefined, and then `why` says so in words; it is never NaN.
+    """One metric: a number, or the reason why there is none.
 
-    interval: a bootstrap percentile interval over images. error_bound: how far the exact value can be from `value`, because
-    scores were counted in cells; 0 in exact mode. threshold: the score of F1-max, to be used with >=. without: what a mean left
-    out as undefined, by name. replicates: the resampled values behind the interval, NaN where a resample lacked a class.
+    Example:
+        >>> value = Value(value=0.91, interval=(0.88, 0.94))
+        >>> print(value)
+        0.910 (0.880–0.940)
+        >>> float(value)
+        0.91
+        >>> print(undefined("there are no masks"))
+        undefined: there are no masks
     """
 
-    value: float | None
-    why: str = ""
-    interval: tuple[float, float] | None = None
-    error_bound: float = 0.0
-    threshold: float | None = None
-    without: tuple[str, ...] = ()
-    replicates: Floats | None = field(default=None, repr=False, compare=False)
+    value: float | None  # never NaN; None where it is undefined
+    reason: str = ""  # why it is undefined, in words
+    interval: tuple[float, float] | None = None  # bootstrap percentile interval over images
+    error_bound: float = 0.0  # how far the exact value can be, as scores are counted in bins; 0 in exact mode
+    threshold: float | None = None  # of F1-max, to be used with >=
+    without: tuple[str, ...] = ()  # what a mean left out as undefined, by name
+    replicates: Floats | None = field(
+        default=None, repr=False, compare=False
+    )  # the resampled values; NaN: class missing
 
     def __post_init__(self) -> None:
-        if self.value is None and not self.why:
-            raise ValueError("an undefined value says why")
+        if self.value is None and not self.reason:
+            raise ValueError("an undefined value has a reason")
         if self.value is not None and not math.isfinite(self.value):
             raise ValueError(f"a value is finite or None, not {self.value}")
 
@@ -46,14 +53,14 @@ class Value:
         return self.value is not None
 
     def __float__(self) -> float:
-        """The number; a UsageError that says why where there is none."""
+        """The number; a UsageError with the reason where there is none."""
         if self.value is None:
-            raise UsageError(self.why)
+            raise UsageError(self.reason)
         return self.value
 
     def __str__(self) -> str:
         if self.value is None:
-            return f"undefined: {self.why}"
+            return f"undefined: {self.reason}"
         interval = f" ({self.interval[0]:.3f}–{self.interval[1]:.3f})" if self.interval else ""
         without = f" without {', '.join(self.without)}" if self.without else ""
         return f"{self.value:.3f}{interval}{without}"
@@ -62,7 +69,7 @@ class Value:
         """Ready for JSON; the same keys whether or not the value is defined."""
         return {
             "value": self.value,
-            "why": self.why,
+            "why": self.reason,  # the key of the first version
             "interval": None if self.interval is None else list(self.interval),
             "error_bound": self.error_bound,
             "threshold": self.threshold,
@@ -70,28 +77,32 @@ class Value:
         }
 
 
-def undefined(why: str) -> Value:
+def undefined(reason: str) -> Value:
     """No number, and the reason."""
-    return Value(value=None, why=why)
+    return Value(value=None, reason=reason)
 
 
 def mean(values: Mapping[str, Value], *, confidence: float = 0.95) -> Value:
     """The unweighted mean of the defined values; the names of the others stand in `without`.
 
     The error bounds average; the interval comes from the replicates, round by round, where all the values have them.
+
+    Example:
+        >>> print(mean({"bolt": Value(value=0.5), "nut": Value(value=1.0), "pin": undefined("no masks")}))
+        0.750 without pin
     """
-    kept = {name: value for name, value in values.items() if value.value is not None}
-    without = tuple(name for name in values if name not in kept)
-    if not kept:
-        reasons = "; ".join(f"{name}: {value.why}" for name, value in values.items())
+    defined = {name: value for name, value in values.items() if value.value is not None}
+    without = tuple(name for name in values if name not in defined)
+    if not defined:
+        reasons = "; ".join(f"{name}: {value.reason}" for name, value in values.items())
         return undefined(f"there is nothing to average ({reasons or 'no values at all'})")
     result = Value(
-        value=float(np.mean([float(value) for value in kept.values()])),
-        error_bound=float(np.mean([value.error_bound for value in kept.values()])),
+        value=float(np.mean([float(value) for value in defined.values()])),
+        error_bound=float(np.mean([value.error_bound for value in defined.values()])),
         without=without,
     )
-    replicates = [value.replicates for value in kept.values() if value.replicates is not None]
-    if len(replicates) < len(kept) or len({len(one) for one in replicates}) > 1:
+    replicates = [value.replicates for value in defined.values() if value.replicates is not None]
+    if len(replicates) < len(defined) or len({len(replicate) for replicate in replicates}) > 1:
         return result
     return with_interval(result, np.mean(replicates, axis=0), confidence=confidence)
 
@@ -100,10 +111,10 @@ def with_interval(value: Value, replicates: Floats, *, confidence: float = 0.95)
     """The value with its percentile interval; without one where too many resamples lacked a class."""
     if value.value is None:
         return value
-    found = replicates[np.isfinite(replicates)]
+    finite = replicates[np.isfinite(replicates)]
     interval = None
-    if len(found) and len(found) >= _LEAST_DEFINED * len(replicates):
-        low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
+    if len(finite) and len(finite) >= _LEAST_DEFINED * len(replicates):
+        low, high = np.quantile(finite, [(1 - confidence) / 2, (1 + confidence) / 2])
         interval = (float(low), float(high))
     return Value(
         value=value.value,

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from blemish.errors import ModelError, OutputError, UnknownNameError
 from blemish.io.atomic import make_folder, replace_file, write_text
 from blemish.io.codec import to_dict
-from blemish.models.paths import HOME_VARIABLE, home, read_json
+from blemish.io.json_files import read_json_if_there
+from blemish.models.paths import HOME_VARIABLE, home
 
 if TYPE_CHECKING:
     import torch
@@ -194,7 +195,7 @@ def stored_features() -> list[StoredFeatures]:
         key = folder / KEY_FILE
         files = tuple(sorted(entries)) + ((key,) if key.is_file() else ())
         if files:
-            found.append(StoredFeatures(_in_words(read_json(key), len(entries)), folder, files))
+            found.append(StoredFeatures(_in_words(read_json_if_there(key), len(entries)), folder, files))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Fetches one file of a known backbone from a Hugging Face hub, going on where an earlier try broke off.
+"""Fetches one file of a known backbone from a Hugging Face hub.
 
 huggingface-hub does the talking (endpoint, redirects, retries, progress); its own download into a cache is not used,
 because since version 2 it throws away what it has when it breaks off. Nothing that identifies the user is sent.
@@ -6,69 +6,58 @@ because since version 2 it throws away what it has when it breaks off. Nothing t
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from logging import ERROR
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from blemish._version import __version__
 from blemish.backbones.catalog import CatalogEntry
-from blemish.errors import MissingExtraError, ModelError, OutputError
-from blemish.io.atomic import reason
+from blemish.errors import MissingExtraError, ModelError
+from blemish.models.transfer import (
+    HEADERS,
+    Download,
+    InterruptedTransferError,
+    Offer,
+    locked,
+    short_reason,
+    transfer,
+)
 
-__all__ = ["Download", "download", "sha256_of"]
+__all__ = ["NoAnswerError", "download"]
 
 METADATA_TIMEOUT_S = 10.0
-LOCK_TIMEOUT_S = 2.0
-TRIES = 4  # of a transfer that is cut; the hub library has its own beneath, which differ from version to version
 SHA256 = re.compile(r"[0-9a-f]{64}")
-HEADERS = {"user-agent": f"blemish/{__version__}"}  # instead of the hub's, which lists versions and packages
 
 
-@dataclass(frozen=True)
-class Download:
-    """A file that was fetched and checked."""
-
-    path: Path
-    sha256: str
-    from_catalog: bool  # whether the checksum was known before, rather than stated by the hub
-    revision: str
-    resumed_bytes: int  # what an earlier try had already fetched
+class NoAnswerError(ModelError):
+    """The hub cannot be reached, or has no such file; nothing was fetched."""
 
 
 def download(entry: CatalogEntry, folder: Path, *, endpoint: str | None = None, progress: bool = False) -> Download:
-    """The weights of a known backbone in `folder`, complete and with the right checksum.
+    """The weights of a known backbone in `folder`, complete and with the right checksum; see `transfer`.
 
-    A transfer that breaks off leaves its part there, and the next call goes on from it; a wrong checksum leaves
-    nothing. Every way to fail is a ModelError of one line; no wait is unbounded.
+    No wait is unbounded.
+
+    Args:
+        entry: The backbone.
+        folder: Where the file, and the part of an unfinished one, lie.
+        endpoint: Another hub than the usual one.
+        progress: Whether a bar is drawn.
+
+    Raises:
+        NoAnswerError: The hub cannot be reached or has no such file.
+        ModelError: Every other failure, in one line.
     """
     try:
         import huggingface_hub  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("huggingface-hub", "hub", "pulling a model") from error
-    from filelock import FileLock
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _quiet(progress=progress), FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_S):
-            file, metadata = _find(entry, endpoint)
-            return _fetch(entry, folder / file, metadata)
-    except TimeoutError as error:
-        raise ModelError(f"{entry.name}: another pull of it is running") from error
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({reason(error)})") from error
-
-
-def sha256_of(path: Path) -> str:
-    """The checksum of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with _quiet(progress=progress), locked(entry.name, folder):
+        file, metadata = _find(entry, endpoint)
+        return transfer(_offer(entry, file, metadata), folder)
 
 
 def _find(entry: CatalogEntry, endpoint: str | None) -> tuple[str, Any]:
@@ -83,78 +72,46 @@ def _find(entry: CatalogEntry, endpoint: str | None) -> tuple[str, Any]:
             status = _status(error)
             if status == 404:
                 continue
-            said = f"the hub answers with {status}" if status else f"the hub cannot be reached ({_short(error)})"
-            raise ModelError(
+            said = f"the hub answers with {status}" if status else f"the hub cannot be reached ({short_reason(error)})"
+            raise NoAnswerError(
                 f"{entry.name}: {said}; try again later, or give a file: blemish models import PATH"
             ) from error
     files = " or ".join(entry.hub_files)
-    raise ModelError(f"{entry.name}: the hub has no {files} in {entry.hub_repository} (404)")
+    raise NoAnswerError(f"{entry.name}: the hub has no {files} in {entry.hub_repository} (404)")
 
 
-def _fetch(entry: CatalogEntry, target: Path, metadata: Any) -> Download:
-    known = entry.sha256.get(target.name)
+def _offer(entry: CatalogEntry, file: str, metadata: Any) -> Offer:
+    known = entry.sha256.get(file)
     stated = metadata.etag if metadata.etag and SHA256.fullmatch(metadata.etag) else None
     expected = known or stated
     if expected is None:
-        raise ModelError(f"{entry.name}: neither the catalog nor the hub states a sha256 of {target.name}; not pulled")
+        raise ModelError(f"{entry.name}: neither the catalog nor the hub states a sha256 of {file}; not pulled")
     if stated and stated != expected:
-        raise ModelError(
-            f"{entry.name}: {target.name}: expected sha256 {expected}, the hub offers {stated}; not pulled"
-        )
-    part = target.with_name(f"{target.name}.{expected[:16]}.part")
-    if target.exists():  # a pull was killed after the transfer
-        os.replace(target, part)  # noqa: PTH105
-    resumed = _transfer(entry, part, metadata)
-    found = sha256_of(part)
-    if found != expected:
-        part.unlink()
-        raise ModelError(
-            f"{entry.name}: {target.name} came with the wrong checksum: expected sha256 {expected}, found {found}; "
-            "nothing was kept"
-        )
-    os.replace(part, target)  # noqa: PTH105  (also where `target` exists)
-    return Download(target, expected, known is not None, metadata.commit_hash or "", resumed)
+        raise ModelError(f"{entry.name}: {file}: expected sha256 {expected}, the hub offers {stated}; not pulled")
 
+    def get(into: BinaryIO, start: int) -> None:
+        from huggingface_hub.file_download import http_get
 
-def _transfer(entry: CatalogEntry, part: Path, metadata: Any) -> int:
-    """Appends to `part` what is missing; the number of bytes that were there before."""
-    for other in part.parent.glob("*.part"):
-        if other != part:  # of a file that the hub has replaced
-            other.unlink()
-    part.touch()
-    before = part.stat().st_size
-    if metadata.size is not None and before > metadata.size:
-        before = 0
-    with part.open("r+b") as file:
-        file.truncate(before)
-        got = before
-        for tries_left in reversed(range(TRIES)):
-            start = file.seek(got)
-            try:
-                _get(entry, file, start, metadata)
-                break
-            except _network_errors() as error:
-                got = file.seek(0, os.SEEK_END)
-                if got > start and tries_left and _status(error) is None:
-                    continue  # the connection was cut
-                total = "" if metadata.size is None else f" of {metadata.size / 1e6:.1f}"
-                raise ModelError(
-                    f"{entry.name}: the transfer broke off at {got / 1e6:.1f}{total} MB ({_short(error)}); "
-                    "the same command goes on from there"
-                ) from error
-    return before
+        try:
+            http_get(
+                metadata.location,
+                into,
+                resume_size=start,
+                headers=dict(HEADERS),
+                expected_size=metadata.size,
+                displayed_filename=f"{entry.name} {file.split('.', maxsplit=1)[0]}",
+            )
+        except _network_errors() as error:
+            raise InterruptedTransferError(short_reason(error), refused=_status(error) is not None) from error
 
-
-def _get(entry: CatalogEntry, file: BinaryIO, start: int, metadata: Any) -> None:
-    from huggingface_hub.file_download import http_get
-
-    http_get(
-        metadata.location,
-        file,
-        resume_size=start,
-        headers=dict(HEADERS),
-        expected_size=metadata.size,
-        displayed_filename=f"{entry.name} {Path(file.name).name.split('.')[0]}",
+    return Offer(
+        model=entry.name,
+        file=file,
+        sha256=expected,
+        from_catalog=known is not None,
+        size=metadata.size,
+        get=get,
+        revision=metadata.commit_hash or "",
     )
 
 
@@ -187,7 +144,3 @@ def _quiet(*, progress: bool) -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if hide:
             enable_progress_bars()
-
-
-def _short(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].strip() or type(error).__name__

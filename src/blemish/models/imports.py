@@ -7,14 +7,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from blemish._version import __version__
 from blemish.backbones.catalog import EMBEDDED, CatalogEntry, catalog, entry_of_file
-from blemish.errors import ModelError, OutputError, UnknownNameError, UsageError
+from blemish.errors import MissingExtraError, ModelError, OutputError, UnknownNameError, UsageError
 from blemish.io.atomic import write_text
+from blemish.io.json_files import read_json_if_there
 from blemish.methods import METHODS, method_class
-from blemish.models.hub import download, sha256_of
+from blemish.models.archives import download_archive
+from blemish.models.hub import NoAnswerError, download
 from blemish.models.lookup import find
 from blemish.models.paths import (
     PULLS,
@@ -26,10 +28,10 @@ from blemish.models.paths import (
     home,
     is_installed,
     new_folder,
-    read_json,
     remove,
 )
 from blemish.models.prompts import CARD, read_prompts, save_prompts
+from blemish.models.transfer import Download, sha256_of
 
 if TYPE_CHECKING:
     from blemish.backbones.checkpoints import Checkpoint
@@ -37,7 +39,9 @@ if TYPE_CHECKING:
     from blemish.backbones.weights import Weights
     from blemish.methods.base import Release
 
-__all__ = ["Imported", "import_model", "pull"]
+__all__ = ["Imported", "Source", "import_model", "pull"]
+
+Source = Literal["hub", "archive"]
 
 PROMPTS_PREFIX = "prompt_learner."  # what published methods call the module of their trained prompts
 SHOWN = ("joint_width", "vision", "text")  # what two configurations of the same shape agree in
@@ -75,11 +79,26 @@ def import_model(
     return _import_backbone(checkpoint, record, name=name, overwrite=overwrite)
 
 
-def pull(name: str, *, endpoint: str | None = None, overwrite: bool = False, progress: bool = False) -> Imported:
-    """A known backbone, fetched from the hub, checked against its sha256 and put into the store.
+def pull(
+    name: str,
+    *,
+    source: Source | None = None,
+    endpoint: str | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Imported:
+    """A known backbone, fetched, checked against its sha256 and put into the store.
 
-    `endpoint` is another hub than the usual one. What is already there is not fetched again, unless with `overwrite`.
-    A transfer that breaks off goes on where it was when it is called again.
+    What is already there is not fetched again, unless with `overwrite`. A transfer that breaks off goes on where it was when it
+    is called again.
+
+    Args:
+        name: A name of the catalog.
+        source: The "hub", or the "archive" that the authors publish. None tries the hub, and where that cannot be reached, lacks
+            the file, or its library is not installed, the archive, where there is one.
+        endpoint: Another server of that source (the hub where none is named) than the usual one; then no other is asked.
+        overwrite: Whether a model of that name is replaced.
+        progress: Whether a bar is drawn.
     """
     if name == EMBEDDED:
         return Imported(name, "backbone", find(name), ("it is part of the package; there is nothing to pull",))
@@ -88,17 +107,16 @@ def pull(name: str, *, endpoint: str | None = None, overwrite: bool = False, pro
     entry, place = catalog()[name], folder_of(name, "backbone")
     if is_installed(place, "backbone") and not overwrite:
         return Imported(name, "backbone", place, ("it was there already",))
-    fetched = download(entry, home() / PULLS / name, endpoint=endpoint, progress=progress)
+    fetched, notes = _fetched(entry, source=source, endpoint=endpoint, progress=progress)
     stated = (
         "as the catalog says" if fetched.from_catalog else "as the hub states; the catalog holds none for this file"
     )
-    record = {
-        "file": fetched.path.name,
-        "sha256": fetched.sha256,
-        "repository": entry.hub_repository,
-        "revision": fetched.revision,
-    }
-    notes: tuple[str, ...] = (f"{fetched.path.name}: sha256 {fetched.sha256}, {stated}",)
+    record = {"file": fetched.path.name, "sha256": fetched.sha256}
+    if fetched.address:
+        record |= {"address": fetched.address}
+    else:
+        record |= {"repository": entry.hub_repository, "revision": fetched.revision}
+    notes += (f"{fetched.path.name}: sha256 {fetched.sha256}, {stated}",)
     if fetched.resumed_bytes:
         notes += (f"went on from {fetched.resumed_bytes / 1e6:.1f} MB of an earlier try",)
     try:
@@ -107,6 +125,24 @@ def pull(name: str, *, endpoint: str | None = None, overwrite: bool = False, pro
         with suppress(OutputError):  # where it is still mapped (Windows), `blemish cache` shows and clears it
             remove((fetched.path, fetched.path.with_name(".lock")))
     return replace(imported, notes=notes)
+
+
+def _fetched(
+    entry: CatalogEntry, *, source: Source | None, endpoint: str | None, progress: bool
+) -> tuple[Download, tuple[str, ...]]:
+    """The file from its source, and a line on why it is the second one."""
+    folder = home() / PULLS / entry.name
+    if source == "archive":
+        return download_archive(entry, folder, endpoint=endpoint, progress=progress), ()
+    try:
+        return download(entry, folder, endpoint=endpoint, progress=progress), ()
+    except (NoAnswerError, MissingExtraError) as error:
+        if source == "hub" or endpoint is not None or not entry.archive:
+            raise
+        try:
+            return download_archive(entry, folder, progress=progress), (f"{error}; took the authors' archive instead",)
+        except ModelError as second:
+            raise ModelError(f"{error}; from its authors' archive: {second}") from second
 
 
 def _import_download(path: Path, record: dict[str, Any], name: str) -> Imported:
@@ -149,7 +185,7 @@ def _import_backbone(checkpoint: Checkpoint, record: dict[str, Any], *, name: st
     place = folder_of(name, "backbone")
     if not _must_write(place, "backbone", record, overwrite=overwrite):
         return Imported(name, "backbone", place, ("it was there already",))
-    own_card = read_json(checkpoint.path.parent / "card.json") if weights.kind.startswith("Blemish") else {}
+    own_card = read_json_if_there(checkpoint.path.parent / "card.json") if weights.kind.startswith("Blemish") else {}
     # float32 can be mapped when it is loaded; float16 has to be converted each time, which takes ten times as long
     state = {key: value.float() for key, value in weights.state.items()}
     with new_folder(place, overwrite=overwrite) as folder:
@@ -255,7 +291,7 @@ def _must_write(place: Path, kind: Kind, record: dict[str, Any], *, overwrite: b
     """False where the very same file was imported before; UsageError where the name is taken by another."""
     if overwrite or not place.exists():
         return True
-    if is_installed(place, kind) and read_json(place / SOURCE_FILE).get("sha256") == record["sha256"]:
+    if is_installed(place, kind) and read_json_if_there(place / SOURCE_FILE).get("sha256") == record["sha256"]:
         return False
     raise UsageError(f"{place}: the name is taken; choose another with --name, or replace it with --overwrite")
 

@@ -40,15 +40,15 @@ def load_method(
     prompts: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
     force: bool = False,
-    input_px: int | Mapping[str, int] | None = None,
+    input_px: int | None = None,
 ) -> Loaded:
     """A method on a backbone, with trained prompts where it needs some.
 
     `prompts` is a name in the store or a path to what `blemish train` wrote; None takes those that ship for this backbone.
     `options` override the method's. Prompts of another backbone, and options other than those that the prompts were trained
     with (`Method.scoring_options` excepted), are refused unless `force`. Without `method`, it is the prompts', else the
-    backbone's default. `input_px` is the side in pixels that images are resized to, None for the backbone's own; or sides by the
-    name of the backbone that they are meant for. Prompts hold no positions and serve every size. UsageError where the backbone does not take it (`backbones.config.at_input`).
+    backbone's default. `input_px` is the side in pixels that images are resized to, None for the backbone's own; prompts hold
+    no positions and serve every size. UsageError where the backbone does not take it (`backbones.config.at_input`).
     """
     if method is not None and method not in METHODS:
         raise UnknownNameError("method", method, METHODS)
@@ -57,8 +57,7 @@ def load_method(
     if found is not None and method not in (None, found.method):
         raise UsageError(f"{found.place}: prompts of the method {found.method!r}, not of {method!r}")
     name = found.method if found is not None else method or str(card.get("default_method", "ensemble"))
-    clip = models.load_backbone(backbone)
-    clip = clip.at_input(input_px.get(clip.config.name) if isinstance(input_px, Mapping) else input_px)
+    clip = models.load_backbone(backbone).at_input(input_px)
     if found is None and (shipped := shipped_prompts(clip.config.name, name)) is not None:
         found, prompts = read_prompts(shipped), SHIPPED
     if found is None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from blemish.backbones.catalog import EMBEDDED, catalog
 from blemish.errors import ModelError, UnknownNameError, UsageError
 from blemish.io.codec import to_dict
+from blemish.io.json_files import read_json_if_there
 from blemish.models.paths import (
     SOURCE_FILE,
     WEIGHTS,
@@ -22,7 +23,6 @@ from blemish.models.paths import (
     is_installed,
     is_name,
     package_models,
-    read_json,
     size_of,
 )
 
@@ -106,7 +106,7 @@ def find(name_or_path: str | Path) -> Path:
 def list_models() -> list[Model]:
     """The embedded model, the known ones, and whatever else is in the store, in this order."""
     embedded = package_models() / EMBEDDED
-    config = read_json(embedded / "config.json")
+    config = read_json_if_there(embedded / "config.json")
     present = (embedded / WEIGHTS["backbone"]).is_file()
     models = [
         Model(
@@ -144,8 +144,12 @@ def info(name_or_path: str | Path) -> dict[str, Any]:
         entry = catalog()[name]
         return {"name": name, "kind": "backbone", "state": listed.state} | to_dict(entry.config)
     if listed is not None and listed.place is not None:
-        record = read_json(listed.place / SOURCE_FILE)
-        details = _prompt_shapes(listed.place) if listed.kind == "prompts" else read_json(listed.place / "config.json")
+        record = read_json_if_there(listed.place / SOURCE_FILE)
+        details = (
+            _prompt_shapes(listed.place)
+            if listed.kind == "prompts"
+            else read_json_if_there(listed.place / "config.json")
+        )
         found = {"name": name, "kind": listed.kind, "state": listed.state, "place": str(listed.place)}
         kept = {"imported_from": record} if record else {}
         return {**found, "bytes": listed.bytes, **_without_name(details), **kept, "card": _card_of(listed.place)}
@@ -165,11 +169,11 @@ def info(name_or_path: str | Path) -> dict[str, Any]:
 
 
 def _card_of(folder: Path) -> dict[str, Any]:
-    return read_json(folder / "card.json")
+    return read_json_if_there(folder / "card.json")
 
 
 def _of_folder(name: str, kind: Kind, folder: Path) -> Model:
-    record, config = read_json(folder / SOURCE_FILE), read_json(folder / "config.json")
+    record, config = read_json_if_there(folder / SOURCE_FILE), read_json_if_there(folder / "config.json")
     origin = str(config.get("source") or record.get("file", ""))
     size = sum(size_of(file) for file in files_of(folder))
     return Model(name, kind, folder, size, origin, str(config.get("licence", "")))

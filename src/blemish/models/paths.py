@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -12,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from blemish.backbones.catalog import catalog
 from blemish.errors import OutputError, UsageError
@@ -36,7 +35,6 @@ __all__ = [
     "leftovers",
     "new_folder",
     "package_models",
-    "read_json",
     "remove",
     "size_of",
 ]
@@ -170,21 +168,12 @@ def size_of(path: Path) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty where there is none or it is damaged."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
 def _unfinished_pulls() -> tuple[Path, ...]:
     """What pulls leave behind; by name, as the home may be a folder that holds other things too."""
     found: list[Path] = []
     for entry in catalog().values():
         for file in _files(home() / PULLS / entry.name, "*"):
-            if file.suffix == ".part" or file.name in (".lock", *entry.hub_files):
+            if file.suffix == ".part" or file.name in (".lock", *entry.hub_files, entry.archive.rpartition("/")[2]):
                 found.append(file)
     return tuple(found)
 

@@ -12,7 +12,8 @@ from blemish._version import __version__
 from blemish.errors import ModelError, UnknownNameError
 from blemish.io.atomic import replace_file, write_text
 from blemish.io.codec import to_dict
-from blemish.models.paths import WEIGHTS, folder_of, installed, is_installed, is_name, package_models, read_json
+from blemish.io.json_files import read_json_if_there
+from blemish.models.paths import WEIGHTS, folder_of, installed, is_installed, is_name, package_models
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,7 +80,7 @@ def read_prompts(place: Path) -> Prompts:
     from blemish.backbones.checkpoints import read_checkpoint
 
     folder = place if place.is_dir() else place.parent
-    card = read_json(folder / CARD)
+    card = read_json_if_there(folder / CARD)
     if not card or not isinstance(card.get("method"), str):
         raise ModelError(f"{folder / CARD}: expected the card of trained prompts, found none")
     if card.get("schema") != CARD_SCHEMA:

@@ -6,6 +6,7 @@ import csv
 import errno
 import os
 import shutil
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,9 +18,12 @@ from typing import Any, Self, TextIO
 
 import numpy as np
 
+from blemish.drawing.overlay import draw_overlay
 from blemish.errors import ImageError, OutputError, UsageError
-from blemish.images import Picture, save
+from blemish.images import save
+from blemish.inspection.inspector import Inspected
 from blemish.io.atomic import make_folder, reason, write_text
+from blemish.io.json_files import json_line, json_text
 from blemish.io.run_files import (
     LINES_FILE,
     MAPS,
@@ -31,12 +35,12 @@ from blemish.io.run_files import (
     TABLE_FILE,
     holds_run,
 )
-from blemish.maps import Part
-from blemish.report.overlay import draw_overlay, visible_part
-from blemish.results import Inspection, ModelInfo, Thresholds
+from blemish.maps import grow_blobs, visible_part
+from blemish.runs.counts import RunCounts
+from blemish.runs.header import RunHeader
 from blemish.runs.maps import write_maps
 from blemish.runs.reading import read_records
-from blemish.runs.records import CSV_COLUMNS, csv_row, error_record, json_line, json_text, record_of
+from blemish.runs.records import CSV_COLUMNS, csv_row, error_record, record_of
 from blemish.runs.resume import began_only, check_identity, open_locked, recover
 from blemish.runs.tables import check_parquet, write_csv, write_parquet
 
@@ -56,7 +60,7 @@ def check_out(out: str | Path, *, overwrite: bool = False, resume: bool = False)
     """`out` as a path that results may go to: new or empty or, with `overwrite` or `resume`, a folder with an earlier run."""
     path = Path(out).expanduser()
     if path.exists() and not path.is_dir():
-        raise OutputError(f"{path}: is a file, not a folder; choose another place with --out")
+        raise OutputError(f"{path}: is a file, not a folder; choose another folder with --out")
     if path.is_dir() and any(path.iterdir()):
         if ((overwrite or resume) and holds_run(path)) or (resume and began_only(path)):
             return path
@@ -68,39 +72,48 @@ def check_out(out: str | Path, *, overwrite: bool = False, resume: bool = False)
 class ResultsFolder:
     """Writes a run into a folder; use it in a `with` block, which waits for pictures still being written.
 
-    `out` is a folder as `check_out` allows it; None makes the first free `blemish-results[-N]` here. An earlier run is
-    removed with `overwrite` only, and anything else in the folder stays. `record` gives the content of run.json, which
-    is there from the beginning, so that a folder of results can be told from images, and again at the end. `unwritten`
-    lists images whose pictures could not be written. With `keep_maps` the raw maps are kept, to find regions again; with
-    `parquet` the table is written as Parquet, too, at the end.
+    run.json is there from the beginning, so that a folder of results can be told from images, and is written again at the end.
+    The record of an image is appended to results.jsonl, in the order of the images, once its pictures are there.
 
-    The record of an image is appended to results.jsonl, in the order of the images, once its pictures are there. With
-    `resume`, a run that was begun in `out` with the same `identity` goes on: its first records, as far as they and their
-    pictures are whole, are `kept`, and the rest is to be added again. `taken` is called with every record that is in
-    results.jsonl, and whether it is new.
+    Args:
+        out: A folder as `check_out` allows it; None makes the first free `blemish-results[-N]` here.
+        header: What run.json says from the beginning.
+        overwrite: An earlier run in `out` is removed; anything else in the folder stays.
+        keep_maps: The raw maps are kept, to find regions again.
+        parquet: The table is written as Parquet, too, at the end.
+        resume: A run that was begun in `out` with the same identity goes on: its first records, as far as they and their
+            pictures are complete, stay (`resumed` of them), and the other images are to be added again.
+        identity: What a run that resumes this one must have in common with it.
+        on_record: Is called with each new record, once it is written.
+
+    Raises:
+        UsageError: The folder holds something else, or another run.
+        OutputError: The system refuses to write.
     """
 
     def __init__(
         self,
         out: str | Path | None,
-        record: Callable[[], Mapping[str, Any]],
+        header: RunHeader,
         *,
         overwrite: bool = False,
         keep_maps: bool = False,
         parquet: bool = False,
         resume: bool = False,
         identity: Mapping[str, Any] | None = None,
-        taken: Callable[[Mapping[str, Any], bool], None] = lambda _record, _new: None,
+        on_record: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
         if parquet:
             check_parquet()
         self.path = _new_folder() if out is None else check_out(out, overwrite=overwrite, resume=resume)
-        self.unwritten: list[ImageError] = []
+        self.counts = RunCounts()
         self.keep_maps = keep_maps
-        self.kept = 0
+        self.resumed = 0
+        self._started = time.perf_counter()
+        self._header = header
         self._parquet = parquet
         self._identity = identity
-        self._record, self._taken = record, taken
+        self._on_record = on_record
         make_folder(self.path)
         if resume and holds_run(self.path):
             self._lines, self._table_file = self._open_again(identity or {})
@@ -121,19 +134,23 @@ class ResultsFolder:
             lines = opened.enter_context(open_locked(self.path / LINES_FILE))
             self._write_run("running")
             write_csv((), self.path / TABLE_FILE)
-            table = opened.enter_context((self.path / TABLE_FILE).open("a", encoding="utf-8", newline=""))
+            table = opened.enter_context(
+                (self.path / TABLE_FILE).open("a", encoding="utf-8", errors="backslashreplace", newline="")
+            )
         return lines, table
 
     def _open_again(self, identity: Mapping[str, Any]) -> tuple[TextIO, TextIO]:
         check_identity(self.path, identity)
         with self._opening() as opened:
             lines = opened.enter_context(open_locked(self.path / LINES_FILE))
-            self.kept = recover(self.path)
+            self.resumed = recover(self.path)
             for record in read_records(self.path):
-                self._note(record, new=False)
+                self.counts.add(record)
             self._write_run("running")
             write_csv(read_records(self.path), self.path / TABLE_FILE)
-            table = opened.enter_context((self.path / TABLE_FILE).open("a", encoding="utf-8", newline=""))
+            table = opened.enter_context(
+                (self.path / TABLE_FILE).open("a", encoding="utf-8", errors="backslashreplace", newline="")
+            )
         return lines, table
 
     @contextmanager
@@ -162,8 +179,9 @@ class ResultsFolder:
             if kind is None:  # else the error that ends the run says more
                 raise
 
-    def add(self, inspection: Inspection, picture: Picture, name: PurePosixPath, *, part: Part | None = None) -> None:
-        """Write one inspection under `name` (relative, no suffix); `part` is its `visible_part`, where there is one."""
+    def add(self, inspected: Inspected, name: PurePosixPath) -> None:
+        """Writes one inspection, its pictures under `name` (relative, without suffix)."""
+        inspection, picture, part = inspected.inspection, inspected.picture, inspected.part
         too_large = max(inspection.width_px, inspection.height_px) > JPEG_MOST_PX
         overlay, mask = f"{OVERLAYS}/{name}{'.png' if too_large else '.jpg'}", f"{MASKS}/{name}.png"
         maps = f"{MAPS}/{name}.npz" if self.keep_maps else None
@@ -171,14 +189,14 @@ class ResultsFolder:
         held = picture.pixels.nbytes + (0 if part is None else part.scores.nbytes)
         while self._waiting and sum(each.held_bytes for each in self._waiting) + held > MOST_WAITING_BYTES:
             self._write_first()
-        pictures = _Pictures(inspection, picture, part)
-        job = self._pool.submit(self._write_pictures, pictures, overlay=overlay, mask=mask, maps=maps)
+        job = self._pool.submit(self._write_pictures, inspected, overlay=overlay, mask=mask, maps=maps)
         self._waiting.append(_Waiting(record, job, held))
         self._write_done()
 
-    def add_error(self, error: ImageError, *, thresholds: Thresholds, model: ModelInfo) -> None:
-        """Write that an image could not be inspected, as a record in its turn."""
-        self._waiting.append(_Waiting(error_record(error, thresholds=thresholds, model=model)))
+    def add_error(self, error: ImageError) -> None:
+        """Writes that an image could not be inspected, as a record in its turn."""
+        header = self._header
+        self._waiting.append(_Waiting(error_record(error, thresholds=header.thresholds, model=header.model)))
         self._write_done()
 
     def _write_done(self) -> None:
@@ -198,24 +216,25 @@ class ResultsFolder:
             self._table.writerow(csv_row(record))
         except OSError as error:
             raise _unwritable(self.path, error) from error
-        self._note(record, new=True)
+        self.counts.add(record)
+        if self._on_record is not None:
+            self._on_record(record)
 
-    def _note(self, record: Mapping[str, Any], *, new: bool) -> None:
-        if record["error"] is not None and record["verdict"] is not None:
-            self.unwritten.append(ImageError(record["source"], record["error"]))
-        self._taken(record, new)
-
-    def _write_pictures(self, of: _Pictures, *, overlay: str, mask: str, maps: str | None) -> ImageError | None:
+    def _write_pictures(self, inspected: Inspected, *, overlay: str, mask: str, maps: str | None) -> ImageError | None:
         """Writes overlay, mask and maps; an ImageError where this image alone stands in the way, an OutputError else."""
-        inspection = of.inspection
+        inspection, part = inspected.inspection, inspected.part
         try:
             if maps is not None:
                 write_maps(inspection, self.path / maps)
-            part = visible_part(inspection) if of.part is None else of.part
+            level = inspection.region_level
+            if part is None:
+                part = visible_part(inspection.anomaly_map, inspection.map_at_original(), pixel_threshold=level)
             marked = np.zeros((inspection.height_px, inspection.width_px), bool)
-            marked[part.slices] = part.scores >= np.float32(inspection.thresholds.pixel)
+            within = marked[part.slices]
+            for blob in grow_blobs(part.scores, threshold=level):
+                within[blob.slices] |= blob.pixels
             save(marked, self.path / mask)
-            save(draw_overlay(of.picture, inspection, part=part), self.path / overlay)
+            save(draw_overlay(inspected.picture, inspection, part=part), self.path / overlay)
         except MemoryError:
             return ImageError(inspection.source, "its pictures cannot be drawn (they do not fit into memory)")
         except OutputError as error:
@@ -248,20 +267,11 @@ class ResultsFolder:
             raise _unwritable(self.path, failure) from failure
 
     def _write_run(self, status: str) -> None:
-        unwritten = [{"source": error.source, "reason": error.reason} for error in self.unwritten]
-        run = {"schema": RUN_SCHEMA, "status": status, **self._record(), "unwritten": unwritten}
+        duration_s = time.perf_counter() - self._started
+        run = {"schema": RUN_SCHEMA, "status": status, **self._header.to_dict(self.counts, duration_s=duration_s)}
         if self._identity is not None:
             run["identity"] = self._identity
         write_text(self.path / RUN_FILE, json_text(run))
-
-
-@dataclass(frozen=True)
-class _Pictures:
-    """What the pictures of one image are drawn from."""
-
-    inspection: Inspection
-    picture: Picture
-    part: Part | None
 
 
 @dataclass(frozen=True)
@@ -287,7 +297,7 @@ def _new_folder() -> Path:
             number += 1
             path = Path(f"{DEFAULT_NAME}-{number}")
         except OSError as error:
-            raise OutputError(f"{path}: cannot be made ({reason(error)}); choose another place with --out") from error
+            raise OutputError(f"{path}: cannot be made ({reason(error)}); choose another folder with --out") from error
         else:
             return path
 

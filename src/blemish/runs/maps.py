@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from blemish.errors import UsageError
 from blemish.io.atomic import replace_file
-from blemish.results import Inspection, ModelInfo, Thresholds, Verdict
+from blemish.results import Inspection
+from blemish.runs.records import inspection_of
 
-__all__ = ["read_inspection", "write_maps"]
+__all__ = ["read_inspection", "read_maps", "write_maps"]
 
 ROUNDING = 1e-6  # another version, or another build of Pillow, may enlarge a map with other last digits
 
@@ -31,41 +32,40 @@ def write_maps(inspection: Inspection, path: Path) -> None:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
 
 
-def read_inspection(record: Mapping[str, Any], path: Path, *, min_lead: float = 0.0) -> Inspection:
-    """The inspection that a record and its maps came from, its regions left out; UsageError where they do not belong together.
+def read_maps(path: Path, *, width_px: int, height_px: int) -> dict[str, NDArray[Any]]:
+    """The maps that `write_maps` wrote for an image of this size.
 
-    `min_lead` is that of the run.
+    Returns:
+        "anomaly_map" [h, w] float32; "type_maps" [T, h, w] float32 where the method has some; "inside" [height_px, width_px] bool
+        where not all pixels count.
+
+    Raises:
+        UsageError: They cannot be read.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
-        shape = (record["height_px"], record["width_px"])
-        inside = None
-        if "inside" in found:
-            inside = np.unpackbits(found["inside"], count=shape[0] * shape[1]).reshape(shape).astype(bool)
-        inspection = Inspection(
-            source=record["source"],
-            width_px=shape[1],
-            height_px=shape[0],
-            image_score=record["image_score"],
-            verdict=Verdict(record["verdict"]),
-            thresholds=Thresholds(**record["thresholds"]),
-            anomaly_map=found["anomaly_map"],
-            types=tuple(record["types"]),
-            type_scores=np.array(list(record["types"].values()), np.float32),
-            type_maps=found.get("type_maps"),
-            regions=(),
-            value_range=None if record["value_range"] is None else tuple(record["value_range"]),
-            model=ModelInfo(**record["model"]),
-            map_peak=record["map_peak"],
-            image_score_from=record["image_score_from"],
-            inside=inside,
-            min_area_px=record["min_area_px"],
-            mm_per_px=record["mm_per_px"],
-            min_lead=min_lead,
-        )
+            maps = {name: arrays[name] for name in arrays.files}
+        if "inside" in maps:
+            bits = np.unpackbits(maps["inside"], count=width_px * height_px)
+            maps["inside"] = bits.reshape(height_px, width_px).astype(bool)
+        if maps["anomaly_map"].ndim != 2:
+            raise ValueError("the anomaly map is no map")
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path}: the maps cannot be read ({error})") from error
+    return maps
+
+
+def read_inspection(record: Mapping[str, Any], folder: Path, *, min_lead: float = 0.0) -> Inspection:
+    """The inspection that a record of the run in a folder came from, with its maps where they were kept.
+
+    Raises:
+        UsageError: The maps cannot be read, or are those of another image.
+    """
+    path = folder / record["maps"] if record.get("maps") else None
+    if path is None or not path.is_file():
+        return inspection_of(record, min_lead=min_lead)
+    maps = read_maps(path, width_px=record["width_px"], height_px=record["height_px"])
+    inspection = inspection_of(record, maps, min_lead=min_lead)
     if not math.isclose(float(inspection.map_at_original().max()), record["map_peak"], abs_tol=ROUNDING):
         raise UsageError(f"{path}: the maps are not those of {record['source']}")
     return inspection

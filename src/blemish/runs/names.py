@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from blemish.images import FoundImage
 
-__all__ = ["arriving_name", "output_names"]
+__all__ = ["arriving_name", "output_names", "picture_name"]
 
 PICTURE_SUFFIXES = (".jpg", ".png")
 
@@ -26,31 +26,36 @@ def output_names(images: Sequence[FoundImage]) -> list[PurePosixPath]:
     relative = [_below(_absolute(image.path), _absolute(image.root), folders) for image in images]
     stems = Counter(_key(path.with_suffix("")) for path in relative)
     folders_used = {_key(folder) for path in relative for folder in path.parents}
-    taken: set[str] = set()
+    used: set[str] = set()
     names = []
     for path in relative:
         wanted = path if stems[_key(path.with_suffix(""))] > 1 else path.with_suffix("")
         numbered = (wanted.with_name(f"{wanted.name}-{number}") for number in count(2))
         for name in chain((wanted, path), numbered):
             pictures = {_key(name) + suffix for suffix in PICTURE_SUFFIXES}
-            if _key(name) not in taken and not pictures & folders_used:
+            if _key(name) not in used and not pictures & folders_used:
                 break
-        taken.add(_key(name))
+        used.add(_key(name))
         names.append(name)
     return names
 
 
-def arriving_name(image: FoundImage, roots: Iterable[Path], taken: set[str]) -> PurePosixPath:
-    """The name of an image of which nobody knows what comes after it: with its suffix, and a number where it is `taken`.
+def arriving_name(image: FoundImage, roots: Iterable[Path], used: set[str]) -> PurePosixPath:
+    """The name of an image of which nobody knows what comes after it: with its suffix, and a number where it is `used`.
 
-    The name is added to `taken`; `roots` are all folders that are watched.
+    The name is added to `used`; `roots` are all folders that are watched.
     """
     relative = _below(_absolute(image.path), _absolute(image.root), _folder_names({_absolute(root) for root in roots}))
     for name in chain((relative,), (relative.with_name(f"{relative.name}-{number}") for number in count(2))):
-        if _key(name) not in taken:
+        if _key(name) not in used:
             break
-    taken.add(_key(name))
+    used.add(_key(name))
     return name
+
+
+def picture_name(mask: str) -> str:
+    """The name of an image's pictures, without case, from the path of its mask below the folder of results."""
+    return mask.partition("/")[2].removesuffix(".png").casefold()
 
 
 def _folder_names(roots: set[Path]) -> dict[Path, PurePosixPath]:

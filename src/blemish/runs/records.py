@@ -5,14 +5,17 @@ docs/results.md describes every field.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from blemish.errors import ImageError
-from blemish.results import SCHEMA, Inspection, ModelInfo, Thresholds
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["CSV_COLUMNS", "csv_row", "error_record", "json_line", "json_text", "record_of", "text_cell"]
+from blemish.errors import ImageError
+from blemish.io.json_files import json_line
+from blemish.results import INSPECTION_SCHEMA, Inspection, ModelInfo, Region, Thresholds, Verdict
+
+__all__ = ["CSV_COLUMNS", "csv_row", "error_record", "inspection_of", "record_of", "text_cell"]
 
 CSV_COLUMNS = (
     "source",
@@ -32,6 +35,7 @@ CSV_COLUMNS = (
     "types",
     "region_count",
     "regions",
+    "region_threshold",
     "min_area_px",
     "mm_per_px",
     "value_low",
@@ -52,7 +56,7 @@ CSV_COLUMNS = (
 def record_of(
     inspection: Inspection, *, overlay: str | None = None, mask: str | None = None, maps: str | None = None
 ) -> dict[str, Any]:
-    """The record of an inspection, with the places of its pictures below the folder of results."""
+    """The record of an inspection, with the paths of its pictures below the folder of results."""
     return {**inspection.to_dict(), "error": None, "overlay": overlay, "mask": mask, "maps": maps}
 
 
@@ -60,14 +64,14 @@ def error_record(error: ImageError, *, thresholds: Thresholds, model: ModelInfo)
     """The record of an image that could not be inspected: all fields, with `error` saying why and no verdict."""
     nothing = dict.fromkeys(("width_px", "height_px", "verdict", "image_score", "image_score_from", "map_peak"))
     return {
-        "schema": SCHEMA,
+        "schema": INSPECTION_SCHEMA,
         "source": error.source,
         **nothing,
         "thresholds": thresholds.to_dict(),
         "top_type": None,
         "types": {},
         "regions": [],
-        **dict.fromkeys(("min_area_px", "mm_per_px", "value_range")),
+        **dict.fromkeys(("region_threshold", "min_area_px", "mm_per_px", "value_range")),
         "tags": {},
         "model": model.to_dict(),
         "error": error.reason,
@@ -75,14 +79,40 @@ def error_record(error: ImageError, *, thresholds: Thresholds, model: ModelInfo)
     }
 
 
-def json_line(record: Mapping[str, Any] | Sequence[Any], *, ascii_only: bool = False) -> str:
-    """The record as one line of JSON without its line feed; `ascii_only` for streams of unknown encoding."""
-    return _dump(record, ascii_only=ascii_only, separators=(",", ":"))
+def inspection_of(
+    record: Mapping[str, Any], maps: Mapping[str, NDArray[Any]] | None = None, *, min_lead: float = 0.0
+) -> Inspection:
+    """The inspection that a record came from.
 
-
-def json_text(record: Mapping[str, Any]) -> str:
-    """The record as indented JSON with a line feed at its end."""
-    return _dump(record, indent=2) + "\n"
+    Args:
+        record: A record of an image that could be inspected.
+        maps: Its kept maps (`blemish.runs.maps.read_maps`); without them the inspection's anomaly map is empty, [0, 0].
+        min_lead: That of the run, 0..1.
+    """
+    maps = maps or {}
+    return Inspection(
+        source=record["source"],
+        width_px=record["width_px"],
+        height_px=record["height_px"],
+        image_score=record["image_score"],
+        verdict=Verdict(record["verdict"]),
+        thresholds=Thresholds(**record["thresholds"]),
+        anomaly_map=maps.get("anomaly_map", np.zeros((0, 0), np.float32)),
+        types=tuple(record["types"]),
+        type_scores=np.array(list(record["types"].values()), np.float32),
+        type_maps=maps.get("type_maps"),
+        regions=tuple(_region(region) for region in record["regions"]),
+        value_range=None if record["value_range"] is None else tuple(record["value_range"]),
+        model=ModelInfo(**record["model"]),
+        map_peak=record.get("map_peak"),
+        image_score_from=record.get("image_score_from", "method"),
+        inside=maps.get("inside"),
+        region_threshold=record.get("region_threshold"),
+        min_area_px=record.get("min_area_px", 1.0),
+        mm_per_px=record.get("mm_per_px"),
+        min_lead=min_lead,
+        tags=dict(record.get("tags") or {}),
+    )
 
 
 def csv_row(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,7 +128,7 @@ def csv_row(record: Mapping[str, Any]) -> dict[str, Any]:
         "pixel_calibration": thresholds["pixel_calibration"],
         "types": json_line(record["types"]),
         "region_count": len(record["regions"]),
-        "regions": _dump(record["regions"], separators=(",", ":")),
+        "regions": json_line(record["regions"]),
         "tags": json_line(record.get("tags") or {}),
         "value_low": low,
         "value_high": high,
@@ -112,10 +142,14 @@ def text_cell(value: Any) -> Any:
     return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value
 
 
-def _dump(value: Any, *, ascii_only: bool = False, **options: Any) -> str:
-    text = json.dumps(value, ensure_ascii=ascii_only, allow_nan=False, **options)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:  # a file name that is not valid text: JSON can still escape it
-        return json.dumps(value, ensure_ascii=True, allow_nan=False, **options)
-    return text
+def _region(region: Mapping[str, Any]) -> Region:
+    outline = tuple((x, y) for x, y in region["polygon_px"])
+    size = region.get("size_mm")
+    return Region(
+        **{
+            **region,
+            "box_px": tuple(region["box_px"]),
+            "polygon_px": outline,
+            "size_mm": None if size is None else tuple(size),
+        }
+    )

@@ -1,4 +1,4 @@
-"""What a run that was cut off has left, and what of it stays: the first records whose line and pictures are whole."""
+"""What a run that was cut off has left, and what of it stays: the first records whose line and pictures are complete."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from blemish.errors import UsageError
+from blemish.io.json_files import read_json
 from blemish.io.run_files import LINES_FILE, MAPS, MASKS, OVERLAYS, RUN_FILE
 
 __all__ = ["began_only", "check_identity", "open_locked", "recover"]
 
-# How a whole file of this kind ends. A file that power loss has cut short, or left empty, does not.
+# How a complete file of this kind ends. A file that power loss has cut short, or left empty, does not.
 ENDS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9", ".npz": b"\0\0"}
 
 
 def recover(path: Path) -> int:
-    """Cuts the records in `path` after the last one that is whole, with all before it; how many stay.
+    """Cuts the records in `path` after the last one that is complete, with all before it; how many stay.
 
-    A record is whole if its line is, and every picture that it names. Half-written files are removed; pictures whose record
+    A record is complete if its line is, and every picture that it names. Half-written files are removed; pictures whose record
     is gone stay, to be replaced when their images are inspected again.
     """
     for folder in (path, *(path / name for name in (OVERLAYS, MASKS, MAPS))):
@@ -28,7 +29,7 @@ def recover(path: Path) -> int:
     count = end = 0
     with (path / LINES_FILE).open("r+b") as lines:
         for line in lines:
-            if not _is_whole(line, path):
+            if not _is_complete(line, path):
                 break
             count, end = count + 1, end + len(line)
         lines.truncate(end)
@@ -37,7 +38,7 @@ def recover(path: Path) -> int:
 
 def check_identity(path: Path, now: Mapping[str, Any]) -> None:
     """UsageError, with every difference, where the run in `path` was not begun as `now` says."""
-    before = json.loads((path / RUN_FILE).read_text(encoding="utf-8")).get("identity")
+    before = read_json(path / RUN_FILE).get("identity")
     if before is None:
         raise UsageError(f"{path}: the run there does not say how it was begun, and cannot be resumed")
     before, now = _flat(before), _flat(json.loads(json.dumps(now)))  # tuples are lists, as in the file
@@ -63,7 +64,7 @@ def open_locked(path: Path) -> TextIO:
 
     Where the system knows no locks that end with their process (Windows), nothing is held.
     """
-    stream = path.open("a", encoding="utf-8", newline="\n")
+    stream = path.open("a", encoding="utf-8", errors="backslashreplace", newline="\n")
     try:
         import fcntl
 
@@ -78,7 +79,7 @@ def open_locked(path: Path) -> TextIO:
     return stream
 
 
-def _is_whole(line: bytes, path: Path) -> bool:
+def _is_complete(line: bytes, path: Path) -> bool:
     if not line.endswith(b"\n"):
         return False
     try:

@@ -1,203 +1,226 @@
-"""One run of `blemish inspect`: images through the inspector into records, and what was seen on the way."""
+"""A run: images through an inspector into a folder of results."""
 
 from __future__ import annotations
 
-import hashlib
-import platform
-import sys
-import time
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import typer
-
-from blemish._version import __version__
-from blemish.calibration import Setup, vocabulary_hash
-from blemish.errors import ImageError
-from blemish.images import FoundImage
+from blemish.config import Config
+from blemish.errors import ImageError, UsageError
+from blemish.images import REST_S, Arrivals, FoundImage, find_images, watch_images
 from blemish.inspection.inspector import Inspected, Inspector
-from blemish.io.progress import progress
-from blemish.runs.folder import ResultsFolder
+from blemish.inspection.load import load, merge
+from blemish.io.progress import Reporter
+from blemish.results import Thresholds
+from blemish.runs.counts import RunCounts
+from blemish.runs.folder import ResultsFolder, check_out
+from blemish.runs.header import header_of, identity_of
 from blemish.runs.names import arriving_name, output_names
-from blemish.runs.records import error_record, json_line, record_of
+from blemish.runs.records import error_record, record_of
 
-__all__ = ["Run", "print_summary"]
+__all__ = ["FinishedRun", "inspect_folder", "inspect_images"]
+
+OnRecord = Callable[[Mapping[str, Any]], None]
 
 
-@dataclass
-class Run:
-    """One run: what it does and what it has seen so far, in the run that it resumes, too."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FinishedRun:
+    """What a run came to."""
 
-    inspector: Inspector
-    json_lines: bool = False
-    quiet: bool = False
-    verdicts: Counter[str] = field(default_factory=Counter)
-    top_types: Counter[str] = field(default_factory=Counter)
-    value_ranges: Counter[tuple[float, float]] = field(default_factory=Counter)
-    unreadable: list[ImageError] = field(default_factory=list)
-    names: set[str] = field(default_factory=set)  # of the pictures there are
-    sources: set[str] = field(default_factory=set)
-    started: datetime = field(default_factory=lambda: datetime.now(UTC))
-    clock: float = field(default_factory=time.perf_counter)
+    path: Path | None  # the folder of results; None where no files were written
+    counts: RunCounts
+    resumed: int  # images that an earlier run had done
+    thresholds: Thresholds
+    references: str  # the images that all were compared with, "" for none
 
-    def inspect(self, images: Sequence[FoundImage], results: ResultsFolder | None) -> None:
-        """Inspects the images that `results` has no record of yet."""
-        kept = 0 if results is None else results.kept
-        # batches as the run would have had them: the last digits of a score depend on what is computed together
-        start = kept // self.inspector.batch_size * self.inspector.batch_size
-        names = output_names(images)
-        outcomes = self.inspector.stream([image.path for image in images], start=start)
-        with progress(len(images), "inspecting", quiet=self.quiet, done=kept) as advance:
-            for name, outcome in zip(names[kept:], islice(outcomes, kept - start, None), strict=True):
-                self._add(outcome, name, results)
+
+class RecordsOnly:
+    """Stands for a folder of results where no files are written."""
+
+    resumed = 0
+
+    def __init__(self, inspector: Inspector, on_record: OnRecord | None) -> None:
+        self.counts = RunCounts()
+        self._inspector = inspector
+        self._on_record = on_record
+
+    def add(self, inspected: Inspected, _name: PurePosixPath) -> None:
+        self._note(record_of(inspected.inspection))
+
+    def add_error(self, error: ImageError) -> None:
+        self._note(error_record(error, thresholds=self._inspector.thresholds, model=self._inspector.model))
+
+    def _note(self, record: Mapping[str, Any]) -> None:
+        self.counts.add(record)
+        if self._on_record is not None:
+            self._on_record(record)
+
+
+def inspect_folder(
+    images: str | Path | Iterable[str | Path],
+    *,
+    out: str | Path | None = None,
+    config: Config | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    keep_maps: bool = False,
+    parquet: bool = False,
+    write_files: bool = True,
+    watch: bool = False,
+    watch_for_s: float | None = None,
+    watch_rest_s: float = REST_S,
+    on_record: OnRecord | None = None,
+    reporter: Reporter | None = None,
+    command: Sequence[str] | None = None,
+    **given: Any,
+) -> FinishedRun:
+    """Inspects images and writes a folder of results, as `blemish inspect` does.
+
+    Args:
+        images: A file, a folder (searched recursively), a pattern, or several of them.
+        out: New or empty folder for the results; None for the first free `blemish-results[-N]` here.
+        config: A configuration.
+        overwrite: Replace an earlier run in `out`.
+        resume: Go on with the run in `out` that was cut off; begin it where there is none.
+        keep_maps: Keep the raw maps, so that `rethreshold` finds regions again and `results_from` reads them back.
+        parquet: Write the table as results.parquet, too.
+        write_files: False writes no files at all; records go to `on_record`.
+        watch: `images` are folders; inspect images as they arrive there, until Ctrl-C.
+        watch_for_s: Watch until none has come for so many seconds.
+        watch_rest_s: A watched file is taken when its size and time have not changed for so many seconds, 0 or more.
+        on_record: Is called with the record of each image (docs/results.md).
+        reporter: Is told how the work goes on.
+        command: What run.json names as the command; by default that of this process.
+        **given: Settings by their names, as `blemish.load` takes them; they come before those of `config`.
+
+    Returns:
+        The folder and the counts of the run. Images that could not be inspected are records with an error, and are listed in
+        `counts.unreadable`; folders that could not be listed are in `counts.unlisted`, and `counts.left_out` says how many
+        files were no images, by suffix.
+
+    Raises:
+        UsageError: An image, an option or a folder is not what was asked for.
+        OutputError: The results cannot be written.
+
+    Example:
+        >>> run = inspect_folder("parts", out="mine", threshold=0.6)
+        >>> run.counts.verdicts["ng"], run.path.name
+        (1, 'mine')
+    """
+    watch = watch or watch_for_s is not None
+    if resume and (out is None or overwrite):
+        raise UsageError("--resume takes the folder of the run, --out, and goes without --overwrite")
+    if not watch_rest_s >= 0:
+        raise UsageError(f"--watch-rest is a number of seconds from 0 on, not {watch_rest_s:g}")
+    config = merge(config, given)
+    out = None if out is None else check_out(out, overwrite=overwrite, resume=resume)
+    named = [images] if isinstance(images, str | Path) else list(images)
+    arrivals = watch_images(named) if watch else None  # says at once what is no folder
+    found = None if watch else find_images(named, skip=out)
+    inspector = load(config.with_settings(batch_size=1) if watch else config)
+    # the folder is made only now, so that a start that fails leaves none behind
+    with (
+        ResultsFolder(
+            out,
+            header_of(inspector, config=config, command=command),
+            overwrite=overwrite,
+            keep_maps=keep_maps,
+            parquet=parquet,
+            resume=resume,
+            identity=identity_of(inspector, found, keep_maps=keep_maps),
+            on_record=on_record,
+        )
+        if write_files
+        else nullcontext(RecordsOnly(inspector, on_record))
+    ) as results:
+        reporter = reporter or Reporter()
+        if found is not None:
+            results.counts.left_out, results.counts.unlisted = dict(found.left_out), list(found.unlisted)
+            inspect_images(inspector, found, results, reporter=reporter)
+        else:
+            folders = [Path(folder) for folder in named]
+            skip = results.path if isinstance(results, ResultsFolder) else None
+            known = results.counts.sources - {error.source for error in results.counts.unreadable}
+            arrivals = watch_images(folders, skip=skip, known=known, for_s=watch_for_s, rest_s=watch_rest_s)
+            _inspect_arrivals(inspector, arrivals, folders, results, reporter)
+    return FinishedRun(
+        path=results.path if isinstance(results, ResultsFolder) else None,
+        counts=results.counts,
+        resumed=results.resumed,
+        thresholds=inspector.thresholds,
+        references=inspector.engine.references,
+    )
+
+
+def inspect_images(
+    inspector: Inspector,
+    images: Sequence[FoundImage],
+    results: ResultsFolder | RecordsOnly,
+    *,
+    reporter: Reporter | None = None,
+) -> None:
+    """Inspects the images that `results` has no record of yet."""
+    done = results.resumed
+    # batches as the run would have had them: the last digits of a score depend on what is computed together
+    start = done // inspector.batch_size * inspector.batch_size
+    names = output_names(images)
+    outcomes = inspector.stream([image.path for image in images], start=start)
+    with (reporter or Reporter()).progress("inspecting", len(images), done=done) as advance:
+        for name, outcome in zip(names[done:], islice(outcomes, done - start, None), strict=True):
+            _add(results, outcome, name)
+            advance()
+
+
+def _inspect_arrivals(
+    inspector: Inspector,
+    arrivals: Arrivals,
+    folders: Sequence[Path],
+    results: ResultsFolder | RecordsOnly,
+    reporter: Reporter,
+) -> None:
+    """Inspects images as they arrive, until no more will, or Ctrl-C.
+
+    What cannot be read is recorded only when it is not looked at again: it may still be on its way.
+    """
+    given: deque[tuple[FoundImage, PurePosixPath]] = deque()
+    waiting: dict[Path, ImageError] = {}
+    counts = results.counts
+
+    def paths() -> Iterator[Path]:
+        for image in arrivals:
+            given.append((image, arriving_name(image, folders, counts.picture_names)))
+            yield image.path
+
+    def add(outcome: Inspected | ImageError, name: PurePosixPath) -> None:
+        if isinstance(outcome, Inspected) or str(outcome) not in map(str, counts.unreadable):
+            _add(results, outcome, name)  # else the record is there: of the run that this one resumes
+
+    try:
+        with reporter.progress("inspecting", None) as advance:
+            for outcome in inspector.stream(paths()):
+                image, name = given.popleft()
+                waiting.pop(image.path, None)
+                if isinstance(outcome, ImageError):
+                    counts.picture_names.discard(name.as_posix().casefold())
+                    if arrivals.failed(image.path):
+                        waiting[image.path] = outcome
+                        continue
+                add(outcome, name)
                 advance()
-
-    def watch(self, arrivals: Iterable[FoundImage], roots: Sequence[Path], results: ResultsFolder | None) -> None:
-        """Inspects images as they arrive, until no more will, or Ctrl-C."""
-        names: deque[PurePosixPath] = deque()
-
-        def paths() -> Iterator[Path]:
-            for image in arrivals:
-                names.append(arriving_name(image, roots, self.names))
-                yield image.path
-
-        try:
-            with progress(None, "inspecting", quiet=self.quiet) as advance:
-                for outcome in self.inspector.stream(paths()):
-                    self._add(outcome, names.popleft(), results)
-                    advance()
-        except KeyboardInterrupt:  # the way to end it
-            pass
-
-    def take(self, record: Mapping[str, Any], new: bool) -> None:
-        """Counts the record of one image, and prints it where it is new and --json asks for it."""
-        self.sources.add(record["source"])
-        if record["mask"] is not None:
-            self.names.add(record["mask"].partition("/")[2].removesuffix(".png").casefold())
-        if record["verdict"] is None:
-            self.unreadable.append(ImageError(record["source"], record["error"]))
-        else:
-            self.verdicts[record["verdict"]] += 1
-            if record["verdict"] != "ok" and record["top_type"] is not None:
-                self.top_types[record["top_type"]] += 1
-        if record["value_range"] is not None:
-            low, high = record["value_range"]
-            self.value_ranges[low, high] += 1
-        if new and self.json_lines:
-            typer.echo(json_line(record, ascii_only=True))
-
-    def identity(self, images: Sequence[FoundImage] | None, *, keep_maps: bool) -> dict[str, Any]:
-        """What a run that resumes this one must have in common with it; None images are watched for."""
-        inspector = self.inspector
-        setup = inspector.setup.to_dict()
-        listed = "\n".join(image.path.as_posix() for image in images or ()).encode("utf-8", "surrogateescape")
-        digest = hashlib.sha256(listed).hexdigest()[:16]
-        return {
-            "model": setup.pop("model"),
-            **setup,
-            "types": list(inspector.types),
-            "words": vocabulary_hash(inspector.vocabulary),
-            "thresholds": inspector.thresholds.to_dict(),
-            "value_range": inspector.value_range,
-            "min_lead": inspector.min_lead,
-            "min_area_px": inspector.min_area_px,
-            "mm_per_px": inspector.mm_per_px,
-            "batch_size": inspector.batch_size,
-            "keep_maps": keep_maps,
-            "images": "watched" if images is None else f"{len(images)} (list {digest})",
-        }
-
-    def record(self) -> dict[str, Any]:
-        """The content of run.json but its schema and status (docs/results.md)."""
-        import numpy as np
-        import PIL
-        import torch
-
-        inspector = self.inspector
-        return {
-            "command": sys.argv,
-            "started": self.started.isoformat(timespec="seconds"),
-            "duration_s": round(time.perf_counter() - self.clock, 3),
-            "versions": {
-                "blemish": __version__,
-                "python": platform.python_version(),
-                "torch": str(torch.__version__),
-                "numpy": np.__version__,
-                "pillow": PIL.__version__,
-            },
-            "model": inspector.model.to_dict(),
-            "types": list(inspector.types),
-            "min_lead": inspector.min_lead,
-            "thresholds": inspector.thresholds.to_dict(),
-            "calibration": None if inspector.calibration is None else inspector.calibration.identity,
-            "setup": self._setup().to_dict(),
-            "value_range": None if inspector.value_range is None else list(inspector.value_range),
-            "value_ranges_used": [list(used) for used in sorted(self.value_ranges)],
-            "counts": {verdict: self.verdicts[verdict] for verdict in ("ok", "review", "ng")}
-            | {"unreadable": len(self.unreadable)},
-            "unreadable": [{"source": error.source, "reason": error.reason} for error in self.unreadable],
-        }
-
-    def _add(self, outcome: Inspected | ImageError, name: PurePosixPath, results: ResultsFolder | None) -> None:
-        thresholds, model = self.inspector.thresholds, self.inspector.model
-        if isinstance(outcome, Inspected):
-            if results is None:
-                self.take(record_of(outcome.inspection), True)
-            else:
-                results.add(outcome.inspection, outcome.picture, name, part=outcome.part)
-        elif results is None:
-            self.take(error_record(outcome, thresholds=thresholds, model=model), True)
-        else:
-            results.add_error(outcome, thresholds=thresholds, model=model)
-
-    def _setup(self) -> Setup:
-        """The inspector's, with the value range that all images with more than 8 bits were read with."""
-        setup = self.inspector.setup
-        if setup.value_range is None and len(self.value_ranges) == 1:
-            return replace(setup, value_range=next(iter(self.value_ranges)))
-        return setup
+    except KeyboardInterrupt:  # the way to end it
+        pass
+    for path, error in waiting.items():
+        add(error, PurePosixPath(path.name))
+    counts.left_out, counts.unlisted = arrivals.left_out, list(arrivals.unlisted)
 
 
-def print_summary(run: Run, results: ResultsFolder | None) -> None:
-    """Verdicts, types, thresholds and the place of the results; on stderr where stdout belongs to --json."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(stderr=run.json_lines, highlight=False, soft_wrap=True)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("verdict")
-    table.add_column("images", justify="right")
-    styles = {"ok": "green", "review": "yellow", "ng": "red"}
-    for verdict, style in styles.items():
-        table.add_row(f"[{style}]{verdict.upper()}[/]", str(run.verdicts[verdict]))
-    if run.unreadable:
-        table.add_row("unreadable", str(len(run.unreadable)))
-    if results is not None and results.unwritten:
-        table.add_row("not drawn", str(len(results.unwritten)))
-    console.print(table)
-    if run.top_types:
-        listed = ", ".join(f"{name} {count}" for name, count in run.top_types.most_common(5))
-        console.print(f"top types of what is not OK: {listed}", markup=False)
-    console.print(_threshold_line(run), markup=False)
-    if run.inspector.references:
-        console.print(f"each compared with {run.inspector.references}", markup=False)
-    for low, high in sorted(run.value_ranges):
-        console.print(f"images with more than 8 bits were read as {low:g}:{high:g}", markup=False)
-    if results is not None and results.kept:
-        console.print(f"of these, {results.kept} from before --resume", markup=False)
-    if results is not None:
-        console.print(f"results: {results.path}", markup=False)
-
-
-def _threshold_line(run: Run) -> str:
-    thresholds = run.inspector.thresholds
-    parts = [f"image {thresholds.image:.3g} ({thresholds.calibration})"]
-    if thresholds.review is not None:
-        parts.append(f"review {thresholds.review:.3g}")
-    parts.append(f"pixel {thresholds.pixel:.3g} ({thresholds.pixel_calibration})")
-    return "thresholds: " + ", ".join(parts)
+def _add(results: ResultsFolder | RecordsOnly, outcome: Inspected | ImageError, name: PurePosixPath) -> None:
+    if isinstance(outcome, Inspected):
+        results.add(outcome, name)
+    else:
+        results.add_error(outcome)

@@ -10,7 +10,7 @@ from typing import Any
 
 from blemish.errors import MissingExtraError
 from blemish.io.atomic import replace_file
-from blemish.results import SCHEMA
+from blemish.results import INSPECTION_SCHEMA
 from blemish.runs.records import CSV_COLUMNS, csv_row
 
 __all__ = ["check_parquet", "write_csv", "write_parquet"]
@@ -19,9 +19,12 @@ ROWS_A_GROUP = 1000  # of Parquet in memory at a time
 
 
 def write_csv(records: Iterable[Mapping[str, Any]], path: Path) -> int:
-    """The records as CSV at `path`, whole or not at all; how many."""
+    """The records as CSV at `path`, completely or not at all; how many."""
     count = 0
-    with replace_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+    with (
+        replace_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream,
+    ):
         table = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
         table.writeheader()
         for record in records:
@@ -36,7 +39,7 @@ def check_parquet() -> None:
 
 
 def write_parquet(records: Iterable[Mapping[str, Any]], path: Path) -> int:
-    """The records as Parquet at `path`, whole or not at all, in groups of 1000 rows; how many.
+    """The records as Parquet at `path`, completely or not at all, in groups of 1000 rows; how many.
 
     Columns are those of the CSV; `types` is a map and `regions` a list of structs. The file's metadata names the schema.
     """
@@ -62,33 +65,36 @@ def _chunks(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 
 def _schema(arrow: Any) -> Any:
-    text, number, whole = arrow.string(), arrow.float64(), arrow.int64()
+    text, number, integer = arrow.string(), arrow.float64(), arrow.int64()
     region = arrow.struct(
         {
             "type": text,
             "type_probability": number,
             "type_margin": number,
-            "box_px": arrow.list_(whole),
-            "area_px": whole,
+            "best_guess": text,
+            "box_px": arrow.list_(integer),
+            "area_px": integer,
             "mean_score": number,
             "peak_score": number,
-            "polygon_px": arrow.list_(arrow.list_(whole)),
+            "polygon_px": arrow.list_(arrow.list_(integer)),
             "area_mm2": number,
             "size_mm": arrow.list_(number),
         }
     )
     numbers = {
         *("image_score", "map_peak", "threshold", "review_threshold", "pixel_threshold"),
-        *("min_area_px", "mm_per_px", "value_low", "value_high"),
+        *("region_threshold", "min_area_px", "mm_per_px", "value_low", "value_high"),
     }
     special = {
         "types": arrow.map_(text, number),
         "regions": arrow.list_(region),
         "tags": arrow.map_(text, text),
-        **dict.fromkeys(("width_px", "height_px", "region_count"), whole),
+        **dict.fromkeys(("width_px", "height_px", "region_count"), integer),
         **dict.fromkeys(numbers, number),
     }
-    return arrow.schema([(name, special.get(name, text)) for name in CSV_COLUMNS], metadata={"blemish.schema": SCHEMA})
+    return arrow.schema(
+        [(name, special.get(name, text)) for name in CSV_COLUMNS], metadata={"blemish.schema": INSPECTION_SCHEMA}
+    )
 
 
 def _pyarrow() -> tuple[Any, Any]:

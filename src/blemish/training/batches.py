@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blemish.backbones.config import PreprocessConfig
-from blemish.backbones.preprocess import to_tensor
+from blemish.backbones.preprocess import to_array
 from blemish.io.prefetch import in_order
+from blemish.io.progress import Reporter
 from blemish.methods.base import Features, Method, Targets
 from blemish.models.feature_cache import FeatureStore
 from blemish.training.examples import Examples
-from blemish.training.recipe import Reporter
 
 __all__ = ["Batch", "Rows", "Source", "cache_features", "in_chunks"]
 
@@ -78,7 +78,7 @@ class Source:
         if self.store is not None:
             return self.store.read([self.examples.digests[row] for row in rows])
         pictures = [self.examples.samples[row].picture() for row in rows]
-        return torch.stack([to_tensor(picture, self.preprocess) for picture in pictures])
+        return torch.stack([torch.from_numpy(to_array(picture, self.preprocess)) for picture in pictures])
 
 
 def in_chunks(rows: Rows, size: int) -> list[Rows]:

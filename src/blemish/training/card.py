@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import platform
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from blemish._version import __version__
 from blemish.data.samples import DataSet
 from blemish.io.codec import to_dict
+from blemish.io.provenance import commit, utc_now, versions
 from blemish.methods.base import Method
 from blemish.training.examples import Examples
 from blemish.training.recipe import Recipe
 
-__all__ = ["circumstances", "commit", "describe_data", "differences", "identity", "in_short", "versions"]
+__all__ = ["describe_data", "differences", "identity", "in_short", "provenance"]
 
 MAY_GROW = "recipe.epochs"  # nothing in an epoch depends on how many follow
 
@@ -68,7 +64,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def circumstances(recipe: Recipe, device: torch.device, *, command: str) -> dict[str, Any]:
+def provenance(recipe: Recipe, device: torch.device, *, command: str) -> dict[str, Any]:
     """How a training is done, with what, and by which source, as a card says it."""
     return {
         "recipe": {"optimiser": "Adam, eps 1e-8, no weight decay, no schedule", **asdict(recipe)},
@@ -76,39 +72,8 @@ def circumstances(recipe: Recipe, device: torch.device, *, command: str) -> dict
         "command": command,
         "commit": commit(),
         "versions": versions(),
-        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "written": utc_now(),
     }
-
-
-def versions() -> dict[str, str]:
-    """The programs that took part, for a card."""
-    import numpy as np
-
-    return {
-        "blemish": __version__,
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-    }
-
-
-def commit() -> str | None:
-    """The git commit of this source, with a remark where files differ from it; None outside a checkout."""
-    here = Path(__file__)
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(here.parent), *arguments], capture_output=True, text=True, check=False, timeout=30
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    if git("ls-files", "--error-unmatch", here.name) is None:  # installed, perhaps inside another project's checkout
-        return None
-    head, changed = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
-    return f"{head} with uncommitted changes" if head and changed else head
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -15,19 +15,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from blemish.data.samples import DataSet, Sample
 from blemish.errors import ImageError, UsageError
+from blemish.inspection.loader import MEMORY_AHEAD, PICTURE_BYTES
 from blemish.io.prefetch import in_order
+from blemish.io.progress import Reporter
+from blemish.maps import mask_at
 from blemish.methods.base import Targets
 from blemish.models.feature_cache import FeatureStore
-from blemish.training.recipe import Reporter
 
-__all__ = ["Examples", "examine", "mask_at", "require_both_classes", "require_masks"]
+__all__ = ["Examples", "examine", "require_both_classes", "require_masks"]
 
-PICTURE_BYTES = 64 * 2**20  # reckoned for a picture whose size is not known before it is read
-MEMORY_AHEAD = 512 * 2**20
 MOST_NAMED = 10
 UNKNOWN_TYPE = -1
 
@@ -157,12 +156,6 @@ def examine(
     if not found:
         raise UsageError(f"{data.name}: none of {len(errors)} images can be used: {_named(errors)}")
     return _collected(found, size=size, unreadable=tuple(errors))
-
-
-def mask_at(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
-    """A mask [H, W] at [size, size]: bilinear over 0 and 1, then above one half (FAPrompt's own reduction of masks)."""
-    grey = Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
-    return np.asarray(grey.resize((size, size), Image.Resampling.BILINEAR)) > 127
 
 
 def require_both_classes(examples: Examples, name: str) -> None:

@@ -17,14 +17,16 @@ import numpy as np
 import torch
 
 from blemish.errors import MissingExtraError, ModelError, OutputError
+from blemish.io.log import Log
+from blemish.io.progress import Reporter
 from blemish.language import Vocabulary
 from blemish.methods.base import Losses, Method
 from blemish.methods.text_cache import TextCache
 from blemish.models.prompts import write_prompts
 from blemish.training.batches import Batch, Rows, Source, in_chunks
 from blemish.training.held_out import HeldOut, measure
-from blemish.training.log import LOG_FILE, Log, plot_losses
-from blemish.training.recipe import Recipe, Reporter
+from blemish.training.log import LOG_FILE, plot_losses
+from blemish.training.recipe import Recipe
 from blemish.training.state import STATE_FILE, Progress, load_state, save_state
 
 __all__ = ["Settings", "Trainer", "epoch_folder", "order_of_epoch"]

@@ -1,16 +1,14 @@
-"""How to train, as plain data, and who is told about it."""
+"""How to train, as plain data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from blemish.errors import UnknownNameError, UsageError
 from blemish.methods import method_class
 
-__all__ = ["Precision", "Recipe", "Reporter", "recipe_of"]
+__all__ = ["Precision", "Recipe", "recipe_of"]
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Kept = Literal["float16", "bfloat16", "float32", "none"]
@@ -52,16 +50,3 @@ class Recipe:
 def recipe_of(method: str, **given: Any) -> Recipe:
     """The recipe of a method's authors with the given figures in their places; UnknownNameError for an unknown method."""
     return Recipe(**{**method_class(method).recipe, **given})
-
-
-class Reporter:
-    """Who is told how a training goes: nobody. The command line has one that prints."""
-
-    def say(self, line: str) -> None:
-        """One line worth reading."""
-
-    @contextmanager
-    def progress(self, what: str, total: int, *, done: int = 0) -> Iterator[Callable[[], None]]:
-        """Yields what is called after each of `total` pieces of work, of which `done` were done before."""
-        del what, total, done
-        yield lambda: None

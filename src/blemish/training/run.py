@@ -4,35 +4,40 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 
 from blemish import models as store
 from blemish.backbones.model import Clip
+from blemish.data.opening import open_data
 from blemish.data.samples import DataSet
+from blemish.engines.torch import device_of
 from blemish.errors import UsageError
-from blemish.inspection.inspector import device_of
 from blemish.io.atomic import make_folder, write_text
+from blemish.io.json_files import read_json_if_there
+from blemish.io.progress import Reporter
+from blemish.io.provenance import command_line
 from blemish.language import general, parse_defects
 from blemish.methods import build, method_class
 from blemish.methods.base import Method
 from blemish.models.feature_cache import CacheDtype, FeatureStore, feature_store
-from blemish.models.paths import WEIGHTS, read_json
+from blemish.models.paths import WEIGHTS
 from blemish.models.prompts import CARD
 from blemish.training.batches import Source, cache_features
-from blemish.training.card import circumstances, describe_data, differences, identity, in_short
+from blemish.training.card import describe_data, differences, identity, in_short, provenance
 from blemish.training.examples import Examples, examine, require_both_classes, require_masks
 from blemish.training.log import LOG_FILE, PLOT_FILE
 from blemish.training.loop import Settings, Trainer, epoch_folder
-from blemish.training.recipe import Recipe, Reporter
+from blemish.training.recipe import Recipe, recipe_of
 from blemish.training.state import STATE_FILE
 
-__all__ = ["IDENTITY_FILE", "Trained", "train"]
+__all__ = ["IDENTITY_FILE", "Trained", "choose_split", "train"]
+
+SplitGiven: TypeAlias = Literal["train", "test", "all"]
 
 IDENTITY_FILE = "state.json"  # what the training in a folder is; written before anything else
 SCHEMA = "blemish.training/1"
@@ -51,13 +56,14 @@ class Trained:
 
 def train(
     method: str,
-    data: DataSet,
+    data: DataSet | str | Path,
     *,
     out: str | Path,
+    split: SplitGiven | None = None,
     backbone: str | Path | Clip = "embedded",
     options: Mapping[str, Any] | None = None,
     recipe: Recipe | None = None,
-    held_out: DataSet | None = None,
+    held_out: DataSet | str | Path | None = None,
     device: str = "cpu",
     overwrite: bool = False,
     skip_unreadable: bool = False,
@@ -66,17 +72,49 @@ def train(
     command: str | None = None,
     reporter: Reporter | None = None,
 ) -> Trained:
-    """Trains the prompts of a method on a data set and puts them into `out`, a folder for each epoch.
+    """Trains the prompts of a method on a data set, as `blemish train` does, and puts them into `out`, a folder for each epoch.
 
-    The backbone (a name, a path or a loaded one) is frozen. Where a training of the same method, options, recipe and data was
-    stopped in `out`, it goes on and ends with the same bytes; `overwrite` starts anew. `held_out` is measured after every
-    epoch and gives the thresholds of the cards; it selects nothing. docs/training.md describes the files.
+    Where a training of the same method, options, recipe and data was stopped in `out`, it goes on and ends with the same bytes.
+    docs/training.md describes the files.
 
-    UsageError: unfit data, unreadable images (all of them named), another training in `out`. OutputError: no room on the disk.
-    ModelError: a loss that is no number, with its batch; the state before it stays.
+    Args:
+        method: The method's name.
+        data: Images with masks: a data set, its name or folder, or "synthetic:COUNT@SEED".
+        out: Folder for prompts, cards, log and state.
+        split: Part of `data`, where that is a name or a folder: "train", "test" or "all". None: test where there is one, as its
+            images show defects; else train.
+        backbone: The frozen backbone: a name, a path or a loaded one.
+        options: Of the method.
+        recipe: Epochs, batch size, learning rate, seed, precision; None for that of the method's authors.
+        held_out: Other images, measured after every epoch; they give the thresholds of the cards and select nothing.
+        device: "cpu", "cuda", "cuda:1" or "mps".
+        overwrite: Start anew in `out`.
+        skip_unreadable: Leave out images that cannot be read, instead of refusing.
+        save_every_s: Seconds between two states on the disk.
+        log_every: Steps between two lines of the log.
+        command: What the cards name as the command; by default that of this process.
+        reporter: Is told how the work goes on.
+
+    Returns:
+        The prompts after each epoch, and what the log says of it.
+
+    Raises:
+        UsageError: Unfit data, unreadable images (all of them named), another training in `out`.
+        OutputError: No room on the disk.
+        ModelError: A loss that is no number, with its batch; the state before it stays.
+
+    Example:
+        >>> trained = train("faprompt", "synthetic:200@1", out="prompts")  # doctest: +SKIP
+        >>> trained.prompts[-1]  # doctest: +SKIP
+        PosixPath('prompts/epoch-07')
     """
-    recipe, reporter, folder = recipe or Recipe(), reporter or Reporter(), Path(out).expanduser()
+    reporter, folder = reporter or Reporter(), Path(out).expanduser()
     check_trainable(method, options or {})
+    recipe = recipe or recipe_of(method)
+    if not isinstance(data, DataSet):
+        data = choose_split(open_data(data), split)
+    if held_out is not None and not isinstance(held_out, DataSet):
+        held_out = choose_split(open_data(held_out))
     place = open_device(device, recipe)
     _check_folder(folder, overwrite=overwrite)
     clip = backbone if isinstance(backbone, Clip) else store.load_backbone(backbone)
@@ -114,7 +152,7 @@ def train(
             "data": described,
             "held_out": described_held_out,
             "types": list(vocabulary.names),
-            **circumstances(recipe, place, command=command or shlex.join(sys.argv)),
+            **provenance(recipe, place, command=command or shlex.join(command_line())),
         },
         held_out=None if measured is None else Source(measured, clip.config.preprocess, features),
         reporter=reporter,
@@ -125,6 +163,22 @@ def train(
     trainer.run()
     history = tuple(trainer.progress.history)
     return Trained(folder, tuple(epoch_folder(folder, record["epoch"]) for record in history), history)
+
+
+def choose_split(data: DataSet, split: SplitGiven | None = None) -> DataSet:
+    """The asked part of a data set; None asks for its test split, else its train split.
+
+    Raises:
+        UsageError: There is no image in that part.
+    """
+    if split == "all":
+        return data
+    part = data.of(split=split or "test")
+    if not part.samples and split is None:
+        part = data.of(split="train")
+    if not part.samples:
+        raise UsageError(f"{data.name} has no images in its {split or 'test'} split; see --split")
+    return part
 
 
 def check_trainable(method: str, options: Mapping[str, Any]) -> None:
@@ -205,7 +259,7 @@ def _require_same(folder: Path, wanted: Mapping[str, Any], *, overwrite: bool) -
     """Raises UsageError where the training in a folder is not the wanted one, with every difference."""
     if overwrite or not (folder / IDENTITY_FILE).is_file():
         return
-    before = read_json(folder / IDENTITY_FILE)
+    before = read_json_if_there(folder / IDENTITY_FILE)
     said = differences({key: before.get(key) for key in wanted}, wanted)
     if said:
         raise UsageError(

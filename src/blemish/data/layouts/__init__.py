@@ -1,35 +1,19 @@
-"""How data sets lie on disk: one module or class for each layout, with `fits` and `read`."""
+"""How data sets lie on disk: a module for each layout, with the functions `fits` and `read`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Protocol
 
-from blemish.data.entries import Entry
+from blemish.data.entries import LAYOUTS, Entry
 from blemish.data.files import FileSample
-from blemish.data.layouts import (
-    aitex,
-    beside,
-    bmad,
-    coco,
-    crackforest,
-    dagm,
-    flat,
-    folders,
-    labelled,
-    lists,
-    mvtec,
-    pairs,
-    real_iad,
-    visa,
-)
 from blemish.data.scan import Scan
 
-__all__ = ["LAYOUTS", "OWN", "Layout"]
+__all__ = ["OWN", "Layout", "layout_of"]
 
 
 class Layout(Protocol):
-    """What a module of this package offers."""
+    """What the module of a layout offers."""
 
     def fits(self, root: Path, entry: Entry, *, sure: bool) -> bool:
         """Whether the data set lies at `root`; with `sure`, nothing there may speak against it."""
@@ -40,50 +24,26 @@ class Layout(Protocol):
         ...
 
 
-LAYOUTS: dict[str, Layout] = {
-    "aitex": aitex,
-    "beside": beside,
-    "bmad": bmad,
-    "coco": coco,
-    "crackforest": crackforest,
-    "dagm": dagm,
-    "elpv": labelled.SolarCells(),
-    "flat": flat,
-    "folders": folders,
-    "headct": labelled.HeadScans(),
-    "meta": lists.MetaJson(),
-    "mvtec": mvtec,
-    "pairs": pairs,
-    "real_iad": real_iad,
-    "table": lists.Table(),
-    "visa": visa,
-}
+def layout_of(entry: Entry) -> Layout:
+    """The reader of a data set."""
+    layout: Layout = LAYOUTS[entry.layout]
+    return layout
 
-# How a user's own data may lie, from the most to the least telling.
-OWN = (
-    Entry(
-        "own-table",
-        "a list (samples.csv or .parquet: image, label, mask, type, product, split)",
-        "table",
-        "image+pixel",
-    ),
-    Entry(
-        "own-coco", "COCO (annotations.json, or _annotations.coco.json in train, valid, test)", "coco", "image+pixel"
-    ),
-    Entry(
-        "own-mvtec",
-        "the layout of MVTec AD (test/<folder>, ground_truth/<folder>)",
-        "mvtec",
-        "image+pixel",
-        normal=("good", "ok", "normal"),
-    ),
-    Entry("own-folders", "a folder of normal images beside folders of defects (good, bad)", "folders", "image+pixel"),
-    Entry("own-pairs", "images and masks in two folders (images, masks)", "pairs", "image+pixel"),
-    Entry("own-meta", "the meta.json of the AnomalyCLIP family", "meta", "image+pixel"),
-    Entry(
-        "own-flat",
-        "a flat folder of images, with or without masks beside them (a.png, a_mask.png)",
-        "flat",
-        "image+pixel",
-    ),
+
+# How a user's own data may lie, from the most to the least telling: title, layout, folders of normal images.
+OWN = tuple(
+    Entry(f"own-{layout}", title, layout, "image+pixel", normal=normal)
+    for title, layout, normal in (
+        ("a list (samples.csv or .parquet: image, label, mask, type, product, split)", "table", ("good",)),
+        ("COCO (annotations.json, or _annotations.coco.json in train, valid, test)", "coco", ("good",)),
+        (
+            "the layout of MVTec AD (test/<folder>, ground_truth/<folder>)",
+            "mvtec",
+            ("good", "ok", "normal"),
+        ),
+        ("a folder of normal images beside folders of defects (good, bad)", "class_folders", ("good",)),
+        ("images and masks in two folders (images, masks)", "images_and_masks", ("good",)),
+        ("the meta.json of the AnomalyCLIP family", "meta_json", ("good",)),
+        ("a flat folder of images, with or without masks beside them (a.png, a_mask.png)", "flat_folder", ("good",)),
+    )
 )

@@ -12,7 +12,7 @@ import numpy as np
 
 from blemish import images
 from blemish.data.entries import Entry
-from blemish.data.files import Box, FileSample, MaskFiles
+from blemish.data.files import Box, FileSample, MaskTruth
 from blemish.data.scan import Scan
 from blemish.errors import ImageError
 
@@ -39,7 +39,7 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
         files = masks.get(strip, ())
         if not normal and not files:
             scan.report(strip, "has no mask" + (": no patch of it is used" if side else ""))
-        truth = MaskFiles(files, entry.threshold) if files and not normal else None
+        truth = MaskTruth(files, entry.threshold) if files and not normal else None
         whole = FileSample(
             name=scan.name(strip),
             product="aitex",

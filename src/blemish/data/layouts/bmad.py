@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from blemish.data.entries import Entry
-from blemish.data.files import FileSample, MaskFiles
+from blemish.data.files import FileSample, MaskTruth
 from blemish.data.samples import Split
 from blemish.data.scan import Scan, same_name
 
@@ -44,7 +44,7 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
                         anomalous=not normal,
                         path=picture,
                         folder=kind.name,
-                        truth=MaskFiles(masks[picture], entry.threshold) if picture in masks else None,
+                        truth=MaskTruth(masks[picture], entry.threshold) if picture in masks else None,
                     )
                 )
     return samples

@@ -6,6 +6,7 @@ Images without an annotation are normal.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,15 @@ from numpy.typing import NDArray
 from blemish.data.entries import Entry
 from blemish.data.files import FileSample, TypeMask
 from blemish.data.samples import Split
-from blemish.data.scan import Scan, name_of
+from blemish.data.scan import Scan, folder_name
 from blemish.errors import ImageError, UsageError
-from blemish.io.atomic import reason
 
 __all__ = ["Shape", "Shapes", "fill_polygon", "fits", "read", "unpack_counts"]
 
 NAMES = ("_annotations.coco.json", "annotations.json", "coco.json")
 SPLITS: dict[str, Split] = {"train": "train", "valid": "train", "val": "train", "test": "test"}
 IMAGE_FOLDERS = ("", "images")
+MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Shapes:
 
     file: Path
     image: str
-    size_px: tuple[int, int]
+    size_px: tuple[int, int] | None  # None: not stated
     shapes: tuple[Shape, ...]
 
     @property
@@ -67,7 +68,7 @@ class Shapes:
         return self.type_mask(size_px).ids > 0
 
     def type_mask(self, size_px: tuple[int, int]) -> TypeMask:
-        if size_px != self.size_px:
+        if self.size_px not in (None, size_px):
             raise ImageError(self.file, f"says that {self.image} is {self.size_px} px, and it is {size_px}")
         names = tuple(dict.fromkeys(shape.defect_type for shape in self.shapes))
         ids = np.zeros(size_px[::-1], np.uint8)
@@ -90,49 +91,106 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
 
 def _read_file(scan: Scan, entry: Entry, file: Path) -> list[FileSample]:
     try:
-        table: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        types = {item["id"]: entry.type_of(str(item["name"])) for item in table["categories"]}
-        words = {item["id"]: str(item["name"]) for item in table["categories"]}
-        annotations: dict[Any, list[dict[str, Any]]] = {}
-        for item in table["annotations"]:
-            annotations.setdefault(item["image_id"], []).append(item)
-        pictures = [(item, item["file_name"], (int(item["width"]), int(item["height"]))) for item in table["images"]]
-    except OSError as error:
-        raise UsageError(f"{file}: cannot be read ({reason(error)})") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        table: dict[str, Any] = json.loads(scan.text(file))
+        words = {_key(item["id"]): str(item["name"]) for item in table["categories"]}
+        listed, notes = list(table["images"]), list(table["annotations"])
+        if not all(isinstance(item, dict) for item in (*listed, *notes)):
+            raise TypeError("an image or an annotation is no object")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{file}: is not a COCO file ({error!r})") from error
-    samples = []
-    for item, name, size_px in pictures:
-        picture = next((path for inner in IMAGE_FOLDERS if (path := file.parent / inner / name).is_file()), None)
+    annotations: dict[str, list[dict[str, Any]]] = {}
+    for item in notes:
+        annotations.setdefault(_key(item.get("image_id")), []).append(item)
+    _report_strays(scan, file, listed, annotations)
+    samples, seen = [], set()
+    for item in listed:
+        name, key = str(item.get("file_name") or ""), _key(item.get("id"))
+        picture = scan.locate(file.parent, name, IMAGE_FOLDERS) if name else None
         if picture is None:
             scan.report(file.parent / name, f"is named in {file.name} and is not there")
-            continue
-        mine = annotations.get(item["id"], [])
-        shapes = [
-            _shape(types[note["category_id"]], note.get("segmentation"))
-            for note in mine
-            if note["category_id"] in types
-        ]
-        drawn = tuple(shape for shape in shapes if shape is not None)
-        if len(drawn) < len(mine):
-            scan.report(
-                picture, f"has an annotation in {file.name} without a drawn shape or a known category: it has no mask"
+        elif picture in seen:
+            scan.report(picture, f"is listed twice in {file.name}: its annotations may be apart", fatal=True)
+        else:
+            seen.add(picture)
+            samples.append(
+                _sample(scan, entry, _Listed(file, picture, name, _size(item)), annotations.get(key, []), words)
             )
-        named = tuple(dict.fromkeys(words.get(note["category_id"], "") for note in mine))
-        grouped = tuple(dict.fromkeys(types.get(note["category_id"], "") for note in mine))
-        samples.append(
-            FileSample(
-                name=picture.relative_to(scan.root if scan.root.is_dir() else file.parent).as_posix(),
-                product=name_of(scan.root if scan.root.is_dir() else file.parent),
-                split=SPLITS.get(file.parent.name, "test"),
-                anomalous=bool(mine),
-                path=picture,
-                defect_type=grouped[0] if len(grouped) == 1 else "",
-                folder=", ".join(named),
-                truth=Shapes(file, name, size_px, drawn) if drawn and len(drawn) == len(mine) else None,
-            )
-        )
     return samples
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """One image of a COCO file: where the file is, its name there, and the size that is stated."""
+
+    json: Path
+    path: Path
+    name: str
+    size_px: tuple[int, int] | None
+
+
+def _sample(scan: Scan, entry: Entry, image: _Listed, mine: list[dict[str, Any]], words: dict[str, str]) -> FileSample:
+    file = image.json
+    named = [words.get(_key(note.get("category_id")), "") for note in mine]
+    try:
+        drawn = [
+            _shape(entry.type_of(word), note.get("segmentation")) if _key(note.get("category_id")) in words else None
+            for note, word in zip(mine, named, strict=True)
+        ]
+    except (ValueError, TypeError) as error:
+        drawn = [None] * len(mine)
+        scan.report(image.path, f"has a segmentation in {file.name} that is no polygon and no run lengths ({error})")
+    shapes = tuple(shape for shape in drawn if shape is not None)
+    if len(shapes) < len(mine):
+        scan.report(
+            image.path, f"has an annotation in {file.name} without a drawn shape or a known category: it has no mask"
+        )
+    grouped = {entry.type_of(word) if word else "" for word in named}
+    root = scan.root if scan.root.is_dir() else file.parent
+    return FileSample(
+        name=image.path.relative_to(root).as_posix() if image.path.is_relative_to(root) else image.name,
+        product=folder_name(root),
+        split=SPLITS.get(file.parent.name, "test"),
+        anomalous=bool(mine),
+        path=image.path,
+        defect_type=next(iter(grouped)) if len(grouped) == 1 else "",
+        folder=", ".join(sorted(set(named))),  # whatever order the annotations come in
+        truth=Shapes(file, image.name, image.size_px, shapes) if shapes and len(shapes) == len(mine) else None,
+    )
+
+
+def _report_strays(
+    scan: Scan, file: Path, listed: list[dict[str, Any]], annotations: dict[str, list[dict[str, Any]]]
+) -> None:
+    """Names annotations of no image, and images that share an id: either makes it unsure what is normal."""
+    ids = Counter(_key(item.get("id")) for item in listed)
+    strays = {key: len(notes) for key, notes in annotations.items() if key not in ids}
+    if strays:
+        shown = ", ".join(key or "none" for key in list(strays)[:MOST_NAMED])
+        scan.report(
+            file,
+            f"has {sum(strays.values())} annotations of images that it does not list (image_id {shown})",
+            fatal=True,
+        )
+    for key, count in ids.items():
+        if count > 1:
+            scan.report(
+                file, f"gives {count} images the id {key or 'none'}: no annotation can be told apart", fatal=True
+            )
+
+
+def _key(value: Any) -> str:
+    """An id as text: 1, 1.0 and "1" are one."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return "" if value is None else str(value).strip()
+
+
+def _size(item: dict[str, Any]) -> tuple[int, int] | None:
+    """The stated width and height; None where they are not stated."""
+    try:
+        return int(item["width"]), int(item["height"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _shape(defect_type: str, segmentation: Any) -> Shape | None:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from blemish.data.entries import Entry
-from blemish.data.files import FileSample, MaskFiles
+from blemish.data.files import FileSample, MaskTruth
 from blemish.data.samples import Split
-from blemish.data.scan import Scan, holds_images, name_of, same_name
+from blemish.data.scan import Scan, folder_name, holds_images, same_name
 from blemish.images import SUFFIXES
 
 __all__ = ["fits", "products_in", "read"]
@@ -77,7 +77,7 @@ def _kinds(scan: Scan, product: Path, split: str) -> list[Path]:
 
 
 def _product(folder: Path, entry: Entry) -> str:
-    name = name_of(folder)
+    name = folder_name(folder)
     return name.lstrip("0123456789") or name if entry.options.get("strip_digits") else name
 
 
@@ -86,8 +86,8 @@ def _read_product(scan: Scan, entry: Entry, product: Path) -> list[FileSample]:
     samples = []
     paired: set[str] = set()
     has_truth = bool(entry.products) or bool(_kinds(scan, product, MASKS))
-    for folder_name, split in SPLITS.items():
-        for kind in _kinds(scan, product, folder_name):
+    for name_of_split, split in SPLITS.items():
+        for kind in _kinds(scan, product, name_of_split):
             normal = kind.name.lower() in entry.normal
             pictures = scan.images(kind)
             masks: dict[Path, tuple[Path, ...]] = {}
@@ -111,12 +111,15 @@ def _read_product(scan: Scan, entry: Entry, product: Path) -> list[FileSample]:
                         path=picture,
                         defect_type="" if normal else entry.type_of(kind.name),
                         folder=kind.name,
-                        truth=MaskFiles(files, entry.threshold) if files and not normal else None,
+                        truth=MaskTruth(files, entry.threshold) if files and not normal else None,
                     )
                 )
     for folder in _kinds(scan, product, MASKS):
         if folder.name.lower() not in paired:
             scan.report(folder, "holds masks of a folder that the test images do not have", fatal=True)
+    loose = same_name(scan.folders(product), MASKS)
+    for file in [] if loose is None else scan.images(loose):
+        scan.report(file, f"lies beside the folders of {MASKS} and not in one: it is a mask of no image", fatal=True)
     return samples
 
 

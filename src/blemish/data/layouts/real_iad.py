@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from blemish.data.entries import Entry
-from blemish.data.files import FileSample, MaskFiles
+from blemish.data.files import FileSample, MaskTruth
 from blemish.data.samples import Split
 from blemish.data.scan import Scan
 from blemish.errors import UsageError
-from blemish.io.atomic import reason
 
 __all__ = ["fits", "read"]
 
@@ -42,13 +41,11 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
 
 def _read_product(scan: Scan, entry: Entry, file: Path, folder: Path) -> list[FileSample]:
     try:
-        table: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        table: dict[str, Any] = json.loads(scan.text(file))
         base = folder / table["meta"]["prefix"]
         rows = [(split, row) for split in SPLITS for row in table[split]]
         normal_word = table["meta"].get("normal_class", entry.normal[0])
-    except OSError as error:
-        raise UsageError(f"{file}: cannot be read ({reason(error)})") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         scan.report(file, f"is not a list of Real-IAD ({error})", fatal=True)
         return []
     if not base.is_dir():
@@ -76,7 +73,7 @@ def _read_product(scan: Scan, entry: Entry, file: Path, folder: Path) -> list[Fi
                 path=picture,
                 defect_type=entry.types.get(code, "") if anomalous else "",
                 folder=code,
-                truth=MaskFiles((base / mask,), entry.threshold) if has_truth else None,
+                truth=MaskTruth((base / mask,), entry.threshold) if has_truth else None,
             )
         )
     return samples

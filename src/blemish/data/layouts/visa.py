@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from blemish.data.entries import Entry
-from blemish.data.files import FileSample, MaskFiles
-from blemish.data.layouts.labelled import rows_of
+from blemish.data.files import FileSample, MaskTruth
 from blemish.data.scan import Scan
+from blemish.data.tables import table_rows
 from blemish.errors import UsageError
 
 __all__ = ["fits", "read"]
@@ -27,11 +27,11 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
     if not table.is_file():
         raise UsageError(f"{table}: is missing; it holds the official split, and comes with the download")
     single = entry.options.get("single_type", False)
-    products = {row.get("object", "") for row in rows_of(table)}
+    products = {row.get("object", "") for row in table_rows(table, scan)}
     words = {product: _words(scan, scan.root / product / ANNOTATIONS) for product in sorted(products)}
     present = {name for product in sorted(products) for name in _present(scan, product)}
     samples = []
-    for row in rows_of(table):
+    for row in table_rows(table):
         name, mask, product = row.get("image", ""), row.get("mask", ""), row.get("object", "")
         split = row.get("split")
         if split not in ("train", "test") or row.get("label") not in (NORMAL, "anomaly"):
@@ -47,7 +47,7 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
             continue
         if anomalous and mask not in present:
             scan.report(scan.root / name, "has no mask")
-        truth = MaskFiles((scan.root / mask,), entry.threshold, _ids(entry, product)) if mask in present else None
+        truth = MaskTruth((scan.root / mask,), entry.threshold, _ids(entry, product)) if mask in present else None
         samples.append(
             FileSample(
                 name=name,
@@ -60,7 +60,7 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
                 truth=truth if anomalous else None,
             )
         )
-    used = {row.get("mask", "") for row in rows_of(table)}
+    used = {row.get("mask", "") for row in table_rows(table)}
     for name in sorted(present - used):
         if "/Masks/" in name:
             scan.report(scan.root / name, f"is a mask that {SPLIT} does not name")
@@ -86,7 +86,7 @@ def _words(scan: Scan, table: Path) -> dict[str, tuple[str, ...]]:
         row.get("image", ""): tuple(
             " ".join(word.lower().replace("colour", "color").split()) for word in row.get("label", "").split(",")
         )
-        for row in rows_of(table)
+        for row in table_rows(table, scan)
         if row.get("label", NORMAL) != NORMAL
     }
 

@@ -1,0 +1,1 @@
+"""Colours and overlays: what is drawn over an inspected image."""

@@ -1,0 +1,95 @@
+"""The interface of every engine: NumPy images in, scores out. Importing it imports no torch.
+
+B batch, S side of the input in pixels, T defect types, h×w the size of a map.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.backbones.config import PreprocessConfig
+from blemish.config import ModelConfig
+from blemish.errors import UsageError
+from blemish.language import Vocabulary
+from blemish.results import ModelInfo
+
+__all__ = ["Engine", "LoadedEngine", "RawScores"]
+
+
+@dataclass(frozen=True, eq=False)
+class RawScores:
+    """The scores of one image, or of one tile of it; higher is more anomalous."""
+
+    image_score: float  # 0..1
+    anomaly_map: NDArray[np.float32]  # [h, w], 0..1
+    types: tuple[str, ...]  # T names, in the order of the vocabulary
+    type_scores: NDArray[np.float32]  # [T], 0..1
+    type_maps: NDArray[np.float32] | None  # [T, h', w'], 0..1; None where the method has none
+    grid: tuple[int, int]  # rows and columns of patches
+
+
+class Engine(ABC):
+    """Something that scores images: a method on a backbone, run by a library.
+
+    An engine holds no vocabulary: texts are encoded once by `encode_texts` and given to `score`, so that one engine serves
+    several vocabularies at the same time. One engine is used by one thread at a time.
+    """
+
+    name: ClassVar[str]  # as `--engine` takes it
+    input: PreprocessConfig  # how a picture becomes the engine's input
+    model: ModelInfo  # what decides the scores besides input, references and (some methods) the vocabulary
+    scores_depend_on_vocabulary: bool = False  # false: names move no score, and thresholds hold for all vocabularies
+    aligned_corners: bool = False  # the centres of the outer cells of type maps lie on the border of the image
+    references: str = ""  # number and digest of the reference images that scores depend on, "" for none
+
+    @classmethod
+    @abstractmethod
+    def load(cls, config: ModelConfig, *, input_px: int | None = None) -> LoadedEngine:
+        """The engine of a configuration.
+
+        Args:
+            config: The model, and where it runs.
+            input_px: Side of the square that images are resized to; None for the backbone's own.
+
+        Raises:
+            UnknownNameError: There is no such backbone or method.
+            UsageError: The device cannot be used here, or the backbone does not take this input size.
+            ModelError: Weights or prompts are not what was expected.
+        """
+
+    @abstractmethod
+    def encode_texts(self, vocabulary: Vocabulary) -> Any:
+        """The texts of a vocabulary as `score` takes them; encoded once, then cached."""
+
+    @abstractmethod
+    def encode(self, images: NDArray[np.float32]) -> Any:
+        """The features of prepared images [B, 3, S, S], as `score` takes them."""
+
+    @abstractmethod
+    def score(self, features: Any, texts: Any) -> list[RawScores]:
+        """The scores of B encoded images with these texts."""
+
+    def with_references(self, images: Iterable[NDArray[np.float32]]) -> Engine:
+        """An engine that also compares each image with these, given in prepared batches [B, 3, S, S].
+
+        Raises:
+            UsageError: this engine cannot, or the images are too few.
+        """
+        del images
+        raise UsageError(f"the engine {self.name!r} takes no reference images; use --engine torch")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedEngine:
+    """An engine, and what its model card says of the decisions from its scores."""
+
+    engine: Engine
+    thresholds: Mapping[str, float] = field(default_factory=dict)  # "image", "review", "pixel": 0..1
+    thresholds_with_references: Mapping[str, float] = field(default_factory=dict)  # likewise; empty: as without
+    min_lead: float = 0.0  # 0..1; a type that leads the next by less is unknown

@@ -1,0 +1,129 @@
+"""The engine that runs a method's own modules with torch, on a CPU or a GPU.
+
+B batch, S side of the input in pixels, T defect types, h×w the size of a map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from blemish._version import __version__
+from blemish.config import ModelConfig
+from blemish.engines.base import Engine, LoadedEngine, RawScores
+from blemish.errors import UsageError
+from blemish.language import Vocabulary
+from blemish.methods.base import Features, Method, Scores, Texts
+from blemish.methods.mutual import MutualScoring
+from blemish.methods.text_cache import TextCache
+from blemish.models.load import load_method
+from blemish.results import ModelInfo
+
+__all__ = ["TorchEngine", "device_of", "rows_of"]
+
+
+class TorchEngine(Engine):
+    """A method with its weights on a device.
+
+    Args:
+        method: a method on its backbone, with its trained prompts.
+        backbone: the backbone's name, for results.
+        prompts: the name of the trained prompts, for results; "" where the method has none.
+        device: "cpu", "cuda", "cuda:1" or "mps".
+
+    Raises:
+        UsageError: the device cannot be used here.
+    """
+
+    name: ClassVar[str] = "torch"
+
+    def __init__(self, method: Method, *, backbone: str, prompts: str = "", device: str = "cpu") -> None:
+        self.device = device_of(device)
+        self.method = method.to(self.device).eval()
+        self._texts = TextCache()
+        self.input = method.backbone.config.preprocess
+        self.scores_depend_on_vocabulary = method.scores_depend_on_vocabulary
+        self.aligned_corners = bool(getattr(method.config, "align_corners", False))
+        self.references = method.references
+        self.model = ModelInfo(
+            backbone=backbone,
+            method=method.name,
+            prompts=prompts,
+            fingerprint=method.fingerprint(),
+            version=__version__,
+        )
+
+    @classmethod
+    def load(cls, config: ModelConfig, *, input_px: int | None = None) -> LoadedEngine:
+        device_of(config.device)  # refused before weights are read
+        loaded = load_method(
+            config.backbone,
+            method=config.method,
+            prompts=config.prompts,
+            options=config.options,
+            force=config.force,
+            input_px=input_px,
+        )
+        name = loaded.method.backbone.config.name
+        return LoadedEngine(
+            engine=cls(loaded.method, backbone=name, prompts=loaded.prompts, device=config.device),
+            thresholds=loaded.thresholds,
+            thresholds_with_references=loaded.with_peers,
+            min_lead=loaded.min_lead,
+        )
+
+    def encode_texts(self, vocabulary: Vocabulary) -> Texts:
+        return self.method.encode_texts(vocabulary, cache=self._texts)
+
+    @torch.inference_mode()
+    def encode(self, images: NDArray[np.float32]) -> Features:
+        return self.method.encode(torch.from_numpy(images).to(self.device))
+
+    @torch.inference_mode()
+    def score(self, features: Features, texts: Texts) -> list[RawScores]:
+        return rows_of(self.method.score(features, texts), features.grid)
+
+    def with_references(self, images: Iterable[NDArray[np.float32]]) -> TorchEngine:
+        batches = (torch.from_numpy(batch).to(self.device) for batch in images)
+        return TorchEngine(
+            MutualScoring(self.method, batches),
+            backbone=self.model.backbone,
+            prompts=self.model.prompts,
+            device=str(self.device),
+        )
+
+
+def rows_of(scores: Scores, grid: tuple[int, int]) -> list[RawScores]:
+    """The scores of each image of a batch, as NumPy."""
+    image_scores, anomaly_maps, type_scores = map(_numpy, (scores.image_score, scores.anomaly_map, scores.type_scores))
+    type_maps = None if scores.type_maps is None else _numpy(scores.type_maps)
+    return [
+        RawScores(
+            image_score=float(image_scores[row]),
+            anomaly_map=anomaly_maps[row],
+            types=tuple(scores.types),
+            type_scores=type_scores[row],
+            type_maps=None if type_maps is None else type_maps[row],
+            grid=grid,
+        )
+        for row in range(len(image_scores))
+    ]
+
+
+def _numpy(tensor: Tensor) -> NDArray[np.float32]:
+    return tensor.detach().to("cpu", torch.float32).numpy()
+
+
+def device_of(name: str) -> torch.device:
+    """The device of this name; UsageError where it cannot be used."""
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"the device {name!r} cannot be used here; try --device cpu") from error
+    return device

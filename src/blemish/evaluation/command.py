@@ -1,0 +1,196 @@
+"""Methods on data sets, or the whole protocol of a paper, into one folder: what `blemish evaluate` does."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from blemish.config import Config
+from blemish.errors import UsageError
+from blemish.evaluation.candidates import choose
+from blemish.evaluation.finding import find_data
+from blemish.evaluation.markdown import write_markdown
+from blemish.evaluation.session import Session, open_session
+from blemish.evaluation.settings import DATA_TYPES, Kept, Settings, Size
+from blemish.evaluation.suites import load_suite, run_suite
+from blemish.evaluation.tables import Table, overview
+from blemish.inspection.load import merge
+from blemish.inspection.tiling import check_tiles
+from blemish.io.progress import Reporter
+from blemish.io.provenance import command_line
+
+__all__ = ["EvaluationReport", "evaluate"]
+
+Names = str | Path | Iterable[str | Path]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationReport:
+    """What was measured, and where it was written."""
+
+    session: Session  # every evaluation, and where it came from
+    tables: tuple[Table, ...]  # the paper's protocol, where one was asked for, and the overview
+    page: Path  # report.html; results.json, results.csv and the records of the images lie beside it
+
+    @property
+    def unreadable(self) -> list[Mapping[str, Any]]:
+        """The records of images that are in no number."""
+        return [record for evaluation in self.session.evaluations for record in evaluation.unreadable]
+
+
+def evaluate(
+    data: Names = (),
+    *,
+    methods: Names = (),
+    backbones: Names = (),
+    prompts: Names = (),
+    suite: str | None = None,
+    prompts_for: Mapping[str, Sequence[str | Path]] | None = None,
+    data_root: str | Path | None = None,
+    split: Literal["train", "test", "all"] | None = None,
+    out: str | Path = "evaluation",
+    size: Size = "original",
+    typed: bool = False,
+    legacy: bool = False,
+    rounds: int = 200,
+    limit: float = 0.3,
+    cache: Kept = "none",
+    save_every_s: float = 60.0,
+    markdown: str | Path | None = None,
+    config: Config | None = None,
+    reporter: Reporter | None = None,
+    command: Sequence[str] | None = None,
+    **given: Any,
+) -> EvaluationReport:
+    """Measures methods on data sets, as `blemish evaluate` does. The same call again goes on where it was stopped.
+
+    Args:
+        data: Known data sets, folders or lists.
+        methods: Methods; without any, that of the prompts or of the backbone.
+        backbones: Backbones; without any, that of the configuration.
+        prompts: Trained prompts; several of one method give a mean and a spread.
+        suite: Instead of all these, the protocol of a paper: "faprompt", "dapo", or a TOML file.
+        prompts_for: With `suite`: prompts by the data set that they were trained on; others are trained.
+        data_root: Where data sets lie; None for $BLEMISH_DATA, else the current folder.
+        split: Part of the data; None for test, or all where there is none.
+        out: Folder for results.
+        size: Pixels are compared at the model's input size ("model"), or at each image's own ("original").
+        typed: Measure which type it is, too, product by product.
+        legacy: The papers' AUPRO of 200 steps, too, in a second pass.
+        rounds: Bootstrap resamples for intervals; 0 for none.
+        limit: False positive rate (0..1) up to which AUPRO goes.
+        cache: Keep image features on the disk, as "float16".
+        save_every_s: Seconds between two states on the disk.
+        markdown: Write the tables as Markdown to this file, too.
+        config: A configuration; its thresholds do not matter here.
+        reporter: Is told how the work goes on.
+        command: What the results name as the command; by default that of this process.
+        **given: Settings by their names, as `blemish.load` takes them. `defects="data"` takes the data set's own types,
+            `peers="data"` the images of each image's own product.
+
+    Returns:
+        The evaluations, their tables, and the page.
+
+    Raises:
+        UsageError: A name, a data set or an option is not what was asked for.
+
+    Example:
+        >>> report = evaluate("synthetic:40@7", out="evaluation", rounds=0)  # doctest: +SKIP
+        >>> report.tables[-1].rows  # doctest: +SKIP
+    """
+    data, methods, backbones, prompts = _names(data), _names(methods), _names(backbones), _names(prompts)
+    _check_request(data, methods, prompts, suite, prompts_for)
+    config = merge(config, given)
+    if suite is not None and config.input.input_px is not None:
+        raise UsageError("a suite trains and measures at its backbone's own input size: leave --input-px away")
+    session = open_session(
+        Path(out),
+        settings=_settings(
+            config,
+            size=size,
+            typed=typed,
+            legacy=legacy,
+            rounds=rounds,
+            limit=limit,
+            cache=cache,
+            save_every_s=save_every_s,
+        ),
+        command=shlex.join(command_line() if command is None else command),
+        reporter=reporter,
+        options=config.model.options,
+        force=config.model.force,
+        input_px=config.input.input_px,
+    )
+    root = None if data_root is None else Path(data_root)
+    first: tuple[Table, ...] = ()
+    if suite is not None:
+        if len(backbones) > 1:
+            raise UsageError("a suite runs on one backbone at a time")
+        first = (
+            run_suite(
+                load_suite(suite),
+                session,
+                root=root,
+                backbone=backbones[0] if backbones else None,
+                prompts={name: [Path(path) for path in paths] for name, paths in (prompts_for or {}).items()},
+                device=config.model.device,
+            ),
+        )
+    else:
+        found = [find_data(where, root=root, part=split) for where in data]
+        own = [config.model.method] if config.model.method else []
+        trained = [config.model.prompts] if config.model.prompts else []
+        choices = choose(methods or own, backbones=backbones or [config.model.backbone], prompts=prompts or trained)
+        session.run(list(choices), found)
+    title = first[0].title if first else "Evaluation"
+    page = session.write_page(title=title, first=first)
+    groups = session.groups()
+    if markdown is not None:
+        shown = title if first else "Benchmarks"
+        write_markdown(Path(markdown), groups, session.provenance, first=first, title=shown)
+    return EvaluationReport(session=session, tables=(*first, overview(groups)), page=page)
+
+
+def _settings(config: Config, **others: Any) -> Settings:
+    defects = config.vocabulary.defects
+    if isinstance(defects, str) and defects != DATA_TYPES:
+        defects = tuple(defects.split(","))
+    return Settings(
+        defects=defects,
+        vocabulary=config.vocabulary.vocabulary,
+        product=config.vocabulary.product,
+        tiles=check_tiles(config.input.tiles or "off"),
+        roi=config.masks.roi,
+        ignore=config.masks.ignore,
+        references=config.references.peers,
+        batch_size=config.model.batch_size,
+        device=config.model.device,
+        **others,
+    )
+
+
+def _check_request(
+    data: Sequence[str],
+    methods: Sequence[str],
+    prompts: Sequence[str],
+    suite: str | None,
+    prompts_for: Mapping[str, Any] | None,
+) -> None:
+    """Raises UsageError where what was asked for does not go together."""
+    if suite is None and not data:
+        raise UsageError(
+            "name what to measure on: --data NAME_OR_PATH (blemish data list), or a whole protocol: --suite"
+        )
+    if suite is None and prompts_for:
+        raise UsageError("--prompts-for goes with --suite; without one it is --prompts")
+    if suite is not None and (methods or data or prompts):
+        raise UsageError(
+            "a suite says its method, data and prompts: leave METHOD, --data and --prompts away (--prompts-for)"
+        )
+
+
+def _names(names: Names) -> list[str]:
+    return [str(names)] if isinstance(names, str | Path) else [str(name) for name in names]

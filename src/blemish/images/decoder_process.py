@@ -1,0 +1,67 @@
+"""The process that decodes for `isolation`: requests on stdin, samples on stdout, until stdin ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from typing import IO, Any
+
+from blemish.errors import ImageError
+from blemish.images import isolation
+from blemish.images.boundary import NO_MEMORY
+from blemish.images.reader import decode_here
+
+__all__: list[str] = []
+
+
+def _serve(requests: IO[bytes], answers: IO[bytes]) -> None:
+    isolation.send(answers, {"ready": True}, {})
+    while True:
+        try:
+            request, _ = isolation.receive(requests)
+        except (EOFError, OSError):
+            return
+        body = requests.read(request["bytes"]) if request["bytes"] else None
+        _limit_memory(request["memory"])
+        said, arrays = _answer(request, body)
+        isolation.send(answers, said, arrays)
+
+
+def _answer(request: dict[str, Any], body: bytes | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    item = os.fsdecode(bytes.fromhex(request["path"])) if body is None and request["path"] is not None else body or b""
+    source = bytes.fromhex(request["source"]).decode("utf-8", "surrogateescape")
+    try:
+        samples = decode_here(item, source=source, max_megapixels=request["max_megapixels"])
+    except ImageError as error:
+        return {"error": error.reason}, {}
+    except MemoryError:
+        return {"error": NO_MEMORY}, {}
+    said = {
+        "error": None,
+        "declared_bits": samples.declared_bits,
+        "inverted": samples.inverted,
+        "window": samples.window,
+        "tags": dict(samples.tags),
+    }
+    arrays = {name: getattr(samples, name) for name in isolation.ARRAYS}
+    return said, {name: array for name, array in arrays.items() if array is not None}
+
+
+def _limit_memory(most_bytes: int | None) -> None:
+    """Lets this process take no more than that beside what it holds, where the system can limit it."""
+    if most_bytes is None:
+        return
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        with open("/proc/self/statm", encoding="ascii") as status:  # noqa: PTH123
+            held = int(status.read().split()[0]) * resource.getpagesize()
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (held + most_bytes, hard))
+
+
+if __name__ == "__main__":
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints goes astray, not among the answers
+    _serve(sys.stdin.buffer, answers)

@@ -1,0 +1,273 @@
+"""Thresholds from images: good ones through an inspector into a calibration, and false alarms added to one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blemish._version import __version__
+from blemish.calibration import Calibration, Rule, Scored, Setup, calibrate_scores, read_calibration
+from blemish.config import Config
+from blemish.errors import ImageError, UsageError
+from blemish.images import list_images
+from blemish.inspection.inspector import Inspector
+from blemish.inspection.load import load, merge
+from blemish.inspection.references import find_references
+from blemish.io.parsing import read_list
+from blemish.io.progress import Reporter
+from blemish.io.provenance import command_line
+from blemish.runs.reading import read_records, read_run
+
+__all__ = ["CalibrationOutcome", "ScoredImages", "add_false_alarms", "calibrate", "score_images"]
+
+Images = str | Path | Iterable[str | Path]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationOutcome:
+    """A calibration, and what became of its images."""
+
+    calibration: Calibration
+    path: Path | None = None  # the file that it was written to
+    unreadable: tuple[ImageError, ...] = ()  # images that are not in it
+    before: Calibration | None = None  # what false alarms were added to
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredImages:
+    """The scores of images, and the setup that they hold for."""
+
+    scores: tuple[Scored | None, ...]  # in the order of the images, None for unreadable ones
+    setup: Setup
+    unreadable: tuple[ImageError, ...]
+
+
+def calibrate(
+    good: Images,
+    *,
+    bad: Images = (),
+    max_false_rejects: float = 0.01,
+    confidence: float | None = None,
+    review: float | None = 0.05,
+    unlabelled: bool = False,
+    cost_miss: float | None = None,
+    cost_false_reject: float | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    config: Config | None = None,
+    reporter: Reporter | None = None,
+    command: Sequence[str] | None = None,
+    **given: Any,
+) -> CalibrationOutcome:
+    """Finds thresholds from good images, and says what they promise, as `blemish calibrate` does.
+
+    Args:
+        good: Good images: files, folders (searched recursively), patterns, .txt lists of them.
+        bad: Bad images, likewise: the threshold is then that of the highest F1, or of the least cost.
+        max_false_rejects: The share (0..1) of good images that may be called NG.
+        confidence: Promise it for this very calibration with this confidence, as 0.95; takes more images.
+        review: The share (0..1) of good images that may be called NG or review; None for no review band.
+        unlabelled: The images are good and bad, nobody knows which: an estimate that promises nothing.
+        cost_miss: What a missed bad image costs.
+        cost_false_reject: What a good image called NG costs.
+        out: The file to write; None writes none.
+        overwrite: Replace the file.
+        config: A configuration; its thresholds do not matter here.
+        reporter: Is told how the work goes on.
+        command: What the file names as the command; by default that of this process.
+        **given: Settings by their names, as `blemish.load` takes them; they come before those of `config`.
+
+    Returns:
+        The calibration, and the images that could not be read.
+
+    Raises:
+        UsageError: Too few images for the promise, options that do not go together, or a file that is there already.
+
+    Example:
+        >>> outcome = calibrate("good", max_false_rejects=0.05, review=None, out="calibration.json")
+        >>> outcome.calibration.n_good, outcome.path.name
+        (20, 'calibration.json')
+    """
+    out = None if out is None else Path(out).expanduser()
+    if out is not None and out.exists() and not overwrite:
+        raise UsageError(f"{out}: is there already; --overwrite replaces it, --out writes another")
+    rule = _rule(
+        max_false_rejects,
+        review,
+        confidence=confidence,
+        unlabelled=unlabelled,
+        labelled=bool(bad),
+        cost_miss=cost_miss,
+        cost_false_reject=cost_false_reject,
+    )
+    config = _without_thresholds(merge(config, given))
+    good_paths = _paths(good)
+    bad_paths = _paths(bad) if bad else []
+    both = {path.resolve() for path in good_paths} & {path.resolve() for path in bad_paths}
+    if both:
+        raise UsageError(f"{min(both)}: is among the good and among the bad images")
+    if not unlabelled:  # of unlabelled ones nothing is promised
+        _check_apart(good_paths, config.references.peers)
+    inspector = load(config)
+    images = score_images(inspector, [*good_paths, *bad_paths], reporter=reporter)
+    count = len(good_paths)
+    calibration = calibrate_scores(
+        rule,
+        [score for score in images.scores[:count] if score is not None],
+        [score for score in images.scores[count:] if score is not None],
+        setup=images.setup,
+        types=inspector.types,
+        command=command_line() if command is None else command,
+        version=__version__,
+    )
+    if out is not None:
+        calibration.write(out)
+    return CalibrationOutcome(calibration=calibration, path=out, unreadable=images.unreadable)
+
+
+def add_false_alarms(
+    images: str | Path,
+    calibration: str | Path,
+    *,
+    run: str | Path | None = None,
+    out: str | Path | None = None,
+    config: Config | None = None,
+    reporter: Reporter | None = None,
+    command: Sequence[str] | None = None,
+    **given: Any,
+) -> CalibrationOutcome:
+    """Moves the thresholds of a calibration so that good images that were called NG count, as `--false-alarms` does.
+
+    Args:
+        images: A text file that names a false alarm a line.
+        calibration: The file of the calibration.
+        run: A folder of results with their scores, instead of looking at the images again.
+        out: The file to write; None replaces `calibration`.
+        config: A configuration; not needed with `run`.
+        reporter: Is told how the work goes on.
+        command: What the file names as the command; by default that of this process.
+        **given: Settings by their names, as `blemish.load` takes them.
+
+    Returns:
+        The calibration after and before, and the images that could not be read.
+
+    Raises:
+        UsageError: The images are not in the run, are all known already, or were scored with another setup.
+    """
+    images, calibration = Path(images), Path(calibration)
+    config = merge(config, given)
+    _check_apart(list_images(read_list(images)) if config.references.peers else [], config.references.peers)
+    before = read_calibration(calibration)
+    unreadable: tuple[ImageError, ...] = ()
+    if run is not None:
+        alarms = _scores_of_run(run, read_list(images), before)
+    else:
+        inspector = load(_without_thresholds(config).with_settings(calibration=calibration))
+        scored = score_images(inspector, list_images(read_list(images)), reporter=reporter)
+        before.check(scored.setup)
+        alarms, unreadable = [score for score in scored.scores if score is not None], scored.unreadable
+    words = command_line() if command is None else command
+    after = before.with_false_alarms(alarms, reason=f"false alarms listed in {images}", command=words)
+    path = calibration if out is None else Path(out).expanduser()
+    after.write(path)
+    return CalibrationOutcome(calibration=after, path=path, unreadable=unreadable, before=before)
+
+
+def score_images(inspector: Inspector, paths: Sequence[Path], *, reporter: Reporter | None = None) -> ScoredImages:
+    """The scores of images, in their order.
+
+    Raises:
+        UsageError: None of them can be read, or images with more than 8 bits do not share one value range.
+    """
+    scores: list[Scored | None] = []
+    unreadable: list[ImageError] = []
+    ranges = set()
+    with (reporter or Reporter()).progress("scoring", len(paths)) as advance:
+        for outcome in inspector.stream(list(paths)):
+            if isinstance(outcome, ImageError):
+                unreadable.append(outcome)
+                scores.append(None)
+            else:
+                inspection = outcome.inspection
+                scores.append(Scored(inspection.source, inspection.image_score, float(inspection.map_peak or 0)))
+                if inspection.value_range is not None:
+                    ranges.add(inspection.value_range)
+            advance()
+    if len(unreadable) == len(paths):
+        raise UsageError(f"none of the {len(paths)} images can be used; the first: {unreadable[0]}")
+    setup = inspector.setup
+    if setup.value_range is None and len(ranges) > 1:
+        raise UsageError(
+            "the images were read with several value ranges, and their scores cannot be compared: give --range"
+        )
+    return ScoredImages(scores=tuple(scores), setup=setup.with_ranges(ranges), unreadable=tuple(unreadable))
+
+
+def _rule(
+    max_false_rejects: float,
+    review: float | None,
+    *,
+    confidence: float | None,
+    unlabelled: bool,
+    labelled: bool,
+    cost_miss: float | None,
+    cost_false_reject: float | None,
+) -> Rule:
+    if unlabelled and (labelled or confidence is not None):
+        raise UsageError("--unlabelled goes with neither --bad nor --confidence: nothing can be promised then")
+    if labelled and confidence is not None:
+        raise UsageError("--bad goes without --confidence: a promise comes from good images alone")
+    if not labelled and (cost_miss, cost_false_reject) != (None, None):
+        raise UsageError("costs take bad images, too: give --bad")
+    for_good_ones = "average" if confidence is None else "confidence"
+    return Rule(
+        kind="labelled" if labelled else "unlabelled" if unlabelled else for_good_ones,  # type: ignore[arg-type]
+        max_false_rejects=max_false_rejects,
+        review=review,
+        confidence=confidence,
+        cost_miss=cost_miss,
+        cost_false_reject=cost_false_reject,
+    )
+
+
+def _without_thresholds(config: Config) -> Config:
+    """A configuration whose thresholds are the card's: they are what is looked for."""
+    return config.with_settings(threshold=None, pixel_threshold=None, calibration=None)
+
+
+def _check_apart(good: Sequence[Path], peers: str | None) -> None:
+    """UsageError where a good image is one of those that all are compared with: what is promised is for images that are not."""
+    if peers is None:
+        return
+    drawn = {Path(str(image)).resolve() for image in find_references(peers)}
+    shared = [path for path in good if path.resolve() in drawn]
+    if shared:
+        raise UsageError(
+            f"{len(shared)} of the good images, {shared[0]} the first, are among the peers; what is promised holds for images "
+            "that are not: give --peers other images of the product"
+        )
+
+
+def _paths(images: Images) -> list[Path]:
+    """The image files meant; a .txt file is a list of them."""
+    named = [images] if isinstance(images, str | Path) else list(images)
+    asked: list[str | Path] = []
+    for name in named:
+        asked += read_list(Path(name)) if Path(name).suffix.lower() == ".txt" else [name]
+    return list_images(asked)
+
+
+def _scores_of_run(run: str | Path, listed: Sequence[str], before: Calibration) -> list[Scored]:
+    """The scores of the listed images in a finished run; UsageError where one is not in it, or it was made with another setup."""
+    before.check(read_run(run).setup)
+    known = {str(record["source"]): record for record in read_records(run) if record["verdict"] is not None}
+    resolved = {str(Path(source).resolve()): source for source in known}
+    found = []
+    for name in listed:
+        source = name if name in known else resolved.get(str(Path(name).resolve()))
+        if source is None:
+            raise UsageError(f"{run}: holds no result of {name}; leave --run out to look at the images again")
+        found.append(Scored(source, known[source]["image_score"], known[source]["map_peak"]))
+    return found

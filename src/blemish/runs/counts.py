@@ -1,0 +1,66 @@
+"""What the records of a run add up to: verdicts, types, value ranges, images without a result."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from blemish.errors import ImageError
+from blemish.runs.names import picture_name
+
+__all__ = ["RunCounts"]
+
+VERDICTS = ("ok", "review", "ng")
+
+
+@dataclass
+class RunCounts:
+    """Counts of a run's records, added one by one."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    top_types: Counter[str] = field(default_factory=Counter)  # of images that are not OK
+    value_ranges: Counter[tuple[float, float]] = field(default_factory=Counter)  # of images with more than 8 bits
+    unreadable: list[ImageError] = field(default_factory=list)  # images that could not be inspected
+    unwritten: list[ImageError] = field(default_factory=list)  # images whose pictures could not be written
+    unlisted: list[ImageError] = field(default_factory=list)  # folders that could not be looked into
+    left_out: dict[str, int] = field(default_factory=dict)  # files in the folders that are no images, by suffix
+    notes: Counter[str] = field(default_factory=Counter)  # what is to be known of how images were read
+    sources: set[str] = field(default_factory=set)
+    picture_names: set[str] = field(default_factory=set)
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Counts the record of one image."""
+        if (
+            record["source"] in self.sources
+        ):  # it was written again while the folder was watched: its last record counts
+            self.unreadable = [error for error in self.unreadable if error.source != record["source"]]
+        self.sources.add(record["source"])
+        note = (record.get("tags") or {}).get("note")
+        if note is not None:
+            self.notes[note] += 1
+        if record["mask"] is not None:
+            self.picture_names.add(picture_name(record["mask"]))
+        if record["verdict"] is None:
+            self.unreadable.append(ImageError(record["source"], record["error"]))
+            return
+        self.verdicts[record["verdict"]] += 1
+        if record["error"] is not None:
+            self.unwritten.append(ImageError(record["source"], record["error"]))
+        if record["verdict"] != "ok" and record["top_type"] is not None:
+            self.top_types[record["top_type"]] += 1
+        if record["value_range"] is not None:
+            low, high = record["value_range"]
+            self.value_ranges[low, high] += 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """As run.json holds them (docs/results.md)."""
+        return {
+            "value_ranges_used": [list(used) for used in sorted(self.value_ranges)],
+            "counts": {verdict: self.verdicts[verdict] for verdict in VERDICTS} | {"unreadable": len(self.unreadable)},
+            "unreadable": [{"source": error.source, "reason": error.reason} for error in self.unreadable],
+            "unwritten": [{"source": error.source, "reason": error.reason} for error in self.unwritten],
+            "unlisted": [{"source": error.source, "reason": error.reason} for error in self.unlisted],
+            "left_out": self.left_out,
+        }

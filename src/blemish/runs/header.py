@@ -1,0 +1,91 @@
+"""What run.json says of a run from its beginning, and what a run that goes on with it must have in common with it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from blemish.calibration import Setup, vocabulary_hash
+from blemish.config import Config, settings
+from blemish.images import FoundImage, RangeGiven
+from blemish.inspection.inspector import Inspector
+from blemish.io.provenance import command_line, utc_now, versions
+from blemish.results import ModelInfo, Thresholds
+from blemish.runs.counts import RunCounts
+
+__all__ = ["RunHeader", "header_of", "identity_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunHeader:
+    """What is known of a run before its first image; docs/results.md describes the fields."""
+
+    model: ModelInfo
+    types: tuple[str, ...]  # names of the defect types
+    min_lead: float  # 0..1
+    thresholds: Thresholds
+    calibration: str | None  # its identity
+    setup: Setup  # what decides the scores
+    value_range: RangeGiven | None  # as it was given
+    config: Mapping[str, Any] = field(default_factory=dict)  # what was asked for, but its defaults
+    command: Sequence[str] = field(default_factory=command_line)
+    started: str = field(default_factory=utc_now)
+    versions: Mapping[str, str] = field(default_factory=versions)
+
+    def to_dict(self, counts: RunCounts, *, duration_s: float) -> dict[str, Any]:
+        """The content of run.json, but its schema, status and identity."""
+        return {
+            "command": list(self.command),
+            "started": self.started,
+            "duration_s": round(duration_s, 3),
+            "versions": dict(self.versions),
+            "config": dict(self.config),
+            "model": self.model.to_dict(),
+            "types": list(self.types),
+            "min_lead": self.min_lead,
+            "thresholds": self.thresholds.to_dict(),
+            "calibration": self.calibration,
+            "setup": self.setup.with_ranges(counts.value_ranges).to_dict(),
+            "value_range": None if self.value_range is None else list(self.value_range),
+            **counts.to_dict(),
+        }
+
+
+def header_of(inspector: Inspector, *, config: Config | None = None, command: Sequence[str] | None = None) -> RunHeader:
+    """The header of a run with this inspector, which `config` asked for."""
+    return RunHeader(
+        model=inspector.model,
+        types=inspector.types,
+        min_lead=inspector.min_lead,
+        thresholds=inspector.thresholds,
+        calibration=None if inspector.calibration is None else inspector.calibration.identity,
+        setup=inspector.setup,
+        value_range=inspector.value_range,
+        config={} if config is None else config.to_dict(),
+        command=command_line() if command is None else list(command),
+    )
+
+
+def identity_of(inspector: Inspector, images: Sequence[FoundImage] | None, *, keep_maps: bool) -> dict[str, Any]:
+    """What a run that resumes another one must have in common with it: the setup, and every setting that decides results.
+
+    Args:
+        inspector: What inspects the images.
+        images: The images; None where they are watched for.
+        keep_maps: Whether the raw maps are kept.
+    """
+    listed = "\n".join(image.path.as_posix() for image in images or ()).encode("utf-8", "surrogateescape")
+    deciding = [setting.name for setting in settings().values() if setting.decides == "results"]
+    return {
+        **inspector.setup.to_dict(),
+        "types": list(inspector.types),
+        "words": vocabulary_hash(inspector.vocabulary),
+        "thresholds": inspector.thresholds.to_dict(),
+        "value_range": inspector.value_range,
+        "min_lead": inspector.min_lead,
+        **{name: getattr(inspector, name) for name in deciding},
+        "keep_maps": keep_maps,
+        "images": "watched" if images is None else f"{len(images)} (list {hashlib.sha256(listed).hexdigest()[:16]})",
+    }
