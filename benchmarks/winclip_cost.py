@@ -16,6 +16,7 @@ import torch
 
 from blemish.backbones.catalog import catalog
 from blemish.backbones.config import VisionConfig
+from blemish.backbones.fast import image_features
 from blemish.backbones.vision import ImageTower
 from blemish.backbones.windows import embed_windows, window_patches
 
@@ -48,13 +49,14 @@ def measure(name: str, rounds: int, input_px: int | None) -> None:
     torch.manual_seed(0)
     tower = ImageTower(config, shape.joint_width).eval()
     image = torch.randn(1, 3, size, size)
-    stream, grid = tower.embed(image)
+    embedding = tower.embed(image)
+    grid = embedding.grid
     runs: dict[str, Callable[[], object]] = {
-        "pass": lambda: tower.continuing(stream, grid),
-        "pass of the ensemble": lambda: tower.continuing(
-            stream, grid, levels=shape.levels[:-1], value_value_depth=shape.value_value_depth, patches=False
+        "pass": lambda: image_features(tower, embedding),
+        "pass of the ensemble": lambda: image_features(
+            tower, embedding, levels=shape.levels[:-1], value_value_depth=shape.value_value_depth, patches=False
         ),
-        "windows": lambda: [embed_windows(tower, stream, grid, side=side) for side in SCALES],
+        "windows": lambda: [embed_windows(tower, embedding, side=side) for side in SCALES],
     }
     took: dict[str, list[float]] = {what: [] for what in runs}
     for number in range(rounds + 1):
@@ -65,7 +67,9 @@ def measure(name: str, rounds: int, input_px: int | None) -> None:
     median = {what: statistics.median(values) for what, values in took.items()}
     work = multiply_adds(config, 1, 1 + grid[0] * grid[1], class_token_only=False)
     counts = {side: len(window_patches(grid, side)) for side in SCALES}
-    windows = sum(multiply_adds(config, count, 1 + side * side, class_token_only=True) for side, count in counts.items())
+    windows = sum(
+        multiply_adds(config, count, 1 + side * side, class_token_only=True) for side, count in counts.items()
+    )
     print(f"{name} at {size} px: {' + '.join(map(str, counts.values()))} windows, one batch a scale")
     for what, values in took.items():
         print(f"  {what}: {median[what]:.2f} CPU-s ({min(values):.2f} to {max(values):.2f})")
