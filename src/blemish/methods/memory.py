@@ -84,7 +84,7 @@ class FeatureBank(nn.Module):
         pooled = _pooled(maps, self.view.window) - self.mean  # no distance changes, and less is lost in rounding
         if self.view.standardised:
             pooled = F.normalize(pooled / self.deviation, dim=1)
-        return pooled.flatten(2).transpose(1, 2)
+        return pooled.flatten(2).transpose(1, 2).contiguous()
 
     def norm(self) -> float:
         """The root mean square length of the entries: the scale of their distances."""
