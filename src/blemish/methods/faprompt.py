@@ -37,6 +37,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blemish.backbones import fast
+from blemish.backbones.layers import BeforeBlock
 from blemish.backbones.model import Clip
 from blemish.backbones.tokenizer import END, tokenize
 from blemish.errors import ModelError, UsageError
@@ -47,6 +48,7 @@ from blemish.methods.naming import share_out, type_directions
 from blemish.methods.patches import value_value_features
 from blemish.methods.smoothing import smooth_enlarge
 from blemish.methods.text_cache import TextCache
+from blemish.methods.tokens import overwriting_tokens
 
 __all__ = ["FAPrompt", "FAPromptConfig"]
 
@@ -389,21 +391,13 @@ class FAPrompt(Method):
         if self._rounds_gradients or len(start) < 1 + self.config.deep_tokens:
             prompts = torch.cat([start.expand(len(prompts), -1, -1), prompts], dim=1)  # [P, 1 + s + n, W]
             end = torch.full((len(prompts),), prompts.shape[1] - 1, device=prompts.device)
-            return fast.text_features(tower, prompts, pool_at=end, before_block=self._overwrite)
-        return fast.shared_start_features(tower, start, prompts, before_block=self._overwrite)
+            return fast.text_features(tower, prompts, pool_at=end, before_block=self.before_block())
+        return fast.shared_start_features(tower, start, prompts, before_block=self.before_block())
 
-    def _overwrite(self, index: int, x: Tensor) -> Tensor:
-        """(3): the stream [P, S, W] before a text block, with the block's deep tokens in place of positions 1 to n."""
-        deep, block = cast("Tensor | None", self.deep_tokens), index + 1 - self.first_deep_block
-        if deep is None or not 0 <= block < len(deep):
-            return x
-        n = deep.shape[1]
-        if x.shape[1] < 1 + n:
-            raise UsageError(f"{n} deep tokens do not fit into a prompt of {x.shape[1]} tokens")
-        tokens = deep[block].expand(len(x), -1, -1)  # [n, W] -> [P, n, W]
-        if self.config.round_deep_tokens:
-            tokens = tokens.half()  # after the expansion: the gradient is rounded prompt by prompt, as in the release
-        return torch.cat([x[:, :1], tokens.to(x.dtype), x[:, 1 + n :]], dim=1)
+    def before_block(self) -> BeforeBlock | None:
+        """(3): the deep tokens in place of positions 1 to n of their blocks."""
+        tokens, rounded = cast("Tensor | None", self.deep_tokens), self.config.round_deep_tokens
+        return overwriting_tokens(tokens, first=self.first_deep_block - 1, round_to_half=rounded)
 
     @property
     def _rounds_gradients(self) -> bool:

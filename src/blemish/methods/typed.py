@@ -40,9 +40,10 @@ TYPES_AT_ONCE = 8  # maps of a batch that are enlarged together
 def level_logits(
     levels: Sequence[Tensor], texts: Tensor, *, grid: tuple[int, int], temperature: float
 ) -> tuple[Tensor, ...]:
-    """cosine / temperature of normalised patches [B, N, D] with texts [C, D]: for each level [B, C, h, w]."""
+    """cosine / temperature of normalised patches [B, N, D] with texts [C, D], or [B, C, D] of each image: for each level
+    [B, C, h, w]."""
     return tuple(
-        (patches @ texts.T / temperature).transpose(1, 2).reshape(len(patches), -1, *grid) for patches in levels
+        (patches @ texts.mT / temperature).transpose(1, 2).reshape(len(patches), -1, *grid) for patches in levels
     )
 
 

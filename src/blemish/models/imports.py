@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from blemish.backbones.weights import Weights
     from blemish.methods.base import Release
 
-__all__ = ["Imported", "Source", "import_model", "pull"]
+__all__ = ["Imported", "PullSource", "import_model", "pull"]
 
-Source = Literal["hub", "archive"]
+PullSource = Literal["hub", "archive"]
 
 PROMPTS_PREFIX = "prompt_learner."  # what published methods call the module of their trained prompts
 SHOWN = ("joint_width", "vision", "text")  # what two configurations of the same shape agree in
@@ -82,7 +82,7 @@ def import_model(
 def pull(
     name: str,
     *,
-    source: Source | None = None,
+    source: PullSource | None = None,
     endpoint: str | None = None,
     overwrite: bool = False,
     progress: bool = False,
@@ -128,7 +128,7 @@ def pull(
 
 
 def _fetched(
-    entry: CatalogEntry, *, source: Source | None, endpoint: str | None, progress: bool
+    entry: CatalogEntry, *, source: PullSource | None, endpoint: str | None, progress: bool
 ) -> tuple[Download, tuple[str, ...]]:
     """The file from its source, and a line on why it is the second one."""
     folder = home() / PULLS / entry.name

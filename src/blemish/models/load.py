@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from blemish import models
+from blemish.backbones.catalog import catalog
 from blemish.errors import ModelError, UnknownNameError, UsageError
 from blemish.io.codec import to_dict
 from blemish.methods import METHODS, build
@@ -56,8 +57,8 @@ def load_method(
     found = None if prompts is None else read_prompts(find_prompts(prompts))
     if found is not None and method not in (None, found.method):
         raise UsageError(f"{found.place}: prompts of the method {found.method!r}, not of {method!r}")
-    name = found.method if found is not None else method or str(card.get("default_method", "ensemble"))
     clip = models.load_backbone(backbone).at_input(input_px)
+    name = found.method if found is not None else method or _default_method(card, clip.config.name)
     if found is None and (shipped := shipped_prompts(clip.config.name, name)) is not None:
         found, prompts = read_prompts(shipped), SHIPPED
     if found is None:
@@ -85,6 +86,12 @@ def load_method(
     thresholds, lead = dict(found.card.get("thresholds") or {}), float(typing.get("min_lead", 0.0))
     with_peers = _lines_with_peers(card, name) if prompts == SHIPPED else {}
     return Loaded(built, str(prompts), thresholds, with_peers, lead, tuple(notes))
+
+
+def _default_method(card: Mapping[str, Any], backbone: str) -> str:
+    """The method of a backbone where none is named: its card's, the catalog's, else the prompt ensemble."""
+    known = catalog().get(backbone)
+    return str(card.get("default_method") or (known.default_method if known else "") or "ensemble")
 
 
 def _lines_with_peers(card: Mapping[str, Any], method: str) -> dict[str, float]:
