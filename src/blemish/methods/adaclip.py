@@ -19,9 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blemish.backbones import fast
 from blemish.backbones.model import Clip
 from blemish.backbones.tokenizer import tokenize
-from blemish.backbones.vision import Interpolation
+from blemish.backbones.vision import Embedding, Interpolation
 from blemish.errors import UsageError
 from blemish.language import Vocabulary
 from blemish.methods.adaclip_release import read_release
@@ -29,8 +30,10 @@ from blemish.methods.base import Features, Losses, Method, Release, Scores, Targ
 from blemish.methods.fusion import Fused, Fusion, fuse
 from blemish.methods.losses import dice, focal
 from blemish.methods.naming import share_out, type_directions
+from blemish.methods.patches import reference_maps
 from blemish.methods.smoothing import smooth_enlarge
 from blemish.methods.text_cache import TextCache
+from blemish.methods.tokens import inserted_tokens, overwriting_tokens
 from blemish.methods.typed import enlarge, level_logits
 
 __all__ = ["AdaCLIP", "AdaCLIPConfig", "AdaCLIPTexts", "sentences"]
@@ -173,36 +176,51 @@ class AdaCLIP(Method):
 
     # image side
 
-    def encode(self, images: Tensor) -> Features:
+    def encode(self, images: Tensor, *, compare: bool = False) -> Features:
         """CLS of the second pass and the first pass's global feature [B, 2 D]; the levels' projected patches [B, N, D]."""
-        return self.encode_trained(self.encode_frozen(images))
+        embedding = self._embed(images)
+        return self._features(embedding, self._first_pass(embedding), compare=compare)
 
     def encode_frozen(self, images: Tensor) -> Features:
         """The patch embedding [B, N, Wv], and with CLS's embedding the first pass's global feature [B, Wv + D]."""
-        tower = self.backbone.image
-        embedded, grid = tower.embed(images, interpolation=self.config.position_interpolation)
-        first = tower.project(tower.continuing(embedded, grid, patches=False).tokens[:, 0])
-        return Features(torch.cat([embedded[:, 0], first], dim=1), (embedded[:, 1:],), grid)
+        embedding = self._embed(images)
+        cls = torch.cat([embedding.tokens[:, 0], self._first_pass(embedding)], dim=1)
+        return Features(cls, (embedding.tokens[:, 1:],), embedding.grid)
 
     def encode_trained(self, frozen: Features) -> Features:
-        tower, shape = self.backbone.image, self.backbone.config
+        shape = self.backbone.config
         cls, first = torch.split(frozen.global_feature, [shape.vision.width, shape.joint_width], dim=1)
-        levels = sorted(shape.levels)
-        seen = tower.continuing(
-            torch.cat([cls[:, None], frozen.levels[0]], dim=1),
-            frozen.grid,
+        tokens = torch.cat([cls[:, None], frozen.levels[0]], dim=1)
+        return self._features(Embedding(tokens=tokens, grid=frozen.grid), first)
+
+    def _embed(self, images: Tensor) -> Embedding:
+        return self.backbone.image.embed(images, interpolation=self.config.position_interpolation)
+
+    def _first_pass(self, embedding: Embedding) -> Tensor:
+        """CLS of the tower without tokens, [B, D]."""
+        tower = self.backbone.image
+        return tower.project(fast.image_features(tower, embedding, patches=False).tokens[:, 0])
+
+    def _features(self, embedding: Embedding, first: Tensor, *, compare: bool = False) -> Features:
+        tower, shape = self.backbone.image, self.backbone.config
+        levels, tokens = sorted(shape.levels), self.image_layer_tokens(first)
+        seen = fast.image_features(
+            tower,
+            embedding,
             levels=levels,
-            layer_tokens=self.image_layer_tokens(first),
+            before_block=inserted_tokens(tokens),
             patches=levels[-1] == shape.vision.depth,
         )
+        inserted = 0 if tokens is None else tokens.shape[-2]
         image = F.normalize(self.image_layer(tower.project(seen.tokens[:, 0])), dim=-1)
         return Features(
             global_feature=torch.cat([image, first], dim=1),
             levels=tuple(
-                F.normalize(layer(seen.levels[level][:, 1:]), dim=-1)
+                F.normalize(layer(seen.levels[level][:, 1 + inserted :]), dim=-1)
                 for level, layer in zip(levels, self.patch_layers, strict=True)
             ),
             grid=seen.grid,
+            reference_maps=reference_maps(seen, tuple(levels), inserted=inserted) if compare else (),
         )
 
     def frozen_key(self) -> str:
@@ -231,13 +249,11 @@ class AdaCLIP(Method):
         count, images = len(sentences), len(first)
         if tokens is not None:
             tokens = tokens.repeat_interleave(count, dim=1)  # [J - 1, B, n, W] -> [J - 1, B M, n, W]
-        encoded = self.backbone.text(
+        encoded = fast.text_features(
+            self.backbone.text,
             sentences.repeat(images, 1, 1),
             pool_at=ends.repeat(images),
-            layer_tokens=tokens,
-            placement="overwrite",
-            first_block=2,
-            round_tokens_to_half=config.round_tokens,
+            before_block=overwriting_tokens(tokens, first=1, round_to_half=config.round_tokens),
         )
         return encoded.reshape(images, count, -1)
 

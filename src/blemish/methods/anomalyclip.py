@@ -17,17 +17,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blemish.backbones import fast
 from blemish.backbones.model import Clip
 from blemish.backbones.vision import Interpolation
 from blemish.errors import ModelError, UsageError
 from blemish.language import Vocabulary
 from blemish.methods.base import Features, Losses, Method, Release, Scores, Targets, Texts
 from blemish.methods.naming import share_out, type_directions
+from blemish.methods.patches import Levels, value_value_features
 from blemish.methods.prompting import Template, template_of
 from blemish.methods.smoothing import smooth_enlarge
 from blemish.methods.text_cache import TextCache
+from blemish.methods.tokens import inserted_tokens, overwriting_tokens
 from blemish.methods.typed import level_logits, local_losses
-from blemish.methods.value_value import Levels, value_value_features
 
 __all__ = ["AnomalyCLIP", "AnomalyCLIPConfig", "AnomalyCLIPTexts"]
 
@@ -164,15 +166,16 @@ class AnomalyCLIP(Method):
         config = self.config
         return f"value-value {config.levels} {config.cls_norm} {config.position_interpolation}"
 
-    def encode(self, images: Tensor) -> Features:
+    def encode(self, images: Tensor, *, compare: bool = False) -> Features:
         """CLS [B, D] and the value-value patch features [B, N, D] in the joint space, each of length 1."""
         config = self.config
         return value_value_features(
             self.backbone,
             images,
-            levels=config.levels,
+            all_levels=config.levels == "backbone",
             cls_norm=config.cls_norm,
             interpolation=config.position_interpolation,
+            compare=compare,
         )
 
     def template(self) -> Template:
@@ -189,16 +192,15 @@ class AnomalyCLIP(Method):
         """Normal and abnormal [2, D] in the joint space, not normalised."""
         config, (first, last) = self.config, self.deep_blocks
         ends = self.template().ends
-        if config.placement == "insert" and last == self.backbone.config.text.depth:
-            ends = ends + config.deep_tokens  # they are still there when the position is read
-        return self.backbone.text(
-            self.embed_prompts(),
-            pool_at=ends,
-            layer_tokens=cast("Tensor | None", self.deep_tokens),
-            placement=config.placement,
-            first_block=first,
-            round_tokens_to_half=config.round_deep_tokens,
-        )
+        prompts = self.embed_prompts()[:, : int(ends.max()) + 1]  # nothing behind the ends is seen
+        deep = cast("Tensor | None", self.deep_tokens)
+        if config.placement == "insert":
+            if last >= self.backbone.config.text.depth - 1:
+                ends = ends + config.deep_tokens  # they are still there after the last block
+            before_block = inserted_tokens(deep, first=first - 1, drop=True, round_to_half=config.round_deep_tokens)
+        else:
+            before_block = overwriting_tokens(deep, first=first - 1, round_to_half=config.round_deep_tokens)
+        return fast.text_features(self.backbone.text, prompts, pool_at=ends, before_block=before_block)
 
     def compute_texts(self, vocabulary: Vocabulary, cache: TextCache) -> AnomalyCLIPTexts:
         key = self.text_key()

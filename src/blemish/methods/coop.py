@@ -16,17 +16,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blemish.backbones import fast
 from blemish.backbones.model import Clip
 from blemish.backbones.vision import Interpolation
 from blemish.errors import ModelError, UsageError
 from blemish.language import Vocabulary
 from blemish.methods.base import Features, Losses, Method, Release, Scores, Targets, Texts
 from blemish.methods.naming import share_out, type_directions
+from blemish.methods.patches import reference_maps, value_value_features
 from blemish.methods.prompting import NamePosition, Template, embed_words, template_of
 from blemish.methods.smoothing import smooth_enlarge
 from blemish.methods.text_cache import TextCache
 from blemish.methods.typed import level_logits, local_losses
-from blemish.methods.value_value import value_value_features
 
 __all__ = ["CoOp", "CoOpConfig", "CoOpTexts", "read_context"]
 
@@ -138,17 +139,19 @@ class CoOp(Method):
     def frozen_key(self) -> str:
         return f"coop {self.config.maps} {self.config.position_interpolation}"
 
-    def encode(self, images: Tensor) -> Features:
+    def encode(self, images: Tensor, *, compare: bool = False) -> Features:
         """CLS [B, D] and the patch features [B, N, D] in the joint space, each of length 1."""
         config, tower = self.config, self.backbone.image
         if config.maps == "value-value":
             interpolation = config.position_interpolation
             return value_value_features(
-                self.backbone, images, levels="last", cls_norm=True, interpolation=interpolation
+                self.backbone, images, all_levels=False, interpolation=interpolation, compare=compare
             )
-        seen = tower(images, interpolation=config.position_interpolation)
+        levels = self.backbone.config.levels
+        seen = tower(images, levels=levels if compare else (), interpolation=config.position_interpolation)
         projected = F.normalize(tower.project(seen.tokens), dim=-1)
-        return Features(projected[:, 0], (projected[:, 1:],), seen.grid)
+        maps = reference_maps(seen, levels) if compare else ()
+        return Features(projected[:, 0], (projected[:, 1:],), seen.grid, maps)
 
     # text side
 
@@ -172,7 +175,8 @@ class CoOp(Method):
         """Normal and abnormal in the joint space [2, D], not normalised; [B, 2, D] with a shift [B, W]."""
         prompts = self.embed_prompts(shift)
         ends = self.template().ends.expand(prompts.shape[:-2]).flatten()
-        return self.backbone.text(prompts.flatten(0, -3), pool_at=ends).unflatten(0, prompts.shape[:-2])
+        used = prompts[..., : int(ends.max()) + 1, :].flatten(0, -3)  # nothing behind the ends is seen
+        return fast.text_features(self.backbone.text, used, pool_at=ends).reshape(*prompts.shape[:-2], -1)
 
     def states(self, features: Features, texts: CoOpTexts | None = None) -> Tensor:
         """Normal and abnormal [2, D], of length 1: those of the texts, or without them computed with gradients."""
