@@ -320,7 +320,7 @@ def test_a_loss_that_is_no_number_stops_with_its_batch_and_keeps_the_state_befor
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, only_gradient: bool
 ) -> None:
     monkeypatch.setattr(probe, "Poisoned", Poisoned, raising=False)
-    monkeypatch.setitem(blemish.methods.METHODS, "poisoned", "probe:Poisoned")
+    monkeypatch.setitem(blemish.methods.METHODS.own, "poisoned", "probe:Poisoned")
     monkeypatch.setattr(Poisoned, "only_gradient", only_gradient)
     whole = run(tmp_path / "whole", method="poisoned")
     monkeypatch.setattr(Poisoned, "steps_left", 4)
