@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from blemish.backbones.model import Clip
 from blemish.errors import ModelError, UsageError
-from blemish.io.codec import to_dict
+from blemish.io.codec import from_dict, to_dict
 from blemish.language import DefectType, Vocabulary, general
 from blemish.methods.naming import phrases
 from blemish.methods.text_cache import TextCache
 
-__all__ = ["Features", "Losses", "Method", "Scores", "Targets", "Texts"]
+__all__ = ["Features", "Losses", "Method", "Release", "Scores", "Targets", "Texts"]
 
 Data = TypeVar("Data", bound="Features | Texts | Targets")
 
@@ -38,6 +38,7 @@ class Features:
     global_feature: Tensor  # [B, C], of the image as a whole
     levels: tuple[Tensor, ...]  # L times [B, N, C], patch features
     grid: tuple[int, int]  # rows and columns of patches, N = rows * columns
+    reference_maps: tuple[Tensor, ...] = ()  # [B, C, h, w], what patches are compared by with reference images
 
     def to(self, device: torch.device) -> Self:
         """The same features on a device."""
@@ -78,12 +79,14 @@ class Scores:
 @dataclass(frozen=True)
 class Targets:
     """The truth of a batch: label [B] (0 normal, 1 anomalous), mask [B, S, S] of 0 and 1 at the tower's input size S,
-    has_mask [B] (false where nobody drew one: such an image teaches only the image level), type_id [B] (0 normal, 1..T)."""
+    has_mask [B] (false where nobody drew one: such an image teaches only the image level), type_id [B] (0 normal, 1..T),
+    products the data set's word for what each of the B images shows (empty where nobody said)."""
 
     label: Tensor
     mask: Tensor
     has_mask: Tensor | None = None
     type_id: Tensor | None = None
+    products: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> Self:
         """The same truth on a device."""
@@ -98,6 +101,15 @@ class Losses:
     terms: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Release:
+    """What a checkpoint of a method's authors holds, in our names."""
+
+    description: str  # which kind of file it is, in words
+    options: dict[str, Any]  # of the method's configuration
+    parts: dict[str, Tensor]  # the trained parts by name, float32
+
+
 class Method(nn.Module, ABC):
     """One published method on one backbone: images and texts are encoded, then scored together.
 
@@ -109,12 +121,27 @@ class Method(nn.Module, ABC):
     scoring_options: ClassVar[frozenset[str]] = frozenset()  # those that may differ from the prompts' training
     scores_depend_on_vocabulary: bool = True  # false: names move no score, and a threshold holds for all of them
     references: str = ""  # the images that all others are compared with, "" for none (see `mutual`)
+    good_references: str = ""  # the good images in its memory, "" for none (`with_references`)
     recipe: ClassVar[Mapping[str, Any]] = {}  # what its authors train with where it differs from `training.Recipe`
 
     def __init__(self, backbone: Clip, config: Any) -> None:
         super().__init__()
         self.config = config
         self.backbone = backbone.requires_grad_(False).eval()
+
+    @classmethod
+    def config_from(cls, options: Mapping[str, Any]) -> Any:
+        """The configuration with these options; UsageError names one that is unknown or unfit."""
+        return from_dict(cls.config_type, options)
+
+    @classmethod
+    def from_release(cls, state: Mapping[str, Tensor]) -> Release | None:
+        """What a checkpoint of the authors' code holds, None where it is not one of this method's.
+
+        ModelError where it is one, but of shapes that cannot be.
+        """
+        del state
+        return None
 
     def encode_texts(self, vocabulary: Vocabulary | None = None, *, cache: TextCache | None = None) -> Texts:
         """What `score` needs of a vocabulary, computed once for all images.
@@ -137,8 +164,8 @@ class Method(nn.Module, ABC):
         """As `encode_texts`, with what is not in the cache."""
 
     @abstractmethod
-    def encode(self, images: Tensor) -> Features:
-        """The features that `score` needs of normalised images [B, 3, S, S]."""
+    def encode(self, images: Tensor, *, compare: bool = False) -> Features:
+        """The features that `score` needs of normalised images [B, 3, S, S]; with `compare` they hold reference maps, too."""
 
     def encode_frozen(self, images: Tensor) -> Features:
         """The part of `encode` that no training moves: all of it, unless a method trains inside the tower."""
@@ -165,6 +192,30 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def score(self, features: Features, texts: Texts) -> Scores:
         """Scores and maps of encoded images; `texts` come from this method's `encode_texts`."""
+
+    def for_product(self, name: str) -> Method:
+        """The method for images of a product, as the data set calls it; itself where prompts do not speak of the product."""
+        del name
+        return self
+
+    def with_references(self, batches: Iterable[Tensor]) -> Method:
+        """The method with a memory of good images of the product.
+
+        Args:
+            batches: Normalised images [b, 3, S, S], as `encode` takes them.
+
+        Raises:
+            UsageError: The method has no such memory, or the images do not suit it.
+        """
+        del batches
+        raise UsageError(
+            f"the method {self.name!r} has no memory of good images; winclip and aprilgan have one, and --peers compares with "
+            "unlabelled images"
+        )
+
+    def remarks(self) -> tuple[str, ...]:
+        """Lines worth telling the user about this method on this backbone."""
+        return ()
 
     def loss(
         self, features: Features, targets: Targets, vocabulary: Vocabulary, *, cache: TextCache | None = None

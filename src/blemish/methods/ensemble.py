@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from blemish.backbones.model import Clip
 from blemish.language import Vocabulary
 from blemish.methods.base import Features, Method, Scores, Texts
 from blemish.methods.naming import direction, phrases, share_out, type_directions
+from blemish.methods.patches import value_value_features
 from blemish.methods.text_cache import TextCache
 
 __all__ = ["EnsembleConfig", "PromptEnsemble"]
@@ -74,21 +74,8 @@ class PromptEnsemble(Method):
             defects=type_directions(self.backbone, vocabulary, object_name=name, cache=cache, decided_by=key),
         )
 
-    def encode(self, images: Tensor) -> Features:
-        """The image and, level by level, its places in the joint space, normalised [B, D] and [B, N, D]."""
-        config, tower = self.backbone.config, self.backbone.image
-        earlier = [level for level in config.levels if level < config.vision.depth]  # the last one is there anyway
-        depth = config.value_value_depth
-        seen = tower(images, levels=earlier, value_value_depth=depth, patches=depth == 0)
-        if seen.value_value is None:  # a backbone without value-value blocks
-            streams = [*seen.levels.values(), seen.tokens]
-        else:
-            streams = [*seen.value_value_levels.values(), seen.value_value]
-        return Features(
-            global_feature=F.normalize(tower.project(seen.tokens[:, 0]), dim=-1),
-            levels=tuple(F.normalize(tower.project(stream[:, 1:]), dim=-1) for stream in streams),
-            grid=seen.grid,
-        )
+    def encode(self, images: Tensor, *, compare: bool = False) -> Features:
+        return value_value_features(self.backbone, images, compare=compare)
 
     def score(self, features: Features, texts: Texts) -> Scores:
         assert isinstance(texts, EnsembleTexts)

@@ -40,8 +40,9 @@ TYPES_AT_ONCE = 8  # maps of a whole batch that are enlarged together
 def level_logits(
     levels: Sequence[Tensor], texts: Tensor, *, grid: tuple[int, int], temperature: float
 ) -> tuple[Tensor, ...]:
-    """cosine / temperature of normalised places [B, N, D] with texts [C, D]: for each level [B, C, h, w]."""
-    return tuple((places @ texts.T / temperature).transpose(1, 2).reshape(len(places), -1, *grid) for places in levels)
+    """cosine / temperature of normalised places [B, N, D] with texts [C, D], or [B, C, D] of each image: for each level
+    [B, C, h, w]."""
+    return tuple((places @ texts.mT / temperature).transpose(1, 2).reshape(len(places), -1, *grid) for places in levels)
 
 
 def probabilities(
