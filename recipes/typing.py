@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from blemish.inspection.regions import find_regions
+from blemish.io.prefetch import in_chunks
 from blemish.language import general, parse_defects
 from blemish.language.unknown import UnknownRule, find_unknown_rule
 from blemish.methods.base import Method, Scores
 from blemish.methods.text_cache import TextCache
 from blemish.results import lead
-from blemish.training.batches import Source, in_chunks
+from blemish.training.batches import Source
 
 __all__ = ["find_typing_rule"]
 
