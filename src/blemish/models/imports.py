@@ -158,6 +158,8 @@ def _recognise(checkpoint: Checkpoint) -> Kind:
     prompts = any(name.startswith(PROMPTS_PREFIX) for name in checkpoint.tensors) or (
         checkpoint.path.name == WEIGHTS["prompts"]
     )
+    if not backbone and not prompts:
+        prompts = _is_release(checkpoint)
     if backbone and prompts:
         raise UsageError(f"{checkpoint.path}: holds a backbone and prompts; say which with --as backbone or prompts")
     if not backbone and not prompts:
@@ -231,6 +233,14 @@ def _import_prompts(checkpoint: Checkpoint, record: dict[str, Any], *, name: str
         save_prompts(folder, parts, method=method, options=options, card=card)
         _write_record(folder, "prompts", record | {"format": checkpoint.container})
     return Imported(name, "prompts", place, tuple(notes))
+
+
+def _is_release(checkpoint: Checkpoint) -> bool:
+    """Whether some method's authors' code wrote this checkpoint, be it whole or damaged."""
+    try:
+        return any(method_class(method).from_release(checkpoint.tensors) is not None for method in METHODS)
+    except ModelError:
+        return True
 
 
 def _released(checkpoint: Checkpoint) -> tuple[str, Release]:
