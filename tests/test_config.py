@@ -49,10 +49,10 @@ def written(folder: Path, text: str) -> Path:
 def test_a_file_holds_everything_that_keywords_can_say(tmp_path: Path) -> None:
     config = Config().with_settings(**FULL)
     assert Config.from_toml(written(tmp_path, config.to_toml())) == config
-    others = {"defects": ("scratch", 'a "quoted" one'), "peers": "/data/good"}
-    assert {*FULL, *others} == set(settings())
-    config = Config().with_settings(**others)
-    assert Config.from_toml(written(tmp_path, config.to_toml())) == config
+    others = {"defects": ("scratch", 'a "quoted" one'), "peers": "/data/parts"}
+    assert {*FULL, *others, "references"} == set(settings())
+    for config in (Config().with_settings(**others), Config().with_settings(references="/data/good")):
+        assert Config.from_toml(written(tmp_path, config.to_toml())) == config
     assert Config.from_dict(Config().with_settings(**FULL).to_dict()) == Config().with_settings(**FULL)
 
 
@@ -118,6 +118,8 @@ def test_values_come_as_python_and_numpy_have_them() -> None:
         ("[vocabulary]\ndefects = 'a'\nvocabulary = 'b.toml'", "name the defects or give a vocabulary file, not both"),
         ("[vocabulary]\nproduct = 'lid'", "a product (lid) is one of a vocabulary file"),
         ("[references]\npeers = 'good'\n[input]\ntiles = 'auto'", "peers are compared with whole images"),
+        ("[references]\nreferences = 'good'\n[input]\ntiles = 'auto'", "references are compared with whole images"),
+        ("[references]\nreferences = 'good'\npeers = 'parts'", "unlabelled peers or with good references: leave one"),
     ],
 )
 def test_a_mistake_in_a_file_is_one_line_that_names_it(tmp_path: Path, text: str, message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -13,6 +14,7 @@ import pytest
 import blemish
 
 SOURCE = Path(blemish.__file__).parent
+OLD_RUN = Path(__file__).parent / "runs" / "version_0.1"
 FLOORS = (
     {"cli", "serve", "demo", "__main__"},
     {"training", "evaluation"},
@@ -115,3 +117,27 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 )
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert not imported_by(f"from blemish.cli import main\nassert main({arguments!r}) == 0") & HEAVY
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "inspection.load",
+        "inspection.inspector",
+        "calibration",
+        "engines",
+        "runs.run",
+        "runs.calibrate",
+        "runs.rethreshold",
+        "reports.report",
+        "exports.formats",
+    ],
+)
+def test_what_surrounds_the_engine_imports_without_torch(module: str) -> None:
+    assert "torch" not in imported_by(f"import blemish.{module}")
+
+
+def test_a_run_is_decided_again_without_torch(tmp_path: Path) -> None:
+    shutil.copytree(OLD_RUN, tmp_path, dirs_exist_ok=True)
+    command = f"['rethreshold', {str(tmp_path / 'run')!r}, '--threshold', '0.5', '-q']"
+    assert "torch" not in imported_by(f"from blemish.cli import main\nassert main({command}) == 0")

@@ -25,18 +25,28 @@ ALLOWED = {
 PENDING = {
     *(
         "Kind",
+        "NO_MEMORY",
         "PAGE_FILE",
         "Progress",
         "Report",
         "SCHEMA",
         "Settings",
+    ),
+    *(
+        "Source",
         "build",
         "calibrate",
+        "decode",
         "draw",
         "enlarge",
         "evaluate",
     ),
-    *("in_chunks", "load_backbone", "phrases"),
+    *(
+        "in_chunks",
+        "is_available",
+        "load_backbone",
+        "phrases",
+    ),
 }
 
 

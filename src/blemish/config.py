@@ -163,7 +163,16 @@ class ReferencesConfig:
         decides="scores",
         path="path",
         metavar="PATH",
+        replaces=("references",),
         help="Compare each image with these of the same product, unlabelled, most of them good: a folder or a pattern.",
+    )
+    references: str | None = _setting(
+        None,
+        decides="scores",
+        path="path",
+        metavar="PATH",
+        replaces=("peers",),
+        help="Good images of the same product for methods with a memory (winclip, aprilgan): a folder or a pattern.",
     )
 
 
@@ -247,8 +256,12 @@ class Config:
     thresholds: ThresholdsConfig = field(default_factory=ThresholdsConfig)
 
     def __post_init__(self) -> None:
-        if self.references.peers is not None and self.input.tiles not in (None, "off"):
-            raise UsageError("peers are compared with whole images, not with tiles: leave one of them out")
+        references = self.references
+        if references.peers is not None and references.references is not None:
+            raise UsageError("images are compared with unlabelled peers or with good references: leave one of them out")
+        for name in ("peers", "references"):
+            if getattr(references, name) is not None and self.input.tiles not in (None, "off"):
+                raise UsageError(f"{name} are compared with whole images, not with tiles: leave one of them out")
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Config:

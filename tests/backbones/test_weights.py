@@ -402,7 +402,7 @@ def test_no_damage_to_a_module_description_gets_past_its_reader(tmp_path: Path) 
 
 
 def test_the_catalog_follows_the_rules_and_fits_its_patches() -> None:
-    assert list(catalog()) == ["ViT-B-32", "ViT-B-16", "ViT-L-14", "ViT-L-14-336"]
+    assert list(catalog()) == ["ViT-B-32", "ViT-B-16", "ViT-L-14", "ViT-L-14-336", "ViT-B-16-plus-240"]
     for name, entry in catalog().items():
         config: BackboneConfig = entry.config
         assert config.name == name
@@ -412,8 +412,9 @@ def test_the_catalog_follows_the_rules_and_fits_its_patches() -> None:
         assert config.vision.patch_size is not None
         assert config.preprocess.size % config.vision.patch_size == 0
         assert config.vision.image_size == config.vision.position_grid * config.vision.patch_size
-        assert config.licence == "MIT"
-        assert entry.hub_files[0] == "model.safetensors"
+        openai = name != "ViT-B-16-plus-240"
+        assert (config.licence == "MIT") is openai
+        assert (entry.hub_files[0] == "model.safetensors") is openai
 
 
 def test_a_known_checksum_names_its_backbone() -> None:

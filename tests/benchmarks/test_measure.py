@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks.measure import Kept, Row, main, means, measure, over_seeds, side_by_side, table, verdicts
 from benchmarks.real_sets import Comparison, Finding, Item
 
-from blemish.data.files import MaskFiles
+from blemish.data.files import MaskTruth
 from blemish.metrics import Value
 
 
@@ -53,7 +53,7 @@ def comparison(tmp_path: Path) -> Comparison:
             pixels[4:8, 5:9], mask[4:8, 5:9] = 200, 255
             Image.fromarray(mask).save(tmp_path / f"{number}-mask.png")
         Image.fromarray(pixels).save(path)
-        truth = MaskFiles((tmp_path / f"{number}-mask.png",), threshold=127) if number >= 3 else None
+        truth = MaskTruth((tmp_path / f"{number}-mask.png",), threshold=127) if number >= 3 else None
         items.append(Item(path, number >= 3, truth))
     return Comparison("hazelnut toy", tuple(items), has_masks=True, set_name="hazelnut")
 

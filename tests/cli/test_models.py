@@ -46,8 +46,14 @@ def test_list_shows_known_models_and_where_they_live(capsys: pytest.CaptureFixtu
     assert lines[0].startswith("embedded")
     shipped = [line for line in lines if line.startswith("embedded/")]
     assert all("prompts" in line and "in the package" in line for line in shipped)
-    known = lines[1 + len(shipped) : 5 + len(shipped)]
-    assert [line.split()[0] for line in known] == ["ViT-B-32", "ViT-B-16", "ViT-L-14", "ViT-L-14-336"]
+    known = lines[1 + len(shipped) : 6 + len(shipped)]
+    assert [line.split()[0] for line in known] == [
+        "ViT-B-32",
+        "ViT-B-16",
+        "ViT-L-14",
+        "ViT-L-14-336",
+        "ViT-B-16-plus-240",
+    ]
     assert all("not pulled" in line for line in known)
     assert lines[-1] == f"models live in {home}"
 

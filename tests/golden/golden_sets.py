@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from blemish.backbones.config import BackboneConfig, TextConfig, VisionConfig
 from blemish.backbones.model import Clip
@@ -97,7 +97,7 @@ class GoldenSet:
         config = {"name": self.name, "joint_width": text.projection.shape[1], **shape, **where}
         clip = Clip(BackboneConfig.from_dict(config))
         clip.image, clip.text = vision, text
-        clip.logit_scale.data = self.clip["logit_scale"]
+        clip.logit_scale = nn.Parameter(self.clip["logit_scale"], requires_grad=False)
         return clip
 
     @property

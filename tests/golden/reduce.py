@@ -1,12 +1,13 @@
-"""Writes the reduced golden copies that this folder holds (5 MB together) from the full sets. Run by hand:
+"""Writes the reduced golden copies that this folder holds (8 MB together) from the full sets. Run by hand:
 
     python tests/golden/reduce.py
 
 DAPO is whole but for the token embeddings that nobody uses; its type maps are kept on every seventh row and column.
 FAPrompt is kept from the patch features on: text tower, initial and wide prompts, the first training step, and the test
-runs with wide prompts. Of the four training images the reference recorded the patch features of the first; those of
-the others (`derived/...`, rounded to 16 significant bits) are what our image tower, which the full set checks, makes of
-the recorded images.
+runs with wide prompts. WinCLIP is kept from the recorded residual stream on, APRIL-GAN from the recorded patch tokens on, with
+large maps on every seventh row and column. Of FAPrompt's four training images the reference recorded the patch features of
+the first; those of the others (`derived/...`, rounded to 16 significant bits) are what our image tower, which the full set
+checks, makes of the recorded images.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from golden_sets import COARSE, FOLDER, HERE, GoldenSet, load
 
 from blemish.backbones.config import PreprocessConfig
 from blemish.backbones.preprocess import to_array
+from blemish.backbones.tokenizer import tokenize
 from blemish.images import read
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -31,6 +33,10 @@ IMAGE_TOWER = "clip.visual."
 FAPROMPT_VALUES = re.compile(
     r"train/step0/|masks/|tokens/|unit/|enc/n_dual_blocks|test[BC].*/img\d+/(rel|prior|stage[12]_text.*)$|test[BC].*/img2/"
 )
+WINCLIP_LEFT_OUT = r"image$|reference$|patch_tokens_raw|cao\.window_features|zq\.few|cao\.\w+\.anomaly_map"
+WINCLIP_COARSE = r"(zero|few|self)\.anomaly_map"
+APRILGAN_LEFT_OUT = r"image$|reference$|positions"
+APRILGAN_COARSE = r"probabilities_|few\.(anomaly_)?map$"
 FAPROMPT_WEIGHTS = re.compile(r"prompt_(init|wide)/")
 
 
@@ -51,6 +57,23 @@ def main() -> None:
         clip = {key: array for key, array in clip.items() if not key.startswith(IMAGE_TOWER)}
         prompts = {key: array for key, array in _numpy(golden.weights).items() if FAPROMPT_WEIGHTS.match(key)}
         _write(golden.name, clip | prompts, values, np.flatnonzero(table.any(dim=1).numpy()), golden.metadata)
+    for path in sorted(FOLDER.glob("winclip_a.values.safetensors")):
+        write_without(load(path), values=WINCLIP_LEFT_OUT, coarse=WINCLIP_COARSE)
+    for path in sorted(FOLDER.glob("aprilgan_a.values.safetensors")):
+        write_without(load(path), values=APRILGAN_LEFT_OUT, coarse=APRILGAN_COARSE, weights=IMAGE_TOWER)
+
+
+def write_without(golden: GoldenSet, *, values: str, coarse: str, weights: str = "(?!)") -> None:
+    """Writes a set whose frozen weights are exact in float16 without the values and weights of these names."""
+    kept = {key: array for key, array in _numpy(golden.values).items() if not re.match(values, key)}
+    for key in [key for key in kept if re.match(coarse, key)]:
+        kept[key + COARSE] = kept.pop(key)[..., 3::7, 3::7]
+    tokens = [array for key, array in kept.items() if key.startswith("tokens_")]
+    tokens.append(tokenize(golden.metadata.get("class_names", [])))  # prompts are recorded for the first of them
+    used = np.unique(np.concatenate(tokens, axis=None))
+    clip = {f"clip.{key}": array.astype(np.float16) for key, array in _numpy(golden.clip).items()}
+    clip = {key: array for key, array in clip.items() if not re.match(weights, key)}
+    _write(golden.name, clip | _numpy(golden.weights), kept, used, golden.metadata)
 
 
 def derived_patch_features(golden: GoldenSet) -> Arrays:

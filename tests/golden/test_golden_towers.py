@@ -144,7 +144,7 @@ def test_reduced_copies_hold_the_values_of_the_full_sets() -> None:
     for path, full in pairs:
         ours, theirs = load(path), load(full)
         shared = [key for key in ours.values if key in theirs.values]
-        assert len(shared) > 50
+        assert len(shared) > 30
         assert all(np.array_equal(np.asarray(ours.values[key]), np.asarray(theirs.values[key])) for key in shared)
         assert all(torch.equal(ours.weights[key], theirs.weights[key]) for key in ours.weights)
         assert all(torch.equal(ours.clip[key], theirs.clip[key]) for key in ours.clip if "token_emb" not in key)
@@ -215,4 +215,4 @@ def test_crane_checkpoint_has_the_ids_of_its_templates() -> None:
 
 
 def test_reduced_copies_stay_small() -> None:
-    assert sum(path.stat().st_size for path in HERE.glob("*.npz")) <= 5_000_000
+    assert sum(path.stat().st_size for path in HERE.glob("*.npz")) <= 8_000_000

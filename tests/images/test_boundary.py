@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import importlib
 import inspect
+import io
 import lzma
 import pkgutil
 import struct
@@ -14,7 +16,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from blemish import images
@@ -148,3 +152,17 @@ def test_an_exception_that_cannot_be_printed_is_named_by_its_type() -> None:
         raise BrokenError
     with pytest.raises(ImageError, match=r"x{300}…"), decoding("a.png"):
         raise ValueError("x" * 5000)
+
+
+def test_decoders_warn_of_nothing(capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder) -> None:
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, np.zeros((9, 9, 3), np.uint16), photometric="rgb")
+    data = bytearray(stream.getvalue())
+    data[40:80] = bytes(range(40))
+    for cut in (60, 90, 120, len(data)):
+        with contextlib.suppress(ImageError):
+            images.read(bytes(data[:cut]))
+    odd = bytes(128) + b"DICM" + b"\x08\0\x16\0UI\x08\0not a ui" + b"\x28\0\x11\0US\x04\0\1\0\2\0"
+    with pytest.raises(ImageError):
+        images.read(odd)
+    assert (capfd.readouterr().err, list(recwarn)) == ("", [])

@@ -290,3 +290,16 @@ def test_what_holds_no_image_says_so(tmp_path: Path) -> None:
 
 def test_numbers_of_persons_stay_out_of_the_tags() -> None:
     assert not any("Somebody" in value for value in images.read(dicom(RAMP)).tags.values())
+
+
+def test_more_frames_than_a_file_can_hold_are_one_error_and_not_one_each(tmp_path: Path) -> None:
+    jpeg = io.BytesIO()
+    Image.fromarray((RAMP >> 4).astype(np.uint8)).save(jpeg, "JPEG")
+    for data in (
+        dicom(RAMP, NumberOfFrames=900_000),
+        dicom((RAMP >> 4).astype(np.uint8), syntax=JPEGBaseline8Bit, coded=jpeg.getvalue(), NumberOfFrames=900_000),
+    ):
+        (tmp_path / "a.dcm").write_bytes(data)
+        assert images.list_images(tmp_path) == [tmp_path / "a.dcm"]
+        with pytest.raises(ImageError, match="more than its"):
+            images.read(tmp_path / "a.dcm")

@@ -118,6 +118,32 @@ def test_a_jpeg_of_very_many_scans_is_refused(progressive: bool) -> None:
         images.decode(data[:-2] + scan * 200 + data[-2:])
 
 
+def test_tags_that_claim_the_file_over_and_over_are_refused() -> None:
+    count = 3000
+    entries = [
+        (256, 4, 1, 4),
+        (257, 4, 1, 4),
+        (258, 4, 1, 8),
+        (273, 4, 1, 8),
+        *((50_000 + n, 1, 90_000, 8) for n in range(count)),
+    ]
+    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
+    data = b"II*\0" + struct.pack("<I", 100_000) + bytes(99_992) + directory
+    with pytest.raises(ImageError, match="its tags claim far more than the file holds"):
+        images.decode(data)
+
+
+def test_an_exif_part_longer_than_any_is_passed_over() -> None:
+    image = Image.fromarray(np.zeros((4, 6), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for extra, shape in ((b"", (6, 4)), (bytes(2**21), (4, 6))):
+        stream = io.BytesIO()
+        image.save(stream, "PNG", exif=exif.tobytes() + extra)
+        assert images.decode(stream.getvalue()).values.shape[:2] == shape
+        assert images.read_size(stream.getvalue()) == shape[::-1]
+
+
 def test_samples_without_end_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="not supported"):
         images.decode(one_strip_tiff(16, 16, bits=16, samples=60_000, compression=1, data=bytes(40_000_000)))

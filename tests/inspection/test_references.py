@@ -76,6 +76,38 @@ def test_the_cards_thresholds_with_peers_are_used(series: Path) -> None:
         assert found.calibration == "uncalibrated"
 
 
+def test_good_references_fill_the_memory_of_a_method_that_has_one(series: Path) -> None:
+    good = sorted(series.glob("*.png"))[:2]
+    alone, compared = blemish.load(method="winclip"), blemish.load(method="winclip", references=good)
+    assert (alone.setup.references, compared.setup.peers) == ("", "")
+    assert compared.setup.references.startswith("2 good images (")
+    assert alone.model.fingerprint == compared.model.fingerprint
+    own, other = (compared.inspect(path).image_score for path in (good[0], series / f"{PIECES - 1:02}.png"))
+    assert own == pytest.approx(alone.inspect(good[0]).image_score / 2, abs=1e-3)  # its distance to itself is 0
+    assert other > alone.inspect(series / f"{PIECES - 1:02}.png").image_score / 2 + 1e-3
+    config = blemish.Config().with_settings(method="winclip", references=str(good[0]))
+    assert blemish.load(config).setup.references.startswith("1 good images (")
+
+
+def test_good_references_that_do_not_suit_are_refused(series: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="references: the method 'ensemble' has no memory of good images"):
+        blemish.load(references=series)
+    with pytest.raises(UsageError, match="references are at least one good image of the product, not an empty list"):
+        blemish.load(method="winclip", references=[])
+    with pytest.raises(UsageError, match="unlabelled peers or with good references: leave one of them out"):
+        blemish.load(method="winclip", references=images(1), peers=images(5))
+    with pytest.raises(UsageError, match="references are compared with whole images, not with tiles"):
+        blemish.load(method="winclip", references=images(1), tiles="auto")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with pytest.raises(UsageError, match=r"give at least one \(.*broken\.png"):
+        blemish.load(method="winclip", references=tmp_path)
+
+
+def test_calibration_refuses_good_images_that_are_in_the_memory(series: Path) -> None:
+    with pytest.raises(UsageError, match=r"2 of the good images, .*00\.png the first, are among the references"):
+        blemish.calibrate(series, method="winclip", references=str(series / "0[01].png"))
+
+
 def test_what_cannot_be_compared_is_refused(series: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="at least 5 images of the same product, not 4"):
         blemish.load(peers=images(4))

@@ -30,7 +30,7 @@ def look(folder: Path) -> Survey:
 
 def test_the_thing_the_ground_and_the_parts_are_told_apart() -> None:
     subject = subject_of(disc(), light=0.0)
-    assert not subject.whole
+    assert not subject.fills_image
     assert subject.foreground[60, 60] > 0.9
     assert subject.foreground[5, 5] < 0.1
     assert subject.behind.mean() == pytest.approx(40 / 255, abs=0.02)
@@ -45,10 +45,10 @@ def test_the_thing_the_ground_and_the_parts_are_told_apart() -> None:
 def test_a_texture_fills_its_image() -> None:
     noise = np.random.default_rng(0).integers(0, 255, (70, 200, 3), dtype=np.uint8)
     subject = subject_of(noise, light=0.0)
-    assert subject.whole
+    assert subject.fills_image
     assert not subject.grey
     assert not is_grey(noise)
-    assert subject_of(np.full((40, 40, 3), 255, np.uint8), light=0.0).whole
+    assert subject_of(np.full((40, 40, 3), 255, np.uint8), light=0.0).fills_image
 
 
 def test_identical_images_are_used_once_and_said(tmp_path: Path) -> None:

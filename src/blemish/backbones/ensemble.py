@@ -90,6 +90,10 @@ class ImageTowerEnsemble(Tower):
         projected = [tower.project(own, norm=norm) for tower, own in zip(self._towers, parts, strict=True)]
         return torch.stack(projected).mean(0)
 
+    def last_norm(self, tokens: Tensor) -> Tensor:
+        parts = tokens.chunk(self.config.members, dim=-1)
+        return torch.cat([tower.last_norm(own) for tower, own in zip(self._towers, parts, strict=True)], dim=-1)
+
     @property
     def trunk(self) -> EfficientNetLite0 | None:
         return self._towers[0].trunk

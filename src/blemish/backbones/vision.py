@@ -101,6 +101,10 @@ class Tower(nn.Module, ABC):
         """Tokens [..., W] in the joint space [..., D], not normalised; FAPrompt takes CLS without the layer `norm`."""
 
     @abstractmethod
+    def last_norm(self, tokens: Tensor) -> Tensor:
+        """Tokens [..., W] after the last layer norm, not projected."""
+
+    @abstractmethod
     def linear_projection(self) -> tuple[Tensor, Tensor]:
         """Weight [W, D] and bias [D] of what `project` does up to the layer norm's division."""
 
@@ -190,6 +194,9 @@ class ImageTower(Tower):
         if norm:
             tokens = self.ln_post(tokens)
         return tokens @ self.projection
+
+    def last_norm(self, tokens: Tensor) -> Tensor:
+        return self.ln_post(tokens)
 
     @property
     def trunk(self) -> EfficientNetLite0 | None:

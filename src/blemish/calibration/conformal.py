@@ -23,9 +23,16 @@ __all__ = ["allowed_above", "best_share", "check_share", "just_above", "needed",
 
 
 def allowed_above(n: int, share: float, *, confidence: float | None = None) -> int | None:
-    """How many of `n` good scores may reach the threshold so that the promise `share` holds; None where n is too small.
+    """How many of `n` good scores may reach the threshold so that the promise holds; None where n is too small.
 
-    Without `confidence` (0..1) the promise is on average over calibrations, with it for this very calibration.
+    Args:
+        n: The number of good images.
+        share: The share of good images that may be NG, 0..1.
+        confidence: 0..1, for a promise about this very calibration; None for one on average over calibrations.
+
+    Example:
+        >>> allowed_above(99, 0.01), allowed_above(98, 0.01), allowed_above(299, 0.01, confidence=0.95)
+        (0, None, 0)
     """
     exact = check_share(share)
     if confidence is None:
@@ -40,14 +47,24 @@ def allowed_above(n: int, share: float, *, confidence: float | None = None) -> i
 
 
 def best_share(n: int, *, confidence: float | None = None) -> float:
-    """The smallest share that `n` good images can promise: 1 / (n + 1), or 1 - (1 - confidence)^(1/n)."""
+    """The smallest share that `n` good images can promise: 1 / (n + 1), or 1 - (1 - confidence)^(1/n).
+
+    Example:
+        >>> best_share(99)
+        0.01
+    """
     if confidence is None:
         return 1 / (n + 1)
     return 1.0 if n == 0 else float(-np.expm1(np.log1p(-check_confidence(confidence)) / n))
 
 
 def needed(share: float, *, confidence: float | None = None) -> int:
-    """The fewest good images that can promise `share`: 99 for 1 % on average, 299 with a confidence of 95 %."""
+    """The fewest good images that can promise `share`.
+
+    Example:
+        >>> needed(0.01), needed(0.01, confidence=0.95)
+        (99, 299)
+    """
     exact = check_share(share)
     if confidence is None:
         return math.ceil(1 / exact) - 1
@@ -56,7 +73,12 @@ def needed(share: float, *, confidence: float | None = None) -> int:
 
 
 def threshold_above(scores: ArrayLike, most: int) -> float:
-    """The lowest threshold that at most `most` of the scores [n] reach; a float32 number, above 1 where all must stay below."""
+    """The lowest threshold that at most `most` of the scores [n] reach; a float32 number, above 1 where all must stay below.
+
+    Example:
+        >>> threshold_above([0.25, 0.5, 0.75], 1) > 0.5, round(threshold_above([0.25, 0.5, 0.75], 1), 6)
+        (True, 0.5)
+    """
     ordered = np.sort(np.asarray(scores, np.float32))
     return just_above(ordered[len(ordered) - 1 - most])
 

@@ -30,9 +30,8 @@ def mirrored(scores: ArrayLike, share: float) -> float:
     odds = np.log(values / (1 - values))
     middle = _middle_of_shortest_half(odds)
     below = odds[odds <= middle]
-    low = below[
-        min(int(2 * len(below) * check_share(share)), len(below) - 1)
-    ]  # the good ones are about twice those below
+    # The good ones are about twice those below the middle.
+    low = below[min(int(2 * len(below) * check_share(share)), len(below) - 1)]
     mirror = 2 * middle - low
     return min(just_above(1 / (1 + np.exp(-mirror))), 1.0)
 
@@ -45,18 +44,23 @@ def _middle_of_shortest_half(ordered: NDArray[np.float64]) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
-    """A threshold chosen on labelled scores, and what it does to those very images: counts, precision, recall, F1 in 0..1."""
+    """A threshold chosen on labelled scores, and what it does to those very images."""
 
     threshold: float
-    false_rejects: int
-    misses: int
-    precision: float
+    false_rejects: int  # good images at or above it
+    misses: int  # bad images below it
+    precision: float  # 0..1, NG is positive; likewise recall and f1
     recall: float
     f1: float
 
 
 def best_f1(good: ArrayLike, bad: ArrayLike) -> Labelled:
-    """The threshold of the highest F1 (NG is positive); of equals the highest. UsageError where one side has no image."""
+    """The threshold of the highest F1 (NG is positive); of equals the highest. UsageError where one side has no image.
+
+    Example:
+        >>> best_f1([0.1, 0.2, 0.3], [0.25, 0.8, 0.9]).misses
+        0
+    """
     cuts = _Cuts(good, bad)
     return cuts.at(int(np.flatnonzero(cuts.f1 == cuts.f1.max())[-1]))
 
@@ -96,7 +100,7 @@ class _Cuts:
         )
 
     def _threshold(self, index: int) -> float:
-        """Half-way down to the next lower score, so that neither side touches the line."""
+        """Half-way down to the next lower score, so that neither side touches the threshold."""
         if index == len(self.levels):
             return just_above(self.levels[-1])
         if index == 0:

@@ -32,12 +32,14 @@ class Setup:
         None  # black and white of images over 8 bits; None: each run finds its own
     )
     peers: str = ""  # the reference images that all are compared with: their number and digest, or "" for none
+    references: str = ""  # the good ones in a method's memory: likewise
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         data = to_dict(self, keep_none=True)
-        if not self.peers:  # the identity of a calibration without them is that of versions that knew none
-            del data["peers"]
+        for name in ("peers", "references"):
+            if not data[name]:  # the identity of a calibration without them is that of versions that knew none
+                del data[name]
         return data
 
     @classmethod

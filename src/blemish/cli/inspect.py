@@ -157,6 +157,7 @@ def _summary_lines(run: FinishedRun) -> list[str]:
     )
     if run.references:
         lines.append(f"each compared with {run.references}")
+    lines += [f"note: {remark}" for remark in run.remarks]
     lines += [
         f"images with more than 8 bits were read as {low:g}:{high:g}" for low, high in sorted(counts.value_ranges)
     ]

@@ -190,8 +190,8 @@ def _print_summary(made: Made) -> None:
     width = max(map(len, made.counts), default=0)
     for name, number in sorted(made.counts.items(), key=lambda pair: (pair[0] != "good", pair[0])):
         typer.echo(f"{name:{width}}  {number:6,}")
-    if made.kept:
-        typer.echo(f"{made.kept:,} of them were there already")
+    if made.resumed:
+        typer.echo(f"{made.resumed:,} of them were there already")
     if made.undrawn:
         typer.echo(
             f"note: {made.undrawn:,} defects could not be drawn as asked on their image (contrast, size); "

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from blemish.data.entries import Entry
+from blemish.data.files import FileSample, MaskTruth
+from blemish.data.samples import Split
 from blemish.errors import UsageError
 from blemish.images import SUFFIXES
 from blemish.io.atomic import reason
@@ -108,6 +111,39 @@ class Scan:
     def name(self, path: Path) -> str:
         """The name of a sample: its path below the root."""
         return path.relative_to(self.root).as_posix()
+
+    def sample(
+        self,
+        path: Path,
+        entry: Entry,
+        *,
+        word: str,
+        anomalous: bool,
+        product: str | None = None,
+        split: Split = "test",
+        masks: Sequence[Path] = (),
+    ) -> FileSample:
+        """The sample of an image file.
+
+        Args:
+            path: The file, below the root.
+            entry: The data set; its `types` lead from the word to the defect type.
+            word: The data set's own word for what the image shows, mostly its folder.
+            anomalous: Whether the image is.
+            product: By default the data set's option "product", else the name of the root.
+            split: Of the data set.
+            masks: The files of its truth, whose union counts; left out where it is normal.
+        """
+        return FileSample(
+            name=self.name(path),
+            product=product or entry.options.get("product") or folder_name(self.root),
+            split=split,
+            anomalous=anomalous,
+            path=path,
+            defect_type=entry.type_of(word) if anomalous else "",
+            folder=word,
+            truth=MaskTruth(tuple(masks), entry.threshold) if masks and anomalous else None,
+        )
 
     def entries(self, folder: Path) -> list[Path]:
         """What lies in a folder, sorted, without what is hidden; one that cannot be listed is reported.

@@ -46,7 +46,9 @@ class Engine(ABC):
     model: ModelInfo  # what decides the scores besides input, references and (some methods) the vocabulary
     scores_depend_on_vocabulary: bool = False  # false: names move no score, and thresholds hold for all vocabularies
     aligned_corners: bool = False  # the centres of the outer cells of type maps lie on the border of the image
-    references: str = ""  # number and digest of the reference images that scores depend on, "" for none
+    remarks: tuple[str, ...] = ()  # lines worth telling the user about this model
+    references: str = ""  # number and digest of the unlabelled reference images that scores depend on, "" for none
+    good_references: str = ""  # likewise of the good ones in the method's memory
 
     @classmethod
     @abstractmethod
@@ -75,13 +77,23 @@ class Engine(ABC):
     def score(self, features: Any, texts: Any) -> list[RawScores]:
         """The scores of B encoded images with these texts."""
 
-    def with_references(self, images: Iterable[NDArray[np.float32]]) -> Engine:
-        """An engine that also compares each image with these, given in prepared batches [B, 3, S, S].
+    def for_product(self, name: str) -> Engine:
+        """The engine for images of a product, as the data set calls it; itself where its prompts do not speak of the product."""
+        del name
+        return self
+
+    def with_references(self, images: Iterable[NDArray[np.float32]], *, good: bool = False) -> Engine:
+        """An engine that also compares each image with others of the same product.
+
+        Args:
+            images: The reference images in prepared batches [B, 3, S, S].
+            good: They are known to be good, and the method has a memory for such images. Else they are unlabelled, most of
+                them good.
 
         Raises:
-            UsageError: this engine cannot, or the images are too few.
+            UsageError: This engine or method cannot, or the images are too few.
         """
-        del images
+        del images, good
         raise UsageError(f"the engine {self.name!r} takes no reference images; use --engine torch")
 
 

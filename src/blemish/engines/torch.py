@@ -50,6 +50,8 @@ class TorchEngine(Engine):
         self.scores_depend_on_vocabulary = method.scores_depend_on_vocabulary
         self.aligned_corners = bool(getattr(method.config, "align_corners", False))
         self.references = method.references
+        self.good_references = method.good_references
+        self.remarks = method.remarks()
         self.model = ModelInfo(
             backbone=backbone,
             method=method.name,
@@ -88,10 +90,18 @@ class TorchEngine(Engine):
     def score(self, features: Features, texts: Texts) -> list[RawScores]:
         return rows_of(self.method.score(features, texts), features.grid)
 
-    def with_references(self, images: Iterable[NDArray[np.float32]]) -> TorchEngine:
+    def for_product(self, name: str) -> TorchEngine:
+        return self._with(self.method.for_product(name))
+
+    def with_references(self, images: Iterable[NDArray[np.float32]], *, good: bool = False) -> TorchEngine:
         batches = (torch.from_numpy(batch).to(self.device) for batch in images)
+        return self._with(self.method.with_references(batches) if good else MutualScoring(self.method, batches))
+
+    def _with(self, method: Method) -> TorchEngine:
+        if method is self.method:
+            return self
         return TorchEngine(
-            MutualScoring(self.method, batches),
+            method,
             backbone=self.model.backbone,
             prompts=self.model.prompts,
             device=str(self.device),

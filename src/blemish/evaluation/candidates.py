@@ -107,7 +107,7 @@ def load_candidate(
         trained_on=_trained_on(choice.prompts),
         options=to_dict(method.config),
         pixel_threshold=float(loaded.thresholds.get("pixel", 0.5)),
-        notes=loaded.notes,
+        notes=(*loaded.notes, *method.remarks()),
     )
 
 

@@ -89,7 +89,7 @@ def evaluate(
         reporter: Is told how the work goes on.
         command: What the results name as the command; by default that of this process.
         **given: Settings by their names, as `blemish.load` takes them. `defects="data"` takes the data set's own types,
-            `peers="data"` the images of each image's own product.
+            `peers="data"` the images of each image's own product; {product} in `references` stands for that product.
 
     Returns:
         The evaluations, their tables, and the page.
@@ -166,6 +166,7 @@ def _settings(config: Config, **others: Any) -> Settings:
         roi=config.masks.roi,
         ignore=config.masks.ignore,
         references=config.references.peers,
+        good_references=config.references.references,
         batch_size=config.model.batch_size,
         device=config.model.device,
         **others,

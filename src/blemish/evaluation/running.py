@@ -51,6 +51,7 @@ SCORE_RANGE = (0.0, 1.0)  # of every method's maps
 LEGACY_FILE = "legacy"
 
 
+PRODUCT = "{product}"  # in the path of good references: each image's product
 ALL = ""  # stands for every product where the engine is the same for all
 
 
@@ -252,17 +253,22 @@ class EvaluationRun:
         return self._scorer[1]
 
     def _engine_of(self, product: str) -> Engine:
-        references = self.settings.references
-        if references is None:
-            return self.candidate.engine
-        key = product if references == OF_PRODUCT else ALL
+        """The engine for a product: with its name, and with the references that its images are compared with."""
+        references, good = self.settings.references, self.settings.good_references
+        engine = self.candidate.engine.for_product(product)
+        if references is None and good is None:
+            return engine
+        own = engine is not self.candidate.engine or references == OF_PRODUCT or PRODUCT in (good or "")
+        key = product if own else ALL
         if self._compared is None or self._compared[0] != key:
-            engine = self.candidate.engine
             if references == OF_PRODUCT:
                 pictures = (sample.picture() for sample in draw(self.products[product]))
                 engine = engine.with_references(to_array(picture, engine.input)[None] for picture in pictures)
             else:
-                engine, _ = with_references(engine, references, batch_size=self.settings.batch_size)
+                images = references if good is None else good.replace(PRODUCT, product)
+                assert images is not None
+                size = self.settings.batch_size
+                engine, _ = with_references(engine, images, good=good is not None, batch_size=size)
             self._compared = key, engine
         return self._compared[1]
 

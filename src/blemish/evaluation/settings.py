@@ -26,7 +26,8 @@ class Settings:
     a vocabulary for each product. legacy: the papers' AUPRO, too, in a second pass. rounds: bootstrap resamples, 0 for none.
     cache: what image features are kept in, on the disk. limit: of AUPRO's false positive rate. vocabulary, product: a file of
     types instead of `defects`. tiles, roi, ignore: as `blemish.load` takes them. references: images that all others are compared
-    with: a folder or a pattern, or "data" for those of each image's own product, good and bad, unlabelled.
+    with: a folder or a pattern, or "data" for those of each image's own product, good and bad, unlabelled. good_references: good
+    images for methods with a memory, likewise; {product} in the path stands for each image's product.
     """
 
     size: Size = "original"
@@ -37,6 +38,7 @@ class Settings:
     roi: str | None = None
     ignore: str | None = None
     references: str | None = None
+    good_references: str | None = None
     typed: bool = False
     legacy: bool = False
     rounds: int = 200
@@ -56,9 +58,12 @@ class Settings:
             raise UsageError("name the defects or give a vocabulary file, not both")
         if self.size == "model" and (self.tiles != "off" or self.roi is not None or self.ignore is not None):
             raise UsageError("tiles and masks are of the images' own size: leave --size model away")
-        if self.cache != "none" and (self.tiles != "off" or self.references is not None):
-            raise UsageError("cached features are of whole images alone: leave --cache away, or --tiles and --peers")
-        if self.tiles != "off" and self.references is not None:
+        compared = self.references is not None or self.good_references is not None
+        if self.cache != "none" and (self.tiles != "off" or compared):
+            raise UsageError(
+                "cached features are of whole images alone: leave --cache away, or --tiles, --peers and --references"
+            )
+        if self.tiles != "off" and compared:
             raise UsageError("references are compared with whole images, not with tiles: leave one of them out")
         if not 0 < self.limit <= 1:
             raise UsageError(f"the limit of the false positive rate lies in (0, 1], not {self.limit:g}")
@@ -68,7 +73,15 @@ class Settings:
         told = asdict(self)
         for name in ("legacy", "limit", "save_every_s"):
             del told[name]
-        for name in ("vocabulary", "product", "tiles", "roi", "ignore", "references"):  # as before there were any
+        for name in (
+            "vocabulary",
+            "product",
+            "tiles",
+            "roi",
+            "ignore",
+            "references",
+            "good_references",
+        ):  # as before there were any
             if told[name] in (None, "off"):
                 del told[name]
         return told | {"device": self.device.partition(":")[0]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from blemish.images import dicom_codecs
 from blemish.images.boundary import NO_MEMORY, decoding, one_line
 from blemish.images.depth import Samples
 from blemish.images.kinds import DICOM_MARK, DICOM_MARK_AT, is_dicom
-from blemish.images.limits import PER_BYTE, free_memory
+from blemish.images.limits import PER_BYTE, check_held, free_memory
 from blemish.images.modern import missing
 from blemish.images.opened import OpenedImage
 
@@ -54,6 +53,10 @@ def count_frames(path: Path) -> int:
         with decoding(str(path)), path.open("rb") as stream:
             if not is_dicom(stream.read(132)):
                 return 1
+            found = open_dicom(stream, str(path), page=None)
+            check_held(
+                found.size, str(path), least_bytes=found.least_bytes, bytes_per_px=0, file_bytes=found.file_bytes
+            )
             return _frames(_read(stream, str(path), pixels=False), str(path))
     except ImageError:  # reported when its turn comes
         return 1
@@ -76,13 +79,7 @@ def open_dicom(stream: BinaryIO, source: str, *, page: int | None) -> OpenedImag
     if colours not in (1, 3, 4):
         raise ImageError(source, f"has {colours} samples a pixel, which no image of DICOM has")
     syntax = _syntax(header)
-    frame_bytes = width * height * colours * bits / 8
-    if not syntax.is_encapsulated:
-        least = frame_bytes * number / (PER_BYTE["deflate"] if syntax.is_deflated else 1)
-    elif str(syntax) == RLE:
-        least = frame_bytes / PER_BYTE["packbits"]
-    else:
-        least = 0.0
+    least = _least_bytes(syntax, width * height * colours * bits / 8, frames)
     if file_bytes < least and not _holds_pixels(stream):
         raise ImageError(source, NO_PIXELS)
     return OpenedImage(
@@ -96,6 +93,14 @@ def open_dicom(stream: BinaryIO, source: str, *, page: int | None) -> OpenedImag
         risky=syntax.is_encapsulated and str(syntax) != RLE,
         samples=lambda: _frame(stream, source, number),
     )
+
+
+def _least_bytes(syntax: Any, frame_bytes: float, frames: int) -> float:
+    """How many bytes a file needs at least to hold so many frames."""
+    if not syntax.is_encapsulated:
+        return frame_bytes * frames / (PER_BYTE["deflate"] if syntax.is_deflated else 1)
+    item_bytes = 8.0  # the head of one fragment
+    return frames * max(item_bytes, frame_bytes / PER_BYTE["packbits"] if str(syntax) == RLE else 0.0)
 
 
 def _frame(stream: BinaryIO, source: str, number: int) -> Samples:
@@ -319,9 +324,6 @@ def _read(stream: BinaryIO, source: str, *, pixels: bool) -> Any:
         import pydicom
     except ImportError as error:
         raise missing("pydicom", source, "DICOM", extra="medical") from error
-    warnings.filterwarnings(
-        "ignore", module=r"pydicom\."
-    )  # it complains of every odd element; those that matter are checked
     stream.seek(DICOM_MARK_AT)
     bare = stream.read(4) != DICOM_MARK  # no preamble
     _check_deflated(stream, source)

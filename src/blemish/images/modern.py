@@ -95,7 +95,7 @@ def _open_avif(data: bytes, source: str) -> OpenedImage:
         if bits == 8:
             return from_pillow(image, source)
         codecs = _imagecodecs(source, "AVIF of more than 8 bits")
-        return from_array(codecs.avif_decode(data), source, bits=bits, turn=orientation_of(image.getexif))
+        return from_array(codecs.avif_decode(data), source, bits=bits, turn=orientation_of(image))
 
     return _opened(data, source, _stated_size(data), is_deep=bits > 8, samples=samples, is_turned=_is_turned(data))
 

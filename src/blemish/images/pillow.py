@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -35,8 +34,8 @@ ORIENTATION = 0x0112  # EXIF and TIFF tag
 DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 MASK_MODES = ("1", "L", "P", "LA", "PA", "RGBA")
+MOST_EXIF = 2**20  # bytes
 MOST_SCANS = 100  # of a JPEG: encoders write ten or so, and each costs time for the whole image
-MOST_UNSEEN_PX = 200_000_000  # of a WebP, whose canvas is made when it is opened
 
 # The plugins themselves, not Image.open: it checks the size against a limit that belongs to the whole process.
 OPENERS: dict[str, type[ImageFile.ImageFile]] = {
@@ -114,13 +113,10 @@ def from_pillow(
     *,
     declared_bits: int | None = None,
     inverted: bool = False,
-    read_exif: Callable[[], Image.Exif] | None = None,
 ) -> Samples:
     """The upright samples of a Pillow image, which is decoded if it is not yet."""
     image.load()
-    turn = orientation_of(
-        read_exif or image.getexif
-    )  # after load: TIFF is turned by Pillow, PNG may have it at its end
+    turn = orientation_of(image)  # after load: TIFF is turned by Pillow, PNG may have it at its end
     if image.mode in DEEP_MODES:
         values = np.asarray(image)
         values = upright(values.astype(values.dtype.newbyteorder("=")), turn)
@@ -140,7 +136,7 @@ def _mask(image: ImageFile.ImageFile, kind: str, source: str) -> MaskValues:
     if kind == "JPEG":
         _check_scans(image, source)
     image.load()
-    values = upright(stored(image), orientation_of(image.getexif))
+    values = upright(stored(image), orientation_of(image))
     if image.mode in ("P", "PA"):
         return MaskValues(values, source, "ids")
     return MaskValues(values, source, "lossy" if kind == "JPEG" else "plain")
@@ -166,7 +162,7 @@ def _deep_png(stream: BinaryIO, source: str) -> Samples:
     if data[25] == 0:  # grey: Pillow keeps the 16 bits
         return from_pillow(image, source, declared_bits=declared)
     values = png16.read_png16(data)
-    turn = orientation_of(image.getexif)
+    turn = orientation_of(image)
     key = png16.transparent_colour(data)
     if values.shape[2] in (2, 4):
         coverage: NDArray[np.float32] | None = values[..., -1].astype(np.float32) / np.float32(65535)
@@ -177,10 +173,12 @@ def _deep_png(stream: BinaryIO, source: str) -> Samples:
     return Samples(upright(values, turn), source, declared, coverage=turned_coverage)
 
 
-def orientation_of(read_exif: Callable[[], Image.Exif]) -> int:
-    """The EXIF orientation; 1 where it is damaged, which does not make the pixels worse."""
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation; 1 where it is damaged, which does not make the pixels worse, or longer than any."""
     try:
-        return int(read_exif().get(ORIENTATION, 1))
+        if len(image.info.get("exif", b"")) > MOST_EXIF:  # its parts may claim the whole of it, each
+            return 1
+        return int(image.getexif().get(ORIENTATION, 1))
     except Exception:
         return 1
 
@@ -188,7 +186,7 @@ def orientation_of(read_exif: Callable[[], Image.Exif]) -> int:
 def _is_turned(image: ImageFile.ImageFile, kind: str) -> bool:
     if kind == "PNG":
         return _png_is_turned(image.fp)
-    return orientation_of(image.getexif) >= 5
+    return orientation_of(image) >= 5
 
 
 def _png_is_turned(stream: Any) -> bool:
@@ -197,7 +195,7 @@ def _png_is_turned(stream: Any) -> bool:
     data = stream.read()
     if b"eXIf" not in data and b"Raw profile type" not in data:
         return False
-    return orientation_of(PngImagePlugin.PngImageFile(io.BytesIO(data)).getexif) >= 5
+    return orientation_of(PngImagePlugin.PngImageFile(io.BytesIO(data))) >= 5
 
 
 def _least_bytes(image: ImageFile.ImageFile, kind: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import islice
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -17,7 +18,7 @@ from blemish.images.limits import JPEG_PX_PER_BYTE, PER_BYTE
 from blemish.images.masks import MaskValues
 from blemish.images.modern import from_array, missing
 from blemish.images.opened import OpenedImage, upright
-from blemish.images.pages import full_pages
+from blemish.images.pages import directories_of, full_pages
 from blemish.images.pillow import DEEP_MODES, MASK_MODES, from_pillow, orientation_of, stored
 
 __all__ = ["declared_bits", "open_tiff"]
@@ -41,6 +42,7 @@ LOSSLESS = (50000, 34925)  # Zstandard, LZMA
 SAFE = (1, 2, 3, 4, 5, 8, 32773, 32946, 32771)  # plain, fax, LZW, deflate, packbits: decoders that are small and old
 WITHOUT_IMAGECODECS = (1, 8, 32773, 32946, 34925)  # what tifffile decodes by itself
 MOST_CHANNELS = 5
+MOST_TAG_BYTES = 2**26
 
 
 def declared_bits(tags: Mapping[int, Any]) -> int | None:
@@ -60,9 +62,9 @@ def declared_bits(tags: Mapping[int, Any]) -> int | None:
 
 def open_tiff(stream: BinaryIO, source: str, *, page: int | None) -> OpenedImage:
     """A page of a TIFF (from 1; None: the first); ImageError where it is not there, or the extra is missing that reads it."""
-    index = 0
+    directories, index = list(islice(directories_of(stream), 1 if page is None else None)), 0
     if page is not None:
-        pages = full_pages(stream)
+        pages = full_pages(directories)
         if page > len(pages):
             raise ImageError(source, f"has {len(pages)} pages")
         index = pages[page - 1]
@@ -70,11 +72,12 @@ def open_tiff(stream: BinaryIO, source: str, *, page: int | None) -> OpenedImage
     head = stream.read(10)
     file_bytes = stream.seek(0, 2)
     stream.seek(0)
+    if sum(one.tag_bytes(file_bytes) for one in directories[: index + 1]) > max(MOST_TAG_BYTES, 4 * file_bytes):
+        raise ImageError(source, "its tags claim far more than the file holds: it is damaged or made to stall")
     if head[8:10] == b"CR":
         raise ImageError(source, "is a camera's raw file (CR2), which is not read: develop it to TIFF or JPEG")
-    image = (
-        None if head[:4] == b"MM\0+" else _with_pillow(stream, index)
-    )  # Pillow takes a big TIFF of this order for damaged
+    damaged = head[:4] == b"MM\0+"  # what Pillow takes a big TIFF of this order for
+    image = None if damaged else _with_pillow(stream, index)
     if image is not None:
         tags = image.tag_v2
         if DNG_VERSION in tags:
@@ -141,7 +144,7 @@ def _describe(image: TiffImagePlugin.TiffImageFile, source: str, file_bytes: int
         least_bytes=_least_bytes(compression, width * height, width * height * bits / 8),
         bytes_per_px=1.0 if compression in JPEG else bits / 8,
         risky=compression not in SAFE,
-        is_turned=lambda: orientation_of(image.getexif) >= 5,
+        is_turned=lambda: orientation_of(image) >= 5,
         samples=lambda: from_pillow(
             image,
             source,
@@ -155,7 +158,7 @@ def _describe(image: TiffImagePlugin.TiffImageFile, source: str, file_bytes: int
 def _mask(image: ImageFile.ImageFile, source: str) -> MaskValues:
     image.load()
     kind = "ids" if image.mode in ("P", "PA") else "plain"
-    return MaskValues(upright(stored(image), orientation_of(image.getexif)), source, kind)  # type: ignore[arg-type]
+    return MaskValues(upright(stored(image), orientation_of(image)), source, kind)  # type: ignore[arg-type]
 
 
 # tifffile

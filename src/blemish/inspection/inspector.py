@@ -140,6 +140,7 @@ class Inspector:
             ignore="" if masks.ignore is None else masks.ignore.identity,
             value_range=ValueRanges(self.value_range).fixed,
             peers=engine.references,
+            references=engine.good_references,
         )
 
     @overload

@@ -31,8 +31,8 @@ def load(config: Config | str | Path | None = None, **given: Any) -> Inspector:
         **given: Settings by their names, as `Config.with_settings` takes them; they come before those of `config`. All of
             them are listed in docs/python.md, among them: `defects`, the types to tell apart, as "scratch, hole" or a list of
             names; `method` and `prompts`; `threshold` and `pixel_threshold`, 0..1; `calibration`, the file of
-            `blemish calibrate`; `tiles`, `input_px`; `roi` and `ignore`, masks; `peers`, images of the same product, also as
-            a list of images; `device`.
+            `blemish calibrate`; `tiles`, `input_px`; `roi` and `ignore`, masks; `peers` and `references`, images of
+            the same product, also as a list of images; `device`.
 
     Returns:
         An Inspector. Its thresholds are marked "uncalibrated" unless they are given or come from a calibration. Tiles, value
@@ -49,7 +49,9 @@ def load(config: Config | str | Path | None = None, **given: Any) -> Inspector:
         (('scratch', 'hole'), 0.7)
     """
     # images themselves, and not where they are, are in no configuration
-    peers = None if isinstance(given.get("peers"), str | Path | None) else given.pop("peers")
+    images = {
+        name: given.pop(name) for name in ("peers", "references") if not isinstance(given.get(name), str | Path | None)
+    }
     config = merge(config, given)
     calibration = None if config.thresholds.calibration is None else read_calibration(config.thresholds.calibration)
     setup = None if calibration is None else calibration.setup
@@ -58,20 +60,26 @@ def load(config: Config | str | Path | None = None, **given: Any) -> Inspector:
     value_range = _value_range(config.input.value_range, calibration)
     tiles = config.input.tiles
     tiles = check_tiles(tiles if tiles is not None else "off" if setup is None else setup.tiles)
-    references = config.references.peers if peers is None else peers
+    peers = images.get("peers", config.references.peers)
+    good = images.get("references", config.references.references)
+    if peers is not None and good is not None:
+        raise UsageError("images are compared with unlabelled peers or with good references: leave one of them out")
+    references = peers if good is None else good
     if references is not None and tiles != "off":
-        raise UsageError("peers are compared with whole images, not with tiles: leave one of them out")
+        what = "peers" if good is None else "references"
+        raise UsageError(f"{what} are compared with whole images, not with tiles: leave one of them out")
     loaded = load_engine(config.model, input_px=config.input.input_px, setup=setup)
     engine, card = loaded.engine, loaded.thresholds
     if references is not None:
         engine, value_range = with_references(
             engine,
             references,
+            good=good is not None,
             value_range=value_range,
             max_megapixels=config.input.max_megapixels,
             batch_size=config.model.batch_size,
         )
-        card = loaded.thresholds_with_references or card
+        card = (loaded.thresholds_with_references if good is None else {}) or card
     thresholds = resolve_thresholds(
         card,
         calibration=None if calibration is None else calibration.thresholds,

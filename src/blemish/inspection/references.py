@@ -1,6 +1,7 @@
 """The reference images of one product that every image is compared with: found, drawn by lot where they are many, read once.
 
-What is done with them is the engine's affair (`methods.mutual` with torch).
+They are unlabelled "peers", or "references" that are known to be good. What is done with them is the engine's affair (with torch,
+`methods.mutual` and the methods' own memories).
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ MOST_REFERENCES = 64  # of more, so many are drawn by lot: every image is compar
 SEED = 0
 
 
-def find_references(references: References) -> list[ImageInput]:
+def find_references(references: References, *, good: bool = False) -> list[ImageInput]:
     """The images meant, `MOST_REFERENCES` of them at most, drawn by the same lot every time.
 
     Raises:
-        UsageError: fewer than `FEWEST_REFERENCES`, or one image where several are needed.
+        UsageError: there are none, or fewer than `FEWEST_REFERENCES` unlabelled ones.
     """
     images: list[ImageInput]
     if isinstance(references, str | Path):
@@ -42,8 +43,12 @@ def find_references(references: References) -> list[ImageInput]:
     elif isinstance(references, list | tuple):
         images = list(references)
     else:
-        raise UsageError(f"peers are a folder, a pattern or a list of images, not {type(references).__name__}")
-    if len(images) < FEWEST_REFERENCES:
+        raise UsageError(
+            f"{_called(good)} are a folder, a pattern or a list of images, not {type(references).__name__}"
+        )
+    if good and not images:
+        raise UsageError("references are at least one good image of the product, not an empty list")
+    if not good and len(images) < FEWEST_REFERENCES:
         raise UsageError(f"peers are at least {FEWEST_REFERENCES} images of the same product, not {len(images)}")
     return draw(images)
 
@@ -56,10 +61,15 @@ def draw(images: Sequence[T]) -> list[T]:
     return [images[index] for index in chosen]
 
 
+def _called(good: bool) -> str:
+    return "references" if good else "peers"
+
+
 def with_references(
     engine: Engine,
     references: References,
     *,
+    good: bool = False,
     value_range: RangeGiven | None = None,
     max_megapixels: float = DEFAULT_MEGAPIXELS,
     batch_size: int = 8,
@@ -71,7 +81,7 @@ def with_references(
     Raises:
         UsageError: too few can be read, or they were read on several value ranges.
     """
-    images = find_references(references)
+    images = find_references(references, good=good)
     ranges: set[tuple[float, float]] = set()
     errors: list[ImageError] = []
 
@@ -94,10 +104,10 @@ def with_references(
                     yield np.stack([image.pixels for image in loaded])
 
     try:
-        compared = engine.with_references(batches())
+        compared = engine.with_references(batches(), good=good)
     except UsageError as error:
-        raise UsageError(f"peers: {error}{f' ({errors[0]})' if errors else ''}") from error
+        raise UsageError(f"{_called(good)}: {error}{f' ({errors[0]})' if errors else ''}") from error
     if len(ranges) > 1:
         shown = ", ".join(f"{low:g}:{high:g}" for low, high in sorted(ranges))
-        raise UsageError(f"the peers have several value ranges ({shown}): give one for all images (--range)")
+        raise UsageError(f"the {_called(good)} have several value ranges ({shown}): give one for all images (--range)")
     return compared, ranges.pop() if ranges else value_range

@@ -17,12 +17,14 @@ __all__ = ["METHODS", "build", "method_class"]
 _OWN = {
     "adaclip": "blemish.methods.adaclip:AdaCLIP",
     "anomalyclip": "blemish.methods.anomalyclip:AnomalyCLIP",
+    "aprilgan": "blemish.methods.aprilgan:AprilGAN",
     "cocoop": "blemish.methods.cocoop:CoCoOp",
     "coop": "blemish.methods.coop:CoOp",
     "dapo": "blemish.methods.dapo:DAPO",
     "ensemble": "blemish.methods.ensemble:PromptEnsemble",
     "faprompt": "blemish.methods.faprompt:FAPrompt",
     "multiads": "blemish.methods.multiads:MultiADS",
+    "winclip": "blemish.methods.winclip:WinCLIP",
 }
 METHODS = Registry("blemish.methods", "method", _OWN)  # a name stands for a subclass of `Method`
 

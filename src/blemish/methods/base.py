@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -78,12 +78,14 @@ class Scores:
 @dataclass(frozen=True)
 class Targets:
     """The truth of a batch: label [B] (0 normal, 1 anomalous), mask [B, S, S] of 0 and 1 at the tower's input size S,
-    has_mask [B] (false where nobody drew one: such an image teaches only the image level), type_id [B] (0 normal, 1..T)."""
+    has_mask [B] (false where nobody drew one: such an image teaches only the image level), type_id [B] (0 normal, 1..T),
+    products the data set's word for what each of the B images shows (empty where nobody said)."""
 
     label: Tensor
     mask: Tensor
     has_mask: Tensor | None = None
     type_id: Tensor | None = None
+    products: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> Self:
         """The same truth on a device."""
@@ -118,6 +120,7 @@ class Method(nn.Module, ABC):
     scoring_options: ClassVar[frozenset[str]] = frozenset()  # those that may differ from the prompts' training
     scores_depend_on_vocabulary: bool = True  # false: names move no score, and a threshold holds for all of them
     references: str = ""  # the images that all others are compared with, "" for none (see `mutual`)
+    good_references: str = ""  # the good images in its memory, "" for none (`with_references`)
     recipe: ClassVar[Mapping[str, Any]] = {}  # what its authors train with where it differs from `training.Recipe`
 
     def __init__(self, backbone: Clip, config: Any) -> None:
@@ -183,6 +186,30 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def score(self, features: Features, texts: Texts) -> Scores:
         """Scores and maps of encoded images; `texts` come from this method's `encode_texts`."""
+
+    def for_product(self, name: str) -> Method:
+        """The method for images of a product, as the data set calls it; itself where prompts do not speak of the product."""
+        del name
+        return self
+
+    def with_references(self, batches: Iterable[Tensor]) -> Method:
+        """The method with a memory of good images of the product.
+
+        Args:
+            batches: Normalised images [b, 3, S, S], as `encode` takes them.
+
+        Raises:
+            UsageError: The method has no such memory, or the images do not suit it.
+        """
+        del batches
+        raise UsageError(
+            f"the method {self.name!r} has no memory of good images; winclip and aprilgan have one, and --peers compares with "
+            "unlabelled images"
+        )
+
+    def remarks(self) -> tuple[str, ...]:
+        """Lines worth telling the user about this method on this backbone."""
+        return ()
 
     def loss(
         self, features: Features, targets: Targets, vocabulary: Vocabulary, *, cache: TextCache | None = None

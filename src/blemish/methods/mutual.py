@@ -132,6 +132,7 @@ class MutualScoring(Method):
         self.inner = inner
         self.name = f"{inner.name}+mutual"  # type: ignore[misc]  # it depends on the other one
         self.scores_depend_on_vocabulary = inner.scores_depend_on_vocabulary
+        self.good_references = inner.good_references
         with torch.inference_mode():
             self._compare_with(peers)
 

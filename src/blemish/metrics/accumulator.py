@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from blemish.errors import UsageError
 from blemish.metrics.exact import image_metrics
 from blemish.metrics.pixels import ROUNDS, SIZE_EDGES, PixelRanking
-from blemish.metrics.report import METRICS, ProductReport, Report, Row, mean_row
+from blemish.metrics.report import METRICS, ProductReport, Report, Row, report_of
 from blemish.metrics.state import Arrays, load_counts, nested, renamed, save_counts, under
 from blemish.metrics.steps import AUPIMO_BOUNDS, AUPRO_LIMIT, Steps
 from blemish.metrics.values import Value, undefined
@@ -177,17 +177,12 @@ class AnomalyAccumulator:
             confidence: Of the intervals.
         """
         options = {"limit": limit, "bounds": bounds, "confidence": confidence}
-        products = tuple(self._product(product, options) for product in self.products)
-        by_product = {product.row.name: product.row for product in products}
-        types = _grouped({product.row.name: product.types for product in products})
-        sizes = _grouped({product.row.name: product.sizes for product in products})
-        order = PixelRanking(**self._setup).size_names
-        return Report(
-            products=products,
-            mean=mean_row("mean", by_product, confidence=confidence),
-            types=tuple(mean_row(name, types[name]) for name in sorted(types)),
-            sizes=tuple(mean_row(name, sizes[name]) for name in order if name in sizes),
+        return report_of(
+            [self._product(product, options) for product in self.products],
             settings={"aupro_limit": limit, "aupimo_bounds": list(bounds), "confidence": confidence, **self._setup},
+            type_names=sorted({image.defect_type for image in self._images.values() if image.anomalous}),
+            size_names=PixelRanking(**self._setup).size_names,
+            confidence=confidence,
         )
 
     def _product(self, product: str, options: Mapping[str, Any]) -> ProductReport:
@@ -279,12 +274,3 @@ def _pixel_values(
         _PIXEL_NAMES[name]: value
         for name, value in pixels.metrics(**options, defect_type=defect_type, size=size).items()
     }
-
-
-def _grouped(rows: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, Row]]:
-    """Rows of products as {row name: {product: row}}."""
-    by_name: dict[str, dict[str, Row]] = {}
-    for product, of_product in rows.items():
-        for row in of_product:
-            by_name.setdefault(row.name, {})[product] = row
-    return by_name

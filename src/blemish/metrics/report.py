@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from blemish.metrics.values import Value, mean, undefined
 
-__all__ = ["METRICS", "ProductReport", "Report", "Row", "mean_row"]
+__all__ = ["METRICS", "ProductReport", "Report", "Row", "mean_row", "report_of"]
 
 METRICS = (
     "image_auroc",
@@ -78,6 +78,33 @@ class Report:
             "sizes": [row.to_dict() for row in self.sizes],
             "products": [product.to_dict() for product in self.products],
         }
+
+
+def report_of(
+    products: Iterable[ProductReport],
+    *,
+    settings: Mapping[str, Any],
+    type_names: Iterable[str],
+    size_names: Iterable[str] = (),
+    confidence: float = 0.95,
+) -> Report:
+    """The report of some products, with the means over them; those of types and sizes in the order of the given names."""
+    products = tuple(products)
+
+    def means(names: Iterable[str], rows_of: Callable[[ProductReport], Iterable[Row]]) -> tuple[Row, ...]:
+        by_name: dict[str, dict[str, Row]] = {}
+        for product in products:
+            for row in rows_of(product):
+                by_name.setdefault(row.name, {})[product.row.name] = row
+        return tuple(mean_row(name, by_name[name]) for name in names if name in by_name)
+
+    return Report(
+        products=products,
+        mean=mean_row("mean", {product.row.name: product.row for product in products}, confidence=confidence),
+        types=means(type_names, lambda product: product.types),
+        sizes=means(size_names, lambda product: product.sizes),
+        settings=settings,
+    )
 
 
 def mean_row(name: str, rows: Mapping[str, Row], *, confidence: float = 0.95) -> Row:

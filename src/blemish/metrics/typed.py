@@ -15,7 +15,7 @@ from blemish.metrics import steps as step_metrics
 from blemish.metrics.bins import Histogram
 from blemish.metrics.checks import checked_map, checked_mask
 from blemish.metrics.codes import ScoreEncoding
-from blemish.metrics.report import ProductReport, Report, Row, mean_row
+from blemish.metrics.report import ProductReport, Report, Row, report_of
 from blemish.metrics.state import Arrays, load_counts, nested, renamed, save_counts, under
 from blemish.metrics.values import Value, mean, undefined
 
@@ -140,14 +140,11 @@ class PixelTypeAccumulator:
 
         `mean` is over products, `types` over the products that show the type (MultiADS and DAPO, their multi-type protocol).
         """
-        products = tuple(self._report(name, self._products[name]) for name in sorted(self._products))
-        names = dict.fromkeys(row.name for product in products for row in product.types)
-        types = []
-        for name in names:
-            rows = {product.row.name: row for product in products for row in product.types if row.name == name}
-            types.append(mean_row(name, rows))
-        by_product = {product.row.name: product.row for product in products}
-        return Report(products, mean_row("mean", by_product), tuple(types), settings=self._setup())
+        return report_of(
+            [self._report(name, self._products[name]) for name in sorted(self._products)],
+            settings=self._setup(),
+            type_names=dict.fromkeys(name for product in sorted(self._products) for name in self.types[product]),
+        )
 
     def _report(self, name: str, counts: _Product) -> ProductReport:
         f1 = f1_by_type(counts.confusion, counts.types, what="pixel")

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from blemish.errors import UnknownNameError, UsageError
 from blemish.metrics.exact import auroc
-from blemish.metrics.report import ProductReport, Report, Row, mean_row
+from blemish.metrics.report import ProductReport, Report, Row, report_of
 from blemish.metrics.state import load_counts, save_counts
 from blemish.metrics.typed import checked_types, f1_by_type
 from blemish.metrics.values import Value, mean, undefined
@@ -109,13 +109,11 @@ class ImageTypeAccumulator:
     def report(self) -> Report:
         """All of it; a type's row holds its recall as "accuracy", its AUROC against the other types, and its F1."""
         shown = sorted({image.product for image in self._images.values()})
-        products = tuple(self._product(product) for product in shown)
-        types = []
-        for name in dict.fromkeys(row.name for product in products for row in product.types):
-            rows = {product.row.name: row for product in products for row in product.types if row.name == name}
-            types.append(mean_row(name, rows))
-        by_product = {product.row.name: product.row for product in products}
-        return Report(products, mean_row("mean", by_product), tuple(types), settings=self._setup())
+        return report_of(
+            [self._product(product) for product in shown],
+            settings=self._setup(),
+            type_names=dict.fromkeys(name for product in shown for name in self.types[product]),
+        )
 
     def _product(self, product: str) -> ProductReport:
         types, confusion = self.confusion(product)

@@ -9,7 +9,7 @@ from typing import Any
 
 from blemish._version import __version__
 from blemish.calibration import Calibration, Rule, Scored, Setup, calibrate_scores, read_calibration
-from blemish.config import Config
+from blemish.config import Config, ReferencesConfig
 from blemish.errors import ImageError, UsageError
 from blemish.images import list_images
 from blemish.inspection.inspector import Inspector
@@ -109,7 +109,7 @@ def calibrate(
     if both:
         raise UsageError(f"{min(both)}: is among the good and among the bad images")
     if not unlabelled:  # of unlabelled ones nothing is promised
-        _check_apart(good_paths, config.references.peers)
+        _check_apart(good_paths, config)
     inspector = load(config)
     images = score_images(inspector, [*good_paths, *bad_paths], reporter=reporter)
     count = len(good_paths)
@@ -158,7 +158,8 @@ def add_false_alarms(
     """
     images, calibration = Path(images), Path(calibration)
     config = merge(config, given)
-    _check_apart(list_images(read_list(images)) if config.references.peers else [], config.references.peers)
+    if config.references != ReferencesConfig():
+        _check_apart(list_images(read_list(images)), config)
     before = read_calibration(calibration)
     unreadable: tuple[ImageError, ...] = ()
     if run is not None:
@@ -237,17 +238,18 @@ def _without_thresholds(config: Config) -> Config:
     return config.with_settings(threshold=None, pixel_threshold=None, calibration=None)
 
 
-def _check_apart(good: Sequence[Path], peers: str | None) -> None:
+def _check_apart(good: Sequence[Path], config: Config) -> None:
     """UsageError where a good image is one of those that all are compared with: what is promised is for images that are not."""
-    if peers is None:
-        return
-    drawn = {Path(str(image)).resolve() for image in find_references(peers)}
-    shared = [path for path in good if path.resolve() in drawn]
-    if shared:
-        raise UsageError(
-            f"{len(shared)} of the good images, {shared[0]} the first, are among the peers; what is promised holds for images "
-            "that are not: give --peers other images of the product"
-        )
+    for option, images in (("peers", config.references.peers), ("references", config.references.references)):
+        if images is None:
+            continue
+        compared = {Path(str(image)).resolve() for image in find_references(images, good=option == "references")}
+        shared = [path for path in good if path.resolve() in compared]
+        if shared:
+            raise UsageError(
+                f"{len(shared)} of the good images, {shared[0]} the first, are among the {option}; what is promised holds for "
+                f"images that are not: give --{option} other images of the product"
+            )
 
 
 def _paths(images: Images) -> list[Path]:

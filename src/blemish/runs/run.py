@@ -37,6 +37,7 @@ class FinishedRun:
     resumed: int  # images that an earlier run had done
     thresholds: Thresholds
     references: str  # the images that all were compared with, "" for none
+    remarks: tuple[str, ...]  # lines worth telling the user about the model
 
 
 class RecordsOnly:
@@ -153,7 +154,8 @@ def inspect_folder(
         counts=results.counts,
         resumed=results.resumed,
         thresholds=inspector.thresholds,
-        references=inspector.engine.references,
+        references=inspector.engine.references or inspector.engine.good_references,
+        remarks=inspector.engine.remarks,
     )
 
 

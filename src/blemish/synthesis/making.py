@@ -44,14 +44,13 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Made:
-    """What lies in the folder now: how many pictures of each type ("good" included), how many of them were there before, and how
-    many asked ones could not be drawn."""
+    """What lies in the folder now."""
 
     out: Path
     product: str
-    counts: dict[str, int]
-    undrawn: int
-    kept: int
+    counts: dict[str, int]  # pictures of each type, "good" included
+    undrawn: int  # that were asked for and could not be drawn
+    resumed: int  # pictures that were there before
 
 
 @dataclass(frozen=True)
@@ -117,15 +116,15 @@ def make(
     write_text(out / VOCABULARY, _vocabulary(recipe.types))
     records = _whole_records(out)
     write_text(out / MANIFEST, "".join(map(_line, records)))
-    kept = len(records)
-    left = _without_first(tasks, kept)
+    resumed = len(records)
+    left = _without_first(tasks, resumed)
     total = sum(len(task.items) for task in tasks)
     place = _Place(out, product, recipe, max_megapixels)
     try:
         with (
             (out / MANIFEST).open("a", encoding="utf-8", errors="backslashreplace", newline="\n") as manifest,
             _mapping(workers) as mapped,
-            progress(total, kept) as advance,
+            progress(total, resumed) as advance,
         ):
             for done in mapped(partial(_work, place), left):
                 if isinstance(done, str):
@@ -141,7 +140,7 @@ def make(
     for record in records:
         if record["image"] is not None:
             counts[record["type"] or GOOD] = counts.get(record["type"] or GOOD, 0) + 1
-    return Made(out, product, counts, sum(record["image"] is None for record in records), kept)
+    return Made(out, product, counts, sum(record["image"] is None for record in records), resumed)
 
 
 @contextmanager
@@ -233,13 +232,13 @@ def _store(
         record["mask"] = f"{place.product}/ground_truth/{folder}/{name}_mask.png"
         save(drawn.mask, place.out / record["mask"])
     save(np.ascontiguousarray(image[..., 0]) if is_grey(image) else image, place.out / image_path)
-    said = {} if drawn is None else _described(drawn)
+    description = {} if drawn is None else _described(drawn)
     return {
         **record,
         "image": image_path,
         "type": "" if drawn is None else drawn.defect_type,
         "caption": caption(thing, drawn),
-        **said,
+        **description,
         "source": source,
         "seed": place.recipe.seed,
         "renderer": RENDERER_VERSION,

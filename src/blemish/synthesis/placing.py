@@ -25,10 +25,8 @@ from blemish.synthesis.subjects import Place, Subject
 
 __all__ = ["CONTRASTS", "Drawn", "draw_defect"]
 
-CONTRASTS = (
-    0.02,
-    0.4,
-)  # mean absolute change inside the mask, of the whole range of values: from barely visible to plain
+# Mean absolute change inside the mask, of the whole range of values: from barely visible to plain.
+CONTRASTS = (0.02, 0.4)
 MOST_PX = 320  # side of the largest patch that is painted at full resolution
 STRIP_PX = 512  # rows of a large image that are changed at a time
 TRIES = 8
@@ -40,17 +38,14 @@ TOLERANCE = 0.08  # share by which the reached contrast may differ from the aske
 
 @dataclass(frozen=True)
 class Drawn:
-    """An image with one defect: pixels of the subject's kind [H, W, 3], mask [H, W] bool, the type.
+    """An image with one defect."""
 
-    contrast: mean absolute change inside the mask, in 0..1. size_px: extent of the defect. at: its middle (x, y).
-    """
-
-    pixels: NDArray[Any]
-    mask: NDArray[np.bool_]
+    pixels: NDArray[Any]  # [H, W, 3], of the subject's type
+    mask: NDArray[np.bool_]  # [H, W]
     defect_type: str
-    contrast: float
-    size_px: float
-    at: tuple[float, float]
+    contrast: float  # mean absolute change inside the mask, 0..1
+    size_px: float  # extent of the defect, end to end
+    at: tuple[float, float]  # its middle (x, y) in pixels
 
 
 @dataclass(frozen=True)
@@ -69,10 +64,18 @@ def draw_defect(
     contrast: tuple[float, float] = CONTRASTS,
     size: tuple[float, float] = (0.0, 1.0),
 ) -> Drawn | None:
-    """The subject with one defect of this type, or None where none could be drawn as asked in `TRIES` tries.
+    """The subject with one defect; None where none could be drawn as asked in `TRIES` tries.
 
-    contrast: range (low, high) of the mean absolute change inside the mask, 0..1 each; equal ends ask for one contrast.
-    size: range of the extent within what the type allows, 0 (smallest) to 1 (largest). The subject is not changed.
+    Args:
+        subject: The good image, which stays as it is.
+        rng: Decides everything that is left open.
+        defect_type: A key of `damage.KINDS`.
+        contrast: Range (low, high) of the mean absolute change inside the mask, 0..1 each; equal ends ask for one contrast.
+        size: Range of the extent within what the type allows, 0 (smallest) to 1 (largest).
+
+    Raises:
+        UnknownNameError: There is no such type.
+        UsageError: A range is none.
     """
     if defect_type not in KINDS:
         raise UnknownNameError("defect type", defect_type, KINDS)
@@ -90,7 +93,7 @@ def draw_defect(
         window = _window(place, extent * kind.margin + 12)
         spot, valid, scale = _look(subject, place, window, extent, target)
         painted = kind.paint(spot, rng)
-        if kind.clipped and not subject.whole:
+        if kind.clipped and not subject.fills_image:
             painted = replace(painted, coverage=painted.coverage * np.clip(spot.inside * 3 - 1, 0, 1))
         settled = _settle(spot, _camera_soft(painted, subject, rng), valid, scale, contrast)
         if settled is not None:
@@ -134,7 +137,7 @@ def _look(
         outward=place.outward,
         grain=subject.grain,
         grey=subject.grey,
-        whole=subject.whole,
+        fills_image=subject.fills_image,
         part=None if place.part is None else inside(*place.part),
     )
     height, width = subject.shape

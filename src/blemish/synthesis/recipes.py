@@ -35,21 +35,15 @@ TRAIN_GOOD, TEST_GOOD = 0.2, 0.2  # shares of a procedural set
 
 @dataclass(frozen=True)
 class SynthesisRecipe:
-    """How pictures are made.
+    """How pictures are made."""
 
-    types: to draw from, all alike often. contrast: range of the mean absolute change inside the mask, 0..1. extent: range of
-    the defect's extent within what its type allows, 0 to 1. benign: vary light, noise, blur and compression, of good and
-    defective pictures alike. train_share: part of the good images that go to train/good as they are; defects are drawn on the
-    others. size_px: side of procedural pictures.
-    """
-
-    types: tuple[str, ...] = tuple(KINDS)
-    contrast: tuple[float, float] = CONTRASTS
-    extent: tuple[float, float] = (0.0, 1.0)
+    types: tuple[str, ...] = tuple(KINDS)  # to draw from, all alike often
+    contrast: tuple[float, float] = CONTRASTS  # range of the mean absolute change inside the mask, 0..1
+    extent: tuple[float, float] = (0.0, 1.0)  # range of the defect's extent within what its type allows, 0..1
     seed: int = 0
-    benign: bool = False
-    train_share: float = 0.5
-    size_px: int = 256
+    benign: bool = False  # vary light, noise, blur and compression, of good and defective pictures alike
+    train_share: float = 0.5  # of the good images, copied to train/good; defects are drawn on the others
+    size_px: int = 256  # side of procedural pictures
 
     def __post_init__(self) -> None:
         for name, (low, high) in (("contrast", self.contrast), ("extent", self.extent)):

@@ -39,7 +39,7 @@ def render_series(
         raise UsageError(f"of {pieces} pieces, {defective} cannot have defects")
     rng = np.random.default_rng((RENDERER_VERSION, seed, 5))
     subject = good_subject(size_px, np.random.default_rng((RENDERER_VERSION, seed)))
-    if subject.whole:  # a larger sheet of the same, of which pieces are parts
+    if subject.fills_image:  # a larger sheet of the same, of which pieces are parts
         subject = good_subject(2 * size_px, np.random.default_rng((RENDERER_VERSION, seed)))
     turned, loose = bool(rng.random() < 0.5), float(rng.choice([ALIKE, LOOSE]))
     types = [str(kind) for kind in rng.choice(list(KINDS), TYPES, replace=False)]
@@ -77,7 +77,7 @@ class _Pose:
         cos, sin = np.cos(self.angle) / self.scale, np.sin(self.angle) / self.scale
         return np.array([[cos, -sin], [sin, cos]])
 
-    def seen(self, field: Real) -> Real:
+    def transformed(self, field: Real) -> Real:
         """A field [n, n] of the scene as the piece shows it, [size, size]; mirrored beyond the scene's border."""
         flipped = self.matrix[::-1, ::-1]  # rows first
         half = np.array([self.size_px / 2 - 0.5] * 2)
@@ -100,7 +100,7 @@ def _pose(subject: Subject, rng: Random, size_px: int, *, turned: bool, loose: f
 
 def _piece(subject: Subject, pose: _Pose, rng: Random) -> Subject:
     def coloured(pixels: Real) -> Real:
-        return np.stack([pose.seen(pixels[..., channel]) for channel in range(3)], -1)
+        return np.stack([pose.transformed(pixels[..., channel]) for channel in range(3)], -1)
 
     across = np.linspace(-0.5, 0.5, pose.size_px, dtype=np.float32)[None, :, None]
     light = 1 + rng.normal(0, DIMMED) + rng.normal(0, DIMMED) * across
@@ -112,7 +112,7 @@ def _piece(subject: Subject, pose: _Pose, rng: Random) -> Subject:
     return replace(
         subject,
         pixels=np.clip(coloured(subject.pixels) * light, 0, 1).astype(np.float32),
-        foreground=np.clip(pose.seen(subject.foreground), 0, 1),
+        foreground=np.clip(pose.transformed(subject.foreground), 0, 1),
         behind=np.clip(coloured(subject.behind), 0, 1),
         light=subject.light - pose.angle,
         parts=tuple(parts),

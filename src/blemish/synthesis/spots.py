@@ -37,26 +37,20 @@ REACHABLE = (0.02, 0.98)
 
 @dataclass(frozen=True)
 class Spot:
-    """A square patch of a good image, its middle the place of the defect; all lengths in its own pixels.
+    """A square patch of a good image, its middle the place of the defect; all lengths in its own pixels."""
 
-    pixels: [n, n, 3] in 0..1. inside: [n, n] in 0..1, the inspected thing. behind: [n, n, 3], what shows where it is missing.
-    size_px: extent of the defect, end to end. contrast: mean absolute change that is asked for. light: where it comes from
-    (radians). outward: at an edge, the way out of the thing (radians). grain: spread of the image's noise. part: the part in
-    question, if the place has one; parts: the others that the patch shows. whole: the thing fills the image to its borders.
-    """
-
-    pixels: Pixels
-    inside: Field
-    behind: Pixels
-    size_px: float
-    contrast: float
-    light: float
-    outward: float
-    grain: float
-    grey: bool
-    whole: bool
-    part: Circle | None = None
-    parts: tuple[Circle, ...] = ()
+    pixels: Pixels  # [n, n, 3], 0..1
+    inside: Field  # [n, n], 0..1: the inspected thing
+    behind: Pixels  # [n, n, 3], 0..1: what shows where the thing is missing
+    size_px: float  # extent of the defect, end to end
+    contrast: float  # mean absolute change that is asked for, 0..1
+    light: float  # where it comes from, in radians
+    outward: float  # at an edge, the way out of the thing, in radians
+    grain: float  # spread of the image's noise
+    grey: bool  # the image has no colours
+    fills_image: bool  # the thing fills the image to its borders
+    part: Circle | None = None  # the part in question, if the place has one
+    parts: tuple[Circle, ...] = ()  # the other parts that the patch shows
 
     @property
     def n(self) -> int:
@@ -82,17 +76,14 @@ Painter: TypeAlias = Callable[[Spot, Random], Painted]
 
 @dataclass(frozen=True)
 class DefectKind:
-    """A type of defect: how it is painted, where it belongs, its extent as a share of the image's shorter side (low, high).
-
-    margin: side of the patch in extents. clipped: it ends where the thing ends. ceiling: contrast beyond which it would not
-    look like itself; stronger ones are drawn only where nothing weaker is asked for.
-    """
+    """A type of defect."""
 
     paint: Painter
-    where: Where
-    share: tuple[float, float]
-    margin: float = 1.5
-    clipped: bool = True
+    where: Where  # the places where it belongs
+    share: tuple[float, float]  # its extent (low, high) as a share of the image's shorter side
+    margin: float = 1.5  # side of the patch, in extents
+    clipped: bool = True  # it ends where the thing ends
+    # The contrast beyond which it would not look like itself: stronger ones are drawn only where nothing weaker is asked for.
     ceiling: float = 0.45
 
 

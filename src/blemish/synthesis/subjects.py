@@ -25,32 +25,26 @@ WHOLE = 0.97  # share of the foreground from which on a thing fills its image
 
 @dataclass(frozen=True)
 class Place:
-    """Where a defect goes: x, y in pixels of the image; at an edge `outward` (radians) points out of the thing."""
+    """Where a defect goes."""
 
-    x: float
+    x: float  # in pixels of the image, as y
     y: float
-    outward: float
-    part: Circle | None = None
+    outward: float  # at an edge, the way out of the thing, in radians
+    part: Circle | None = None  # the part that the defect is about, if any
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A good image and what is known of it.
+    """A good image and what is known of it."""
 
-    pixels: [H, W, 3], uint8 or float32 in 0..1. foreground [h, w]: where the inspected thing is, behind [h, w, 3]: what shows
-    where it is missing, both in 0..1 and of the whole image at any resolution. parts: what is mounted, printed or repeated.
-    grain: spread of the noise; softness: sharpness of its edges as a Gaussian's sigma in pixels, 0 for none to be matched.
-    light: direction that it comes from (radians).
-    """
-
-    pixels: NDArray[Any]
-    foreground: Field
-    behind: Pixels
-    light: float
-    parts: tuple[Circle, ...] = ()
-    grain: float = 0.0
-    softness: float = 0.0
-    grey: bool = False
+    pixels: NDArray[Any]  # [H, W, 3], uint8, or float32 in 0..1
+    foreground: Field  # [h, w], 0..1, of the whole image at any resolution: where the inspected thing is
+    behind: Pixels  # [h, w, 3], 0..1, likewise: what shows where the thing is missing
+    light: float  # direction that it comes from, in radians
+    parts: tuple[Circle, ...] = ()  # what is mounted, printed or repeated
+    grain: float = 0.0  # spread of the noise
+    softness: float = 0.0  # of its edges: a Gaussian's sigma in pixels; 0 for none to be matched
+    grey: bool = False  # it has no colours
     material: str = "a surface"
 
     @property
@@ -59,7 +53,7 @@ class Subject:
         return int(self.pixels.shape[0]), int(self.pixels.shape[1])
 
     @cached_property
-    def whole(self) -> bool:
+    def fills_image(self) -> bool:
         """Whether the thing fills the image to its borders."""
         return float(self.foreground.mean()) > WHOLE
 
@@ -69,7 +63,7 @@ class Subject:
             part = self.parts[int(rng.integers(len(self.parts)))]
             return Place(part[0], part[1], rng.uniform(0, 2 * np.pi), part)
         if where in ("edge", "part"):
-            return self._edge(rng) if where == "edge" or not self.whole else self._structure(rng)
+            return self._edge(rng) if where == "edge" or not self.fills_image else self._structure(rng)
         if where == "structure":
             return self._structure(rng)
         return self._inside(rng, extent)
@@ -109,7 +103,7 @@ class Subject:
     def _edge(self, rng: Random) -> Place:
         height, width = self.shape
         rows, columns, outward = self._outline
-        if self.whole or not len(rows):  # the border of the image is all that is seen of the edge
+        if self.fills_image or not len(rows):  # the border of the image is all that is seen of the edge
             side, along = int(rng.integers(4)), rng.uniform(0.15, 0.85)
             corner = rng.random() < 0.3
             x, y, out = [

@@ -77,22 +77,24 @@ def survey(
             return error
 
     with ThreadPoolExecutor(threads, thread_name_prefix="blemish-survey") as pool:
-        for seen, _ in in_order(pool, look, ((image, 0) for image in found), most=2 * threads, most_bytes=BYTES_AHEAD):
+        for result, _ in in_order(
+            pool, look, ((image, 0) for image in found), most=2 * threads, most_bytes=BYTES_AHEAD
+        ):
             progress()
-            if isinstance(seen, ImageError):
-                unusable.append(seen)
+            if isinstance(result, ImageError):
+                unusable.append(result)
             else:
-                looks.append(seen)
+                looks.append(result)
     unique = {look.digest: look for look in reversed(looks)}
-    kept = [look for look in looks if unique[look.digest] is look]
-    if not kept:
+    distinct = [look for look in looks if unique[look.digest] is look]
+    if not distinct:
         first = f"; the first: {unusable[0]}" if unusable else ""
         raise UsageError(f"none of the {len(found)} good images can be used{first}")
     try:
-        good = tuple(_with_range(look, ranges) for look in kept)
+        good = tuple(_with_range(look, ranges) for look in distinct)
     except ImageError as error:
         raise UsageError(str(error)) from error
-    return Survey(good, tuple(unusable), tuple(_remarks(looks, kept, good)))
+    return Survey(good, tuple(unusable), tuple(_remarks(looks, distinct, good)))
 
 
 def _look(image: FoundImage, ranges: ValueRanges, max_megapixels: float) -> _Look:
@@ -127,10 +129,10 @@ def _with_range(look: _Look, ranges: ValueRanges) -> Good:
     return Good(look.name, look.path, look.digest, limits)
 
 
-def _remarks(looks: Sequence[_Look], kept: Sequence[_Look], good: Sequence[Good]) -> list[str]:
+def _remarks(looks: Sequence[_Look], distinct: Sequence[_Look], good: Sequence[Good]) -> list[str]:
     remarks = []
-    same = [look.name for look in looks if all(look is not other for other in kept)]
-    if same and len(kept) == 1:
+    same = [look.name for look in looks if all(look is not other for other in distinct)]
+    if same and len(distinct) == 1:
         remarks.append(f"all {len(looks)} good images are identical: every defect is drawn on the same picture")
     elif same:
         remarks.append(f"{len(same)} images are identical to others and left out: {_named(same)}")
@@ -141,7 +143,7 @@ def _remarks(looks: Sequence[_Look], kept: Sequence[_Look], good: Sequence[Good]
         which = f"values {low:g} to {high:g}" if same_for_all else "each its own values"
         remarks.append(f"{len(deep)} images hold more than 8 bits and are written with 8, from {which} (--range)")
     scale = max(high - low for low, high in ((item.value_range or (0.0, 255.0)) for item in good))
-    for name, deviations in _standing_out(kept, scale):
+    for name, deviations in _standing_out(distinct, scale):
         remarks.append(f"{name} stands out from the other good images ({deviations:.0f} deviations): is it defective?")
     return remarks
 

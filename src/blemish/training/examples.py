@@ -67,6 +67,7 @@ class Examples:
             mask=torch.from_numpy(self.masks(rows).astype(np.float32)),
             has_mask=torch.from_numpy(self.has_mask[rows]),
             type_id=torch.from_numpy(self.type_ids[rows]),
+            products=tuple(self.samples[row].product for row in rows),
         )
 
     def identity(self) -> str:

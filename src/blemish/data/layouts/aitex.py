@@ -6,13 +6,14 @@ shows a defect. Some strips have two masks (`_mask1`, `_mask2`: their union coun
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from blemish import images
 from blemish.data.entries import Entry
-from blemish.data.files import Box, FileSample, MaskTruth
+from blemish.data.files import Box, FileSample
 from blemish.data.scan import Scan
 from blemish.errors import ImageError
 
@@ -39,19 +40,9 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
         files = masks.get(strip, ())
         if not normal and not files:
             scan.report(strip, "has no mask" + (": no patch of it is used" if side else ""))
-        truth = MaskTruth(files, entry.threshold) if files and not normal else None
-        whole = FileSample(
-            name=scan.name(strip),
-            product="aitex",
-            split="test",
-            anomalous=not normal,
-            path=strip,
-            defect_type="" if normal else entry.types[code],
-            folder=code,
-            truth=truth,
-        )
+        sample = scan.sample(strip, entry, word=code, anomalous=not normal, product="aitex", masks=files)
         try:
-            samples += _patches(scan, whole, side) if side else [whole]
+            samples += _patches(scan, sample, side) if side else [sample]
         except ImageError as error:
             scan.report(strip, f"{error.reason}: left out")
     return samples
@@ -66,17 +57,7 @@ def _patches(scan: Scan, strip: FileSample, side: int) -> list[FileSample]:
         return []
     boxes: list[Box] = [(left, 0, left + side, min(side, height)) for left in range(0, width - side + 1, side)]
     return [
-        FileSample(
-            name=f"{strip.name}#{index}",
-            product=strip.product,
-            split=strip.split,
-            anomalous=strip.anomalous,
-            path=strip.path,
-            defect_type=strip.defect_type,
-            folder=strip.folder,
-            truth=strip.truth,
-            box_px=box,
-        )
+        replace(strip, name=f"{strip.name}#{index}", box_px=box)
         for index, box in enumerate(boxes)
         if shown[box[1] : box[3], box[0] : box[2]].any()
     ]

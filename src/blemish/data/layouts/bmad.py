@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from blemish.data.entries import Entry
-from blemish.data.files import FileSample, MaskTruth
+from blemish.data.files import FileSample
 from blemish.data.samples import Split
 from blemish.data.scan import Scan, same_name
 
@@ -36,15 +36,8 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
             for picture in pictures:
                 if not normal and picture not in masks:
                     scan.report(picture, "has no mask")
+                files = masks.get(picture, ())
                 samples.append(
-                    FileSample(
-                        name=scan.name(picture),
-                        product=entry.options["product"],
-                        split=split,
-                        anomalous=not normal,
-                        path=picture,
-                        folder=kind.name,
-                        truth=MaskTruth(masks[picture], entry.threshold) if picture in masks else None,
-                    )
+                    scan.sample(picture, entry, word=kind.name, anomalous=not normal, split=split, masks=files)
                 )
     return samples

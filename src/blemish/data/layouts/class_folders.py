@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from blemish.data.entries import Entry
-from blemish.data.files import FileSample, MaskTruth
-from blemish.data.scan import Scan, folder_name, holds_images, same_name
+from blemish.data.files import FileSample
+from blemish.data.scan import Scan, holds_images, same_name
 
 __all__ = ["NORMAL_NAMES", "fits", "read"]
 
@@ -32,7 +32,6 @@ def fits(root: Path, entry: Entry, *, sure: bool) -> bool:
 
 
 def read(scan: Scan, entry: Entry) -> list[FileSample]:
-    product = entry.options.get("product", folder_name(scan.root))
     normal = {name.lower() for name in _normal(entry)}
     known = {name.lower() for name in entry.types} | normal
     has_truth = "mask_suffix" in entry.options or any(_exists(scan, name) for name in MASK_FOLDERS)
@@ -49,18 +48,7 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
             files = masks.get(picture, ())
             if not is_normal and not files and masks:
                 scan.report(picture, "has no mask")
-            samples.append(
-                FileSample(
-                    name=scan.name(picture),
-                    product=product,
-                    split="test",
-                    anomalous=not is_normal,
-                    path=picture,
-                    defect_type="" if is_normal else entry.type_of(kind.name),
-                    folder=kind.name,
-                    truth=MaskTruth(files, entry.threshold) if files and not is_normal else None,
-                )
-            )
+            samples.append(scan.sample(picture, entry, word=kind.name, anomalous=not is_normal, masks=files))
     _report_strays(scan, entry)
     return samples
 

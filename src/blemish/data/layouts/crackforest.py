@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,7 @@ def fits(root: Path, entry: Entry, *, sure: bool) -> bool:  # noqa: ARG001
     return (root / IMAGES).is_dir() and any((root / TRUTH).glob("*.mat"))
 
 
-def read(scan: Scan, entry: Entry) -> list[FileSample]:  # noqa: ARG001
+def read(scan: Scan, entry: Entry) -> list[FileSample]:
     truths = {path.stem: path for path in scan.entries(scan.root / TRUTH) if path.suffix == ".mat"}
     samples = []
     without = 0
@@ -61,18 +61,8 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:  # noqa: ARG001
         if truth is None:
             without += 1
             continue
-        samples.append(
-            FileSample(
-                name=scan.name(picture),
-                product="road",
-                split="test",
-                anomalous=True,
-                path=picture,
-                defect_type="crack",
-                folder="crack",
-                truth=Segmentation(truth),
-            )
-        )
+        sample = scan.sample(picture, entry, word="crack", anomalous=True, product="road")
+        samples.append(replace(sample, truth=Segmentation(truth)))
     for path in truths.values():
         scan.report(path, "is the truth of no image", fatal=True)
     if without:

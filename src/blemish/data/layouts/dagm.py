@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from blemish.data.entries import Entry
-from blemish.data.files import FileSample, MaskTruth
+from blemish.data.files import FileSample
 from blemish.data.samples import Split
 from blemish.data.scan import Scan, same_name
 
@@ -36,14 +36,14 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
                 continue
             masks = scan.pairs(pictures, scan.images(labels))
             samples += [
-                FileSample(
-                    name=scan.name(picture),
+                scan.sample(
+                    picture,
+                    entry,
+                    word="defect" if picture in masks else "normal",
+                    anomalous=picture in masks,
                     product=product.name,
                     split=split,
-                    anomalous=picture in masks,
-                    path=picture,
-                    folder="defect" if picture in masks else "normal",
-                    truth=MaskTruth(masks[picture], entry.threshold) if picture in masks else None,
+                    masks=masks.get(picture, ()),
                 )
                 for picture in pictures
             ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from blemish.data.entries import Entry
-from blemish.data.files import FileSample, MaskTruth
-from blemish.data.scan import MASK_ENDINGS, Scan, folder_name, holds_images
+from blemish.data.files import FileSample
+from blemish.data.scan import MASK_ENDINGS, Scan, holds_images
 
 __all__ = ["fits", "read"]
 
@@ -20,18 +20,16 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
     files = scan.images(scan.root)
     masks = [file for file in files if file.stem.lower().rstrip("0123456789").endswith(MASK_ENDINGS)]
     pictures = [file for file in files if file not in masks]
-    found = scan.pairs(pictures, masks)
-    if not found:
+    masks_of = scan.pairs(pictures, masks)
+    if not masks_of:
         scan.remark("nobody said which of these images are anomalous: all count as normal, and nothing can be measured")
     return [
-        FileSample(
-            name=scan.name(picture),
-            product=folder_name(scan.root),
-            split="test",
-            anomalous=picture in found,
-            path=picture,
-            folder="defect" if picture in found else "",
-            truth=MaskTruth(found[picture], entry.threshold) if picture in found else None,
+        scan.sample(
+            picture,
+            entry,
+            word="defect" if picture in masks_of else "",
+            anomalous=picture in masks_of,
+            masks=masks_of.get(picture, ()),
         )
         for picture in pictures
     ]

@@ -20,7 +20,7 @@ def fits(root: Path, entry: Entry, *, sure: bool) -> bool:  # noqa: ARG001
     return table.is_file() and "hemorrhage" in next(iter(table_rows(table)), {}) and _scans(root) is not None
 
 
-def read(scan: Scan, entry: Entry) -> list[FileSample]:  # noqa: ARG001
+def read(scan: Scan, entry: Entry) -> list[FileSample]:
     folder = _scans(scan.root)
     files = [] if folder is None else scan.images(folder)
     pictures = {int(file.stem): file for file in files if file.stem.isdecimal()}
@@ -31,17 +31,8 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:  # noqa: ARG001
         if picture is None or label not in ("0", "1"):
             scan.report(scan.root / LABELS, f"the row {number!r}, {label!r} has no image or no label")
             continue
-        samples.append(
-            FileSample(
-                name=scan.name(picture),
-                product="head",
-                split="test",
-                anomalous=label == "1",
-                path=picture,
-                defect_type="hemorrhage" if label == "1" else "",
-                folder="hemorrhage" if label == "1" else "normal",
-            )
-        )
+        word = "hemorrhage" if label == "1" else "normal"
+        samples.append(scan.sample(picture, entry, word=word, anomalous=label == "1", product="head"))
     for picture in pictures.values():
         scan.report(picture, f"has no row in {LABELS}: left out")
     return samples

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from blemish import images
 from blemish.data.entries import Entry
-from blemish.data.files import FileSample, MaskTruth
-from blemish.data.scan import Scan, folder_name, holds_images
+from blemish.data.files import FileSample
+from blemish.data.scan import Scan, holds_images
 from blemish.errors import ImageError
 
 __all__ = ["fits", "read"]
@@ -30,29 +30,17 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
     own = not entry.options
     pictures = [file for folder in _folders(scan.root, entry, "images") for file in scan.images(folder)]
     masks = [file for folder in _folders(scan.root, entry, "masks") for file in scan.images(folder)]
-    found = _paired(scan, pictures, masks)
+    masks_of = _paired(scan, pictures, masks)
     samples = []
     for picture in pictures:
-        files = found.get(picture, ())
+        files = masks_of.get(picture, ())
         if not files:
             scan.report(picture, "has no mask")
         shown = _shows_something(scan, files, entry.threshold) if own and files else True
         if shown is None:
             continue
-        truth = MaskTruth(files, entry.threshold) if files and shown else None
         word = entry.options.get("type", "defect") if shown else "normal"
-        samples.append(
-            FileSample(
-                name=scan.name(picture),
-                product=entry.options.get("product", folder_name(scan.root)),
-                split="test",
-                anomalous=shown,
-                path=picture,
-                defect_type=entry.type_of(word) if shown else "",
-                folder=word,
-                truth=truth,
-            )
-        )
+        samples.append(scan.sample(picture, entry, word=word, anomalous=shown, masks=files))
     return samples
 
 
@@ -67,15 +55,15 @@ def _shows_something(scan: Scan, files: Sequence[Path], threshold: int | None) -
 
 def _paired(scan: Scan, pictures: list[Path], masks: list[Path]) -> dict[Path, tuple[Path, ...]]:
     """The masks of each picture: names are compared inside each pair of folders, as they may repeat in another."""
-    found: dict[Path, tuple[Path, ...]] = {}
+    masks_of: dict[Path, tuple[Path, ...]] = {}
     mask_folders = list(dict.fromkeys(file.parent for file in masks))
     picture_folders = list(dict.fromkeys(file.parent for file in pictures))
     if len(mask_folders) != len(picture_folders):
         return scan.pairs(pictures, masks)
     for inner, outer in zip(picture_folders, mask_folders, strict=True):
-        mine = [file for file in pictures if file.parent == inner]
-        found |= scan.pairs(mine, [file for file in masks if file.parent == outer])
-    return found
+        in_folder = [file for file in pictures if file.parent == inner]
+        masks_of |= scan.pairs(in_folder, [file for file in masks if file.parent == outer])
+    return masks_of
 
 
 def _folders(root: Path, entry: Entry, kind: str) -> list[Path]:
@@ -84,11 +72,11 @@ def _folders(root: Path, entry: Entry, kind: str) -> list[Path]:
     if not root.is_dir():
         return []
     masks = set() if kind == "masks" else set(_folders(root, entry, "masks"))
-    found: dict[Path, None] = {}
+    folders: dict[Path, None] = {}
     for pattern in patterns:
         for folder in sorted(root.glob(pattern)):
             if folder not in masks and holds_images(folder):
-                found.setdefault(folder)
-        if found and "/" not in pattern:
+                folders.setdefault(folder)
+        if folders and "/" not in pattern:
             break
-    return list(found)
+    return list(folders)

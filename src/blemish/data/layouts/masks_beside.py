@@ -6,6 +6,7 @@ three along its height, a third being anomalous where its part of the mask is (t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from blemish import images
 from blemish.data.entries import Entry
-from blemish.data.files import Box, FileSample, MaskTruth
+from blemish.data.files import Box, FileSample
 from blemish.data.samples import Split
 from blemish.data.scan import Scan
 from blemish.errors import ImageError
@@ -58,19 +59,11 @@ def _parts(scan: Scan, entry: Entry, picture: Path, masks: tuple[Path, ...], spl
     for part, (top, bottom) in enumerate(pairwise(edges)):
         box: Box | None = None if thirds == 1 else (0, top, width, bottom)
         anomalous = bool(foreground[top:bottom].any())
-        samples.append(
-            FileSample(
-                name=scan.name(picture) if box is None else f"{scan.name(picture)}#{part}",
-                product=entry.options["product"],
-                split=split,
-                anomalous=anomalous,
-                path=picture,
-                defect_type=entry.options["type"] if anomalous else "",
-                folder="defect" if anomalous else "normal",
-                truth=MaskTruth(masks, entry.threshold) if anomalous else None,
-                box_px=box,
-            )
-        )
+        word = "defect" if anomalous else "normal"
+        sample = scan.sample(picture, entry, word=word, anomalous=anomalous, split=split, masks=masks)
+        name = sample.name if box is None else f"{sample.name}#{part}"
+        defect_type = entry.options["type"] if anomalous else ""
+        samples.append(replace(sample, name=name, defect_type=defect_type, box_px=box))
     return samples
 
 

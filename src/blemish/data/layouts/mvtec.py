@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from blemish.data.entries import Entry
-from blemish.data.files import FileSample, MaskTruth
+from blemish.data.files import FileSample
 from blemish.data.samples import Split
 from blemish.data.scan import Scan, folder_name, holds_images, same_name
 from blemish.images import SUFFIXES
@@ -103,15 +103,14 @@ def _read_product(scan: Scan, entry: Entry, product: Path) -> list[FileSample]:
                 if not normal and not files and masks:
                     scan.report(picture, "has no mask")
                 samples.append(
-                    FileSample(
-                        name=scan.name(picture),
+                    scan.sample(
+                        picture,
+                        entry,
+                        word=kind.name,
+                        anomalous=not normal,
                         product=name,
                         split=split,
-                        anomalous=not normal,
-                        path=picture,
-                        defect_type="" if normal else entry.type_of(kind.name),
-                        folder=kind.name,
-                        truth=MaskTruth(files, entry.threshold) if files and not normal else None,
+                        masks=files,
                     )
                 )
     for folder in _kinds(scan, product, MASKS):

@@ -6,11 +6,12 @@ The folder NG holds views without a visible defect as well: their `anomaly_class
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from blemish.data.entries import Entry
-from blemish.data.files import FileSample, MaskTruth
+from blemish.data.files import FileSample
 from blemish.data.samples import Split
 from blemish.data.scan import Scan
 from blemish.errors import UsageError
@@ -64,18 +65,9 @@ def _read_product(scan: Scan, entry: Entry, file: Path, folder: Path) -> list[Fi
         has_truth = anomalous and bool(mask) and (base / mask).as_posix() in present
         if anomalous and not has_truth:
             scan.report(picture, "has no mask")
-        samples.append(
-            FileSample(
-                name=scan.name(picture),
-                product=row.get("category", file.stem),
-                split=split,
-                anomalous=anomalous,
-                path=picture,
-                defect_type=entry.types.get(code, "") if anomalous else "",
-                folder=code,
-                truth=MaskTruth((base / mask,), entry.threshold) if has_truth else None,
-            )
-        )
+        product, masks = row.get("category", file.stem), [base / mask] if has_truth else []
+        sample = scan.sample(picture, entry, word=code, anomalous=anomalous, product=product, split=split, masks=masks)
+        samples.append(sample if code in entry.types else replace(sample, defect_type=""))
     return samples
 
 

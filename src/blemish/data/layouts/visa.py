@@ -41,9 +41,9 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
         if name not in present:
             scan.report(scan.root / name, f"is named in {SPLIT} and is not there")
             continue
-        mine = words[product].get(name, ()) if anomalous else ()
-        types = tuple(dict.fromkeys(_type_of(scan, entry, scan.root / name, word) for word in mine))
-        if single and (split == "train" or (anomalous and (len(mine) != 1 or not types[0]))):
+        of_image = words[product].get(name, ()) if anomalous else ()
+        types = tuple(dict.fromkeys(_type_of(scan, entry, scan.root / name, word) for word in of_image))
+        if single and (split == "train" or (anomalous and (len(of_image) != 1 or not types[0]))):
             continue
         if anomalous and mask not in present:
             scan.report(scan.root / name, "has no mask")
@@ -56,7 +56,7 @@ def read(scan: Scan, entry: Entry) -> list[FileSample]:
                 anomalous=anomalous,
                 path=scan.root / name,
                 defect_type=types[0] if len(types) == 1 else "",
-                folder=", ".join(mine) if anomalous else NORMAL,
+                folder=", ".join(of_image) if anomalous else NORMAL,
                 truth=truth if anomalous else None,
             )
         )

@@ -32,7 +32,7 @@ def chip(spot: Spot, rng: Random) -> Painted:
     facets = clouds(n, rng, scale_px=max(2.5, radius * 0.35), octaves=3, roughness=0.6) * radius * 0.12
     relief = np.clip(hillshade(facets.astype(np.float32), spot.light), -1, 1) + 0.3 * ripples
     face += (relief * rng.uniform(0.3, 0.8) * spot.contrast)[..., None]
-    if not spot.whole and rng.random() < 0.3:  # deep enough to see past the thing
+    if not spot.fills_image and rng.random() < 0.3:  # deep enough to see past the thing
         return Painted(over(spot.pixels, bite, spot.behind), bite, fixed=True)
     rim = np.clip(blur(bite, 0.9) * (1 - bite), 0, 1) * rng.uniform(0, 1.5) * spot.contrast
     return Painted(
@@ -73,7 +73,7 @@ def fray(spot: Spot, rng: Random) -> Painted:
         finger + 0.6 * clouds(n, rng, scale_px=pitch * 1.5) + 1.2 * (1 - u / np.maximum(depth, 1)), 0.3, 1.2
     )
     worn = _raw(spot, rng, band, dark=0.5, streaks=finger)
-    void = spot.behind if not spot.whole else spot.pixels * max(0.05, 1 - 2.5 * spot.contrast)
+    void = spot.behind if not spot.fills_image else spot.pixels * max(0.05, 1 - 2.5 * spot.contrast)
     pixels = over(spot.pixels, band, over(worn, gaps * rng.uniform(0.2, 0.8), void))
     loose = _loose_ends(spot, rng, max(0.8, pitch * 0.3))
     fibre = spot.pixels.mean((0, 1)) + rng.choice([-1, 1]) * spot.contrast * tint(rng, grey=spot.grey, strength=0.1)
@@ -143,7 +143,7 @@ def _depths(spot: Spot, rng: Random, *, rough: float, deep: float) -> tuple[Fiel
     )
     order = np.argsort(line[:, 0], kind="stable")
     depth = np.interp(v, line[order, 0], line[order, 1], left=-3.0, right=-3.0)
-    if spot.whole:  # beyond the border of the image there is nothing to keep
+    if spot.fills_image:  # beyond the border of the image there is nothing to keep
         return np.maximum(u, -1.0).astype(np.float32), depth.astype(np.float32)
     return u.astype(np.float32), np.where(depth > -2, np.maximum(depth, 0.0), depth).astype(np.float32)
 

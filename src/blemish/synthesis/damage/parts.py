@@ -21,7 +21,7 @@ def missing_part(spot: Spot, rng: Random) -> Painted:
     x, y = grid(n)
     angle = spot.outward
     u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-    if not spot.whole:  # a sector, a slot or a corner of the thing, as if it had never been made
+    if not spot.fills_image:  # a sector, a slot or a corner of the thing, as if it had never been made
         slot = smoothstep(-np.abs(v), -radius * rng.uniform(0.35, 1.0), -radius * 0.3) * smoothstep(
             u, -radius, -radius + 1.5
         )
@@ -96,7 +96,7 @@ def _part(spot: Spot, rng: Random) -> tuple[Field, Pixels]:
     x, y = grid(spot.n)
     around = np.hypot(x, y)
     ring = (around > 1.05 * radius) & (around < 1.25 * radius)
-    if not spot.whole and ring.any() and float(spot.inside[ring].mean()) < 0.4:
+    if not spot.fills_image and ring.any() and float(spot.inside[ring].mean()) < 0.4:
         labels, _ = ndimage.label(spot.inside > 0.3)
         within = labels[(around < radius) & (labels > 0)]
         if len(within):
