@@ -15,8 +15,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
 from blemish.backbones.checkpoints import Checkpoint, read_checkpoint
 from blemish.backbones.config import BackboneConfig
@@ -106,22 +105,9 @@ def check_fit(weights: Weights) -> None:
     _check_shapes(weights, _without_memory(weights.config))
 
 
-class _WithoutValues(TorchFunctionMode):
-    """Leaves random initial values out. On the meta device they would cost nothing, but torch imports its compiler to
-    know their shape, which takes a second."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func in (nn.init.normal_, torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.mul):
-            return next(argument for argument in (*args, *kwargs.values()) if isinstance(argument, Tensor))
-        return (torch.empty if func is torch.randn else func)(*args, **kwargs)
-
-
 def _without_memory(config: BackboneConfig) -> Clip:
     """The model with shapes only, whose parameters are to be replaced."""
-    with torch.device("meta"), _WithoutValues():
+    with torch.device("meta"):
         return Clip(config)
 
 

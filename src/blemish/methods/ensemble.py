@@ -17,8 +17,8 @@ from blemish.backbones.model import Clip
 from blemish.language import Vocabulary
 from blemish.methods.base import Features, Method, Scores, Texts
 from blemish.methods.naming import direction, phrases, share_out, type_directions
+from blemish.methods.patches import value_value_features
 from blemish.methods.text_cache import TextCache
-from blemish.methods.value_value import value_value_features
 
 __all__ = ["EnsembleConfig", "PromptEnsemble"]
 
@@ -74,11 +74,8 @@ class PromptEnsemble(Method):
             defects=type_directions(self.backbone, vocabulary, object_name=name, cache=cache, decided_by=key),
         )
 
-    def encode(self, images: Tensor) -> Features:
-        """The image and, level by level, its places in the joint space, normalised [B, D] and [B, N, D]."""
-        return value_value_features(
-            self.backbone, images, levels="backbone", cls_norm=True, interpolation="bicubic-antialias"
-        )
+    def encode(self, images: Tensor, *, compare: bool = False) -> Features:
+        return value_value_features(self.backbone, images, compare=compare)
 
     def score(self, features: Features, texts: Texts) -> Scores:
         assert isinstance(texts, EnsembleTexts)

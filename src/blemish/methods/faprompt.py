@@ -9,28 +9,31 @@ B batch, N patches, D joint width, W text width; K abnormality prompts, E normal
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blemish.backbones import fast
 from blemish.backbones.model import Clip
 from blemish.backbones.tokenizer import END, tokenize
-from blemish.errors import UsageError
+from blemish.errors import ModelError, UsageError
 from blemish.language import Vocabulary
-from blemish.methods.base import Features, Losses, Method, Scores, Targets, Texts
+from blemish.methods.base import Features, Losses, Method, Release, Scores, Targets, Texts
 from blemish.methods.losses import dice, focal, focal_with_logits, orthogonality
 from blemish.methods.naming import share_out, type_directions
+from blemish.methods.patches import value_value_features
+from blemish.methods.prompting import deep_tokens
 from blemish.methods.smoothing import smooth_enlarge
 from blemish.methods.text_cache import TextCache
-from blemish.methods.value_value import value_value_features
 
 __all__ = ["FAPrompt", "FAPromptConfig"]
 
 INITIAL_STD = 0.02  # of all learnable tokens
+RELEASED_PATCHES = 10  # M is a number in the authors' code; a checkpoint only tells M times D
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,20 +108,15 @@ class FAPromptTexts(Texts):
 
 @dataclass(frozen=True)
 class Stages:
-    """What both stages say of a batch, before it becomes a score or a loss.
+    """What both stages give for a batch, before it becomes a score or a loss."""
 
-    texts1 [2, D] and texts2 [B, 2, D] are the normal and the abnormal direction; places1 and places2 [B, N] the abnormal
-    probabilities of the places; whole [B, 2] the logits of the image; embeddings [K, D] the first stage's abnormality prompts
-    before they are averaged; priors [B, W], None without one.
-    """
-
-    texts1: Tensor
-    texts2: Tensor
-    places1: Tensor
-    places2: Tensor
-    whole: Tensor
-    embeddings: Tensor
-    priors: Tensor | None
+    states1: Tensor  # [2, D], the normal and the abnormal direction of stage 1
+    states2: Tensor  # [B, 2, D], those of stage 2
+    abnormal1: Tensor  # [B, N], 0..1, p_1 of the patches
+    abnormal2: Tensor  # [B, N], 0..1, p_2 of the patches
+    image_logits: Tensor  # [B, 2], of CLS with stage 2
+    embeddings: Tensor  # [K, D], the first stage's abnormality prompts before they are averaged
+    priors: Tensor | None  # [B, W], None without a prior
 
 
 class FAPrompt(Method):
@@ -155,19 +153,66 @@ class FAPrompt(Method):
         self.abnormal_words: Tensor
         self.start: Tensor
 
+    @classmethod
+    def from_release(cls, state: Mapping[str, Tensor]) -> Release | None:
+        """Trained parts under the names of the authors' classes; None without a prior, as AnomalyCLIP's files are.
+
+        Two kinds of file are in circulation: FAPrompt's (five shared tokens, ten prompts of two own tokens) and its first
+        upload's (one own token each, trained without the CLS loss). Frozen buffers and the projections that the authors' code
+        never uses are left behind.
+        """
+        state = {name.removeprefix("prompt_learner."): tensor for name, tensor in state.items()}
+        if not {"ctx_pos", "ctx_neg", "patch_meta_net.linear1.weight"} <= state.keys():
+            return None
+        normal, abnormal = state["ctx_pos"].float(), state["ctx_neg"].float()  # [1, 1, E, W], [1, K, E', W]
+        if normal.ndim != 4 or abnormal.ndim != 4 or normal.shape[:2] != (1, 1) or abnormal.shape[0] != 1:
+            shapes = f"{list(normal.shape)} and {list(abnormal.shape)}"
+            raise ModelError(
+                f"expected ctx_pos [1, 1, tokens, width] and ctx_neg [1, prompts, tokens, width], found {shapes}"
+            )
+        depth = sum(name.startswith("compound_prompts_text.") for name in state)
+        deep = [state[f"compound_prompts_text.{index}"].float() for index in range(depth)]
+        parts = {"normal_tokens": normal[0, 0], "abnormal_tokens": abnormal[0]}
+        options: dict[str, Any] = {
+            "abnormality_prompts": abnormal.shape[1],
+            "normal_tokens": normal.shape[2],
+            "abnormal_tokens": abnormal.shape[2],
+            "deep_tokens": len(deep[0]) if deep else 0,
+            "round_deep_tokens": True,
+            "selection": "released",
+        }
+        if deep:
+            parts["deep_tokens"] = torch.stack(deep)
+            options["deep_blocks"] = (2, 1 + len(deep))
+        tower = f"for a text tower of width {normal.shape[3]}"
+        hidden, inputs = state["patch_meta_net.linear1.weight"].shape
+        if inputs % RELEASED_PATCHES:
+            raise ModelError(f"expected a prior of {RELEASED_PATCHES} patches, found {inputs} inputs")
+        first_upload = abnormal.shape[2] == 1
+        options |= {
+            "patches": RELEASED_PATCHES,
+            "hidden_share": hidden / inputs,
+            "image_cross_entropy": not first_upload,
+        }
+        for ours, theirs in (("hidden", "linear1"), ("out", "linear2")):
+            for part in ("weight", "bias"):
+                parts[f"psi.{ours}.{part}"] = state[f"patch_meta_net.{theirs}.{part}"].float()
+        kind = "of the first upload (one abnormal token)" if first_upload else f"({abnormal.shape[2]} abnormal tokens)"
+        return Release(f"FAPrompt prompts {kind} {tower}", options, parts)
+
     def frozen_key(self) -> str:
         config = self.config
         return f"faprompt {config.levels} {config.cls_norm} {config.position_interpolation}"
 
-    def encode(self, images: Tensor) -> Features:
-        """CLS and the value-value patch features in the joint space, normalised [B, D] and [B, N, D]."""
+    def encode(self, images: Tensor, *, compare: bool = False) -> Features:
         config = self.config
         return value_value_features(
             self.backbone,
             images,
-            levels=config.levels,
+            all_levels=config.levels == "backbone",
             cls_norm=config.cls_norm,
             interpolation=config.position_interpolation,
+            compare=compare,
         )
 
     # text side
@@ -208,31 +253,31 @@ class FAPrompt(Method):
     def stages(self, features: Features, texts: FAPromptTexts | None = None) -> Stages:
         """Both stages of a batch; the first one's texts are those that are given, else they are computed with gradients."""
         if texts is not None:
-            normal, embeddings, texts1 = texts.normal, texts.normal[:0], texts.states
+            normal, embeddings, states1 = texts.normal, texts.normal[:0], texts.states
         else:
             normal, embeddings = self.embed_normal(), self.embed_abnormal()
-            texts1 = _directions(normal, embeddings.mean(0, keepdim=True))[0]
-        places1 = self._abnormal(features.levels, texts1)
-        priors = self.prior(features.levels[-1], places1)
+            states1 = _directions(normal, embeddings.mean(0, keepdim=True))[0]
+        abnormal1 = self._abnormal(features.levels, states1)
+        priors = self.prior(features.levels[-1], abnormal1)
         if priors is None:
-            texts2, places2 = texts1.expand(len(places1), -1, -1), places1
+            states2, abnormal2 = states1.expand(len(abnormal1), -1, -1), abnormal1
         else:
             abnormal = self.embed_abnormal(priors).mean(1)  # [B, K, D] -> [B, D]
             if self._rounds_gradients:  # image by image, as the release encodes it again for each
                 normal = self.embed_normal(len(abnormal))
-            texts2 = _directions(normal.expand_as(abnormal), abnormal)  # [B, 2, D]
-            places2 = self._abnormal(features.levels, texts2)
-        whole = torch.einsum("bd,bsd->bs", features.global_feature, texts2) / self.config.temperature
-        return Stages(texts1, texts2, places1, places2, whole, embeddings, priors)
+            states2 = _directions(normal.expand_as(abnormal), abnormal)  # [B, 2, D]
+            abnormal2 = self._abnormal(features.levels, states2)
+        image_logits = torch.einsum("bd,bsd->bs", features.global_feature, states2) / self.config.temperature
+        return Stages(states1, states2, abnormal1, abnormal2, image_logits, embeddings, priors)
 
     def image_score(self, stages: Stages) -> Tensor:
         """The image score [B] in 0..1."""
-        cls = stages.whole.softmax(-1)[:, 1]
+        cls = stages.image_logits.softmax(-1)[:, 1]
         if self.config.image_score == "cls":
             return cls
         if self.config.image_score == "figure":
-            return (cls + ((stages.places1 + stages.places2) / 2).amax(1)) / 2
-        return (cls + (2 * stages.places1.amax(1) + stages.places2.amax(1)) / 3) / 2
+            return (cls + ((stages.abnormal1 + stages.abnormal2) / 2).amax(1)) / 2
+        return (cls + (2 * stages.abnormal1.amax(1) + stages.abnormal2.amax(1)) / 3) / 2
 
     def compute_texts(self, vocabulary: Vocabulary, cache: TextCache) -> FAPromptTexts:
         key = self.text_key()
@@ -255,7 +300,7 @@ class FAPrompt(Method):
     def score(self, features: Features, texts: Texts) -> Scores:
         assert isinstance(texts, FAPromptTexts)
         stages = self.stages(features, texts)
-        image_score, abnormal = self.image_score(stages), (stages.places1 + stages.places2) / 2
+        image_score, abnormal = self.image_score(stages), (stages.abnormal1 + stages.abnormal2) / 2
         type_scores, typed = share_out(
             abnormal,
             features.levels[-1],
@@ -282,15 +327,15 @@ class FAPrompt(Method):
         """The training loss: pixel focal and dice of both stages, two image losses, orthogonality and prior."""
         del vocabulary, cache  # its prompts know normal and abnormal only
         config, stages = self.config, self.stages(features)
-        terms = self._pixel_terms(stages.places1, features.grid, targets, stage=1)
+        terms = self._pixel_terms(stages.abnormal1, features.grid, targets, stage=1)
         pixel = sum(terms.values(), torch.zeros(()))
         if stages.priors is not None:
-            second = self._pixel_terms(stages.places2, features.grid, targets, stage=2)
+            second = self._pixel_terms(stages.abnormal2, features.grid, targets, stage=2)
             pixel = pixel + config.second_stage * sum(second.values())
             terms |= second
         total = pixel
         if config.image_cross_entropy:
-            terms["image_cross_entropy"] = F.cross_entropy(stages.whole, targets.label.long())
+            terms["image_cross_entropy"] = F.cross_entropy(stages.image_logits, targets.label.long())
             total = total + terms["image_cross_entropy"]
         score = self.image_score(stages)
         logits = score if config.image_loss == "released" else torch.logit(score, eps=1e-6)
@@ -332,25 +377,17 @@ class FAPrompt(Method):
 
     def _encode(self, shared: Tensor, prompts: Tensor) -> Tensor:
         """The joint vectors [P, D] of start of text, shared tokens [s, W] and prompts [P, n, W], read at their ends."""
-        tower, deep = self.backbone.text, cast("Tensor | None", self.deep_tokens)
-        start = torch.cat([self.start, shared])  # [1 + s, W]
-        by_prompt = (
-            self.config.round_deep_tokens and torch.is_grad_enabled()
-        )  # the release rounds each prompt's gradient
-        if deep is not None and (by_prompt or len(start) < 1 + deep.shape[1]):
+        tower, start = self.backbone.text, torch.cat([self.start, shared])  # [1 + s, W]
+        overwrite = deep_tokens(
+            cast("Tensor | None", self.deep_tokens),
+            first_block=self.first_deep_block,
+            round_to_half=self.config.round_deep_tokens,
+        )
+        if self._rounds_gradients or len(start) < 1 + self.config.deep_tokens:
             whole = torch.cat([start.expand(len(prompts), -1, -1), prompts], dim=1)  # [P, 1 + s + n, W]
             end = torch.full((len(whole),), whole.shape[1] - 1, device=whole.device)
-            return tower(
-                whole,
-                pool_at=end,
-                layer_tokens=deep,
-                placement="overwrite",
-                first_block=self.first_deep_block,
-                round_tokens_to_half=self.config.round_deep_tokens,
-            )
-        if deep is not None and self.config.round_deep_tokens:
-            deep = deep.half().to(start.dtype)
-        return tower.continuing(start, prompts, layer_tokens=deep, first_block=self.first_deep_block)
+            return fast.text_features(tower, whole, pool_at=end, before_block=overwrite)
+        return fast.shared_start_features(tower, start, prompts, before_block=overwrite)
 
     @property
     def _rounds_gradients(self) -> bool:

@@ -20,12 +20,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blemish.backbones import fast
 from blemish.backbones.model import Clip
 from blemish.errors import UsageError
 from blemish.io.codec import to_dict
 from blemish.language import DefectType, Vocabulary
 from blemish.methods.base import Features, Losses, Method, Scores, Targets, Texts
 from blemish.methods.naming import direction
+from blemish.methods.patches import reference_maps
 from blemish.methods.text_cache import TextCache
 from blemish.methods.typed import (
     ImageTyping,
@@ -116,14 +118,16 @@ class MultiADS(Method):
     def frozen_key(self) -> str:
         return "multiads"  # no option decides what the tower sees
 
-    def encode(self, images: Tensor) -> Features:
-        """CLS in the joint space [B, D], normalised, and the raw places of each level [B, N, Wv]."""
+    def encode(self, images: Tensor, *, compare: bool = False) -> Features:
+        """CLS in the joint space [B, D], normalised, and the raw patches of each level [B, N, Wv]."""
         tower, levels = self.backbone.image, sorted(self.backbone.config.levels)
-        seen = tower(images, levels=levels, patches=levels[-1] == self.backbone.config.vision.depth)
+        last = levels[-1] == self.backbone.config.vision.depth
+        seen = fast.image_features(tower, tower.embed(images), levels=levels, patches=last)
         return Features(
             global_feature=F.normalize(tower.project(seen.tokens[:, 0]), dim=-1),
             levels=tuple(seen.levels[level][:, 1:] for level in levels),
             grid=seen.grid,
+            reference_maps=reference_maps(seen, tuple(levels)) if compare else (),
         )
 
     def text_key(self) -> tuple[str, torch.device]:

@@ -10,7 +10,7 @@ from typing import Any
 from blemish import models
 from blemish.backbones.catalog import catalog
 from blemish.errors import ModelError, UnknownNameError, UsageError
-from blemish.io.codec import from_dict, to_dict
+from blemish.io.codec import to_dict
 from blemish.methods import METHODS, build
 from blemish.methods.base import Method
 from blemish.models.prompts import Prompts, find_prompts, read_prompts, shipped_prompts
@@ -48,8 +48,8 @@ def load_method(
     `prompts` is a name in the store or a path to what `blemish train` wrote; None takes those that ship for this backbone.
     `options` override the method's. Prompts of another backbone, and options other than those that the prompts were trained
     with (`Method.scoring_options` excepted), are refused unless `force`. Without `method`, it is the prompts', else the
-    backbone's default. `input_px` is the side in pixels that images are resized to, None for the backbone's own; prompts hold no
-    positions and serve every size. UsageError where the backbone does not take it (`clip.config.at_input`).
+    backbone's default. `input_px` is the side in pixels that images are resized to, None for the backbone's own; prompts hold
+    no positions and serve every size. UsageError where the backbone does not take it (`backbones.config.at_input`).
     """
     if method is not None and method not in METHODS:
         raise UnknownNameError("method", method, METHODS)
@@ -107,7 +107,7 @@ def _mismatches(prompts: Prompts, method: Method, options: Mapping[str, Any]) ->
         found.append(
             f"trained on the backbone {prompts.backbone} ({prompts.fingerprint}), not on {here} ({fingerprint})"
         )
-    trained = to_dict(from_dict(method.config_type, prompts.options))
+    trained = to_dict(method.config_from(prompts.options))
     for name, value in to_dict(method.config).items():
         if name in options and name not in method.scoring_options and value != trained.get(name):
             found.append(f"trained with {name} {trained.get(name)!r}, not {value!r}")
