@@ -128,7 +128,10 @@ def test_positions_both_passes_and_dynamic_prompts(golden: GoldenSet) -> None:
             dynamic = layer(first).reshape(len(first), count, -1)
             golden.check(f"dynamic_{kind}_prompts", dynamic, tolerance=FORWARD)
         seen = tower(
-            values["image"], levels=levels, before_block=progressive(method.image_layer_tokens(first), 0.0), interpolation="bicubic"
+            values["image"],
+            levels=levels,
+            before_block=progressive(method.image_layer_tokens(first), 0.0),
+            interpolation="bicubic",
         )
         for level in levels:
             without = torch.cat([seen.levels[level][:, :1], seen.levels[level][:, 1 + count :]], dim=1)
