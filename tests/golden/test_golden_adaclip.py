@@ -16,8 +16,8 @@ from blemish.backbones.vision import interpolate_positions
 from blemish.language import general
 from blemish.methods.adaclip import AdaCLIP, AdaCLIPConfig, AdaCLIPTexts, sentences
 from blemish.methods.base import Features, Release, Targets
+from blemish.methods.dapo import progressive
 from blemish.methods.fusion import fuse
-from blemish.methods.tokens import inserted_tokens
 from blemish.methods.typed import enlarge
 from blemish.training import recipe_of
 from blemish.training.optimisers import optimiser_of
@@ -127,12 +127,14 @@ def test_positions_both_passes_and_dynamic_prompts(golden: GoldenSet) -> None:
             assert layer is not None
             dynamic = layer(first).reshape(len(first), count, -1)
             golden.check(f"dynamic_{kind}_prompts", dynamic, tolerance=FORWARD)
-        tokens = method.image_layer_tokens(first)
-        seen = tower(values["image"], levels=levels, before_block=inserted_tokens(tokens), interpolation="bicubic")
-        inserted = 0 if tokens is None else tokens.shape[-2]
+        seen = tower(
+            values["image"],
+            levels=levels,
+            before_block=progressive(method.image_layer_tokens(first), 0.0),
+            interpolation="bicubic",
+        )
         for level in levels:
-            own = seen.levels[level]
-            without = torch.cat([own[:, :1], own[:, 1 + inserted :]], dim=1)
+            without = torch.cat([seen.levels[level][:, :1], seen.levels[level][:, 1 + count :]], dim=1)
             golden.check(f"tokens_layer{level}", without, tolerance=FORWARD)
         golden.check("image_features", tower.project(seen.tokens[:, 0]), tolerance=FORWARD)
         features = method.encode(values["image"])

@@ -24,11 +24,10 @@ from blemish.errors import ModelError, UsageError
 from blemish.language import Vocabulary
 from blemish.methods.base import Features, Losses, Method, Release, Scores, Targets, Texts
 from blemish.methods.naming import share_out, type_directions
-from blemish.methods.patches import Levels, value_value_features
-from blemish.methods.prompting import Template, template_of
+from blemish.methods.patches import value_value_features
+from blemish.methods.prompting import Template, deep_tokens, template_of
 from blemish.methods.smoothing import smooth_enlarge
 from blemish.methods.text_cache import TextCache
-from blemish.methods.tokens import inserted_tokens, overwriting_tokens
 from blemish.methods.typed import level_logits, local_losses
 
 __all__ = ["AnomalyCLIP", "AnomalyCLIPConfig", "AnomalyCLIPTexts"]
@@ -72,7 +71,7 @@ class AnomalyCLIPConfig:
     object_name: str = "object"
     abnormal_word: str = "damaged"
 
-    levels: Levels = "last"
+    levels: Literal["last", "backbone"] = "last"
     cls_norm: bool = False
     position_interpolation: Interpolation = "bilinear"
 
@@ -160,11 +159,11 @@ class AnomalyCLIP(Method):
                 raise ModelError(f"expected {DEEP}0 to {len(deep) - 1} of one shape, [tokens, {normal.shape[3]}]")
             parts["deep_tokens"] = torch.stack(matrices)
             options |= {"deep_tokens": len(matrices[0]), "deep_blocks": (2, 1 + len(deep))}
-        return Release(f"AnomalyCLIP prompts ({normal.shape[2]} context tokens)", options, parts)
+        return Release(f"AnomalyCLIP prompts for a text tower of width {normal.shape[3]}", options, parts)
 
     def frozen_key(self) -> str:
-        config = self.config
-        return f"value-value {config.levels} {config.cls_norm} {config.position_interpolation}"
+        config = self.config  # the same features as FAPrompt's, kept once for both
+        return f"faprompt {config.levels} {config.cls_norm} {config.position_interpolation}"
 
     def encode(self, images: Tensor, *, compare: bool = False) -> Features:
         """CLS [B, D] and the value-value patch features [B, N, D] in the joint space, each of length 1."""
@@ -190,17 +189,22 @@ class AnomalyCLIP(Method):
 
     def embed_states(self) -> Tensor:
         """Normal and abnormal [2, D] in the joint space, not normalised."""
-        config, (first, last) = self.config, self.deep_blocks
-        ends = self.template().ends
-        prompts = self.embed_prompts()[:, : int(ends.max()) + 1]  # nothing behind the ends is seen
-        deep = cast("Tensor | None", self.deep_tokens)
-        if config.placement == "insert":
-            if last >= self.backbone.config.text.depth - 1:
-                ends = ends + config.deep_tokens  # they are still there after the last block
-            before_block = inserted_tokens(deep, first=first - 1, drop=True, round_to_half=config.round_deep_tokens)
-        else:
-            before_block = overwriting_tokens(deep, first=first - 1, round_to_half=config.round_deep_tokens)
-        return fast.text_features(self.backbone.text, prompts, pool_at=ends, before_block=before_block)
+        config, ends = self.config, self.template().ends
+        insert = config.placement == "insert"
+        used = max(
+            int(ends.max()) + 1, 1 if insert else 1 + config.deep_tokens
+        )  # under the causal mask nothing else is seen
+        return fast.text_features(
+            self.backbone.text,
+            self.embed_prompts()[:, :used],
+            pool_at=ends + (config.deep_tokens if insert else 0),
+            before_block=deep_tokens(
+                cast("Tensor | None", self.deep_tokens),
+                first_block=self.deep_blocks[0],
+                insert=insert,
+                round_to_half=config.round_deep_tokens,
+            ),
+        )
 
     def compute_texts(self, vocabulary: Vocabulary, cache: TextCache) -> AnomalyCLIPTexts:
         key = self.text_key()
