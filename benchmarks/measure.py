@@ -30,7 +30,7 @@ from benchmarks.real_sets import IMAGE_SETS, PIXEL_SETS, SIMULATED, Comparison, 
 from blemish.inspection.references import MOST_REFERENCES
 from blemish.io.atomic import write_text
 from blemish.maps import at_original
-from blemish.methods.mutual import CONVOLUTIONAL, MutualConfig
+from blemish.methods.mutual import CONVOLUTIONAL_VIEWS, MutualConfig
 from blemish.metrics import PixelRanking, Value, auroc, mean
 from blemish.models.load import load_method
 from blemish.results import Inspection, Verdict
@@ -100,7 +100,7 @@ class AmongPeers(Embedded):
 
     def identity(self) -> str:
         lines = load_method(self.backbone, method=self.method).with_peers
-        return f"{super().identity()} {lines} {MOST_REFERENCES} {MutualConfig()} {CONVOLUTIONAL}"
+        return f"{super().identity()} {lines} {MOST_REFERENCES} {MutualConfig()} {CONVOLUTIONAL_VIEWS}"
 
     def look(self, comparison: Comparison) -> Sequence[Finding]:
         if comparison.peers != self.peers:

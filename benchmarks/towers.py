@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from blemish.backbones import fast
 from blemish.backbones.config import VisionConfig
 from blemish.backbones.layers import Attention, Block, set_linear_precision
 from blemish.backbones.vision import ImageTower
@@ -44,7 +45,7 @@ def blocks_of(tower: ImageTower) -> list[Block]:
 
 
 def plain(tower: ImageTower, images: Tensor) -> Outputs:
-    x, _ = tower.embed(images, interpolation="bilinear")
+    x = tower.embed(images, interpolation="bilinear").tokens
     v = x
     for index, block in enumerate(blocks_of(tower)):
         if index < len(tower.blocks) - VALUE_VALUE_DEPTH:
@@ -87,7 +88,8 @@ def joined(attention: Attention, mixed: Tensor) -> Tensor:
 
 
 def ours(tower: ImageTower, images: Tensor) -> Outputs:
-    features = tower(images, value_value_depth=VALUE_VALUE_DEPTH, interpolation="bilinear", patches=False)
+    embedding = tower.embed(images, interpolation="bilinear")
+    features = fast.image_features(tower, embedding, value_value_depth=VALUE_VALUE_DEPTH, patches=False)
     assert features.value_value is not None
     return tower.project(features.tokens[:, 0], norm=False), tower.project(features.value_value)
 

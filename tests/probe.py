@@ -155,7 +155,7 @@ class ArraySample:
 
 def register() -> None:
     """Makes the probes known by name."""
-    METHODS.own["probe"], METHODS.own["inside"] = "probe:Probe", "probe:InsideProbe"
+    METHODS.own |= {"probe": "probe:Probe", "inside": "probe:InsideProbe"}
 
 
 def tiny_clip() -> Clip:

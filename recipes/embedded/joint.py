@@ -155,7 +155,7 @@ def _losses(
     tower = clip.image
     if stage == "local":
         with torch.autocast(seen.images.device.type, torch.bfloat16):
-            tokens, _ = tower.embed(seen.images)
+            tokens = tower.embed(seen.images).tokens
             local = tower.project(tokens[:, 1:])
         return aligned(local) | {"naming": recipe.naming * named(local), "apart": recipe.apart * apart}
     level = int(rng.integers(1, BACKBONE.vision.depth))

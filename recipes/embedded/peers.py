@@ -29,19 +29,16 @@ from blemish.io.atomic import write_text
 from blemish.io.json_files import read_json_if_there
 from blemish.maps import at_original
 from blemish.methods.base import Method, Scores
+from blemish.methods.memory import FeatureBank, PatchView, RobustScale
 from blemish.methods.mutual import (
-    CONVOLUTIONAL,
-    Centre,
-    Crowd,
-    Glance,
+    CONVOLUTIONAL_VIEWS,
     MutualConfig,
     MutualScoring,
-    compared_maps,
     highest,
+    mean_of_nearest,
+    mean_over_views,
     moved,
-    nearest_mean,
     on_grid,
-    together,
 )
 from blemish.metrics import PixelRanking, auroc
 from blemish.models.load import load_method
@@ -52,18 +49,18 @@ from blemish.training.held_out import card_thresholds
 
 SERIES_SEEDS = HELD_OUT_SEEDS + 1_000_000
 BATCH = 8
-FINE, AROUND = Glance(0, 1, standardised=False), Glance(0, 3, standardised=False)
+FINE, AROUND = PatchView(0, 1, standardised=False), PatchView(0, 3, standardised=False)
 COARSE, COARSE_ALONE, COARSE_AROUND = (
-    Glance(1, 1, standardised=False),
-    Glance(1, 1, standardised=True),
-    Glance(1, 3, standardised=True),
+    PatchView(1, 1, standardised=False),
+    PatchView(1, 1, standardised=True),
+    PatchView(1, 3, standardised=True),
 )
-COMPARED: dict[str, tuple[Glance, ...]] = {
+COMPARED: dict[str, tuple[PatchView, ...]] = {
     "stride 8": (FINE,),
-    "stride 8, 3 x 3 places": (AROUND,),
+    "stride 8, 3 x 3 patches": (AROUND,),
     "stride 16": (COARSE,),
     "stride 16, standardised": (COARSE_ALONE,),
-    "stride 16, 3 x 3 places, standardised": (COARSE_AROUND,),
+    "stride 16, 3 x 3 patches, standardised": (COARSE_AROUND,),
     "stride 8; 16": (FINE, COARSE),
     "stride 8; 8, 3 x 3; 16": (FINE, AROUND, COARSE),
     "stride 8; 16, standardised": (FINE, COARSE_ALONE),
@@ -77,12 +74,12 @@ Maps = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Series:
-    """A rendered series as a method sees it: its truth, the words' scores, and how unlike the others each place is [B, h, w], by
-    glance and share."""
+    """A rendered series as a method sees it: its truth, the words' scores, and how far each patch is from the other images,
+    [B, h, w], by view and share."""
 
     masks: NDArray[np.bool_]
     words: Scores
-    unlike: Mapping[tuple[Glance, float], Tensor]
+    distance_maps: Mapping[tuple[PatchView, float], Tensor]
 
 
 def main() -> None:
@@ -108,11 +105,14 @@ def _print_tables(series: Sequence[Sequence[SyntheticSample]]) -> None:
     seen = [_look(method, pieces) for pieces in series]
     chosen = MutualConfig()
     rows = {"words alone": _figures(seen, None, chosen)}
-    rows["peers alone"] = _figures(seen, CONVOLUTIONAL, replace(chosen, weight=np.inf))
-    rows |= {f"both; compared: {name}": _figures(seen, glances, chosen) for name, glances in COMPARED.items()}
-    rows |= {f"both; share {share}": _figures(seen, CONVOLUTIONAL, replace(chosen, share=share)) for share in SHARES}
+    rows["peers alone"] = _figures(seen, CONVOLUTIONAL_VIEWS, replace(chosen, weight=np.inf))
+    rows |= {f"both; compared: {name}": _figures(seen, views, chosen) for name, views in COMPARED.items()}
     rows |= {
-        f"both; weight {weight:g}": _figures(seen, CONVOLUTIONAL, replace(chosen, weight=weight)) for weight in WEIGHTS
+        f"both; share {share}": _figures(seen, CONVOLUTIONAL_VIEWS, replace(chosen, share=share)) for share in SHARES
+    }
+    rows |= {
+        f"both; weight {weight:g}": _figures(seen, CONVOLUTIONAL_VIEWS, replace(chosen, weight=weight))
+        for weight in WEIGHTS
     }
     print(f"{len(series)} series of {len(series[0])}; differences from the words alone, ± standard error\n")
     print("| | image AUROC | difference | pixel AUROC | difference |\n|---|---|---|---|---|")
@@ -141,18 +141,21 @@ def _look(method: Method, pieces: Sequence[SyntheticSample]) -> Series:
     batches = _tensors(method, pieces)
     words = _scored(method, batches)
     levels = [
-        torch.cat(level) for level in zip(*(compared_maps(method.backbone, batch) for batch in batches), strict=True)
+        torch.cat(level)
+        for level in zip(*(method.encode(batch, compare=True).reference_maps for batch in batches), strict=True)
     ]
-    unlike = {}
-    for glance in dict.fromkeys(glance for glances in COMPARED.values() for glance in glances):
-        level = levels[glance.level]
-        others = ~torch.eye(len(level), dtype=torch.bool)
-        apart = list(Crowd(level, glance, others=others, counted=len(level)).apart(level, others))
+    distance_maps = {}
+    for view in dict.fromkeys(view for views in COMPARED.values() for view in views):
+        level = levels[view.level]
+        bank, others = FeatureBank([level], view), ~torch.eye(len(level), dtype=torch.bool)
+        by_image = [bank.distances(patches)[own] for patches, own in zip(bank.patches(level), others, strict=True)]
         for share in SHARES:
             counted = MutualConfig(share=share).counted(len(level))
-            far = torch.stack([nearest_mean(one, counted) for one in apart]).reshape(len(level), *level.shape[-2:])
-            unlike[glance, share] = Centre.of(far).deviations(far)
-    return Series(np.stack([piece.mask for piece in pieces]), words, unlike)
+            far = torch.stack([mean_of_nearest(own, counted) for own in by_image]).reshape(
+                len(level), *level.shape[-2:]
+            )
+            distance_maps[view, share] = RobustScale.of(far).deviations(far)
+    return Series(np.stack([piece.mask for piece in pieces]), words, distance_maps)
 
 
 @torch.inference_mode()
@@ -167,20 +170,21 @@ def _scored(method: Method, batches: Sequence[Tensor]) -> Scores:
 
 
 def _figures(
-    seen: Sequence[Series], glances: Sequence[Glance] | None, config: MutualConfig
+    seen: Sequence[Series], views: Sequence[PatchView] | None, config: MutualConfig
 ) -> list[tuple[float, float]]:
-    """Image and pixel AUROC of each series; of the words alone without glances, of the peers alone with an infinite weight."""
+    """Image and pixel AUROC of each series; of the words alone without views, of the peers alone with an infinite weight."""
     figures = []
     for one in seen:
         image, maps = one.words.image_score, one.words.anomaly_map
-        if glances is not None:
-            unlike = on_grid(together([one.unlike[glance, config.share] for glance in glances]), maps.shape[-2:])
-            top = highest(unlike, config.top_share)
-            top = Centre.of(top).deviations(top)
+        if views is not None:
+            views_maps = [one.distance_maps[view, config.share] for view in views]
+            distance_map = on_grid(mean_over_views(views_maps), maps.shape[-2:])
+            top = highest(distance_map, config.top_share)
+            top = RobustScale.of(top).deviations(top)
             if np.isinf(config.weight):
-                image, maps = top, unlike
+                image, maps = top, distance_map
             else:
-                image, maps = moved(image, top, config), moved(maps, unlike, config)
+                image, maps = moved(image, top, config), moved(maps, distance_map, config)
         figures.append(_aurocs(image.numpy(), maps.numpy(), one.masks))
     return figures
 

@@ -11,7 +11,7 @@ import dataclasses
 import os
 import tomllib
 import typing
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -41,30 +41,28 @@ Decides: TypeAlias = Literal["model", "scores", "results", "nothing"]
 PathKind: TypeAlias = Literal["", "path", "name or path"]
 
 
-def _setting(
-    default: Any,
-    *,
-    help: str,
-    decides: Decides = "nothing",
-    option: str | None = None,
-    metavar: str | None = None,
-    parse: Callable[[Any], Any] | None = None,
-    path: PathKind = "",
-    replaces: Collection[str] = (),
-) -> Any:
-    """A field of a table; the arguments are those of `Setting`."""
-    metadata = {
-        "help": help,
-        "decides": decides,
-        "option": option,
-        "metavar": metavar,
-        "parse": parse,
-        "path": path,
-        "replaces": tuple(replaces),
-    }
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One setting: all that its keyword, its key in a file and its option have in common."""
+
+    name: str  # the keyword, and the key in a file
+    table: str  # the table of a file
+    hint: Any  # the type
+    default: Any
+    help: str  # one or two sentences for the command line
+    option: str  # of the commands
+    metavar: str | None = None  # what stands for the value in a help text
+    parse: Callable[[Any], Any] | None = None  # from the text (or texts) of the option; None: the text itself
+    decides: Decides = "nothing"
+    path: PathKind = ""  # whether the value is a path, a name or a path, or neither
+    replaces: tuple[str, ...] = ()  # settings that it stands instead of
+
+
+def _setting(default: Any, *, help: str, **facts: Any) -> Any:
+    """A field of a table, with what `Setting` holds of it."""
     if isinstance(default, dict):
-        return field(default_factory=lambda: dict(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
+        return field(default_factory=lambda: dict(default), metadata={"help": help, **facts})
+    return field(default=default, metadata={"help": help, **facts})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,15 +337,7 @@ class Config:
         values |= {name: _plain(value) for name, value in given.items()}
         if values.get("options"):
             values["options"] = {**self.model.options, **values["options"]}
-        tables: dict[str, dict[str, Any]] = {}
-        for name, value in values.items():
-            tables.setdefault(known[name].table, {})[name] = known[name].default if value is None else value
-        changed = {}
-        for name, table in tables.items():
-            before = getattr(self, name)
-            current = {key.name: getattr(before, key.name) for key in dataclasses.fields(before)}
-            changed[name] = from_dict(type(before), current | table, where=f"[{name}]")
-        return dataclasses.replace(self, **changed)
+        return self._with(values)
 
     def settings(self) -> Iterator[tuple[Setting, Any]]:
         """Every setting with its value here."""
@@ -362,29 +352,20 @@ class Config:
                 continue
             if setting.path == "path" or (folder / value).exists():
                 moved[setting.name] = str(folder / Path(value).expanduser())
+        return self._with(moved)
+
+    def _with(self, values: Mapping[str, Any]) -> Config:
+        """This configuration with these values, checked; None stands for the default."""
         tables: dict[str, dict[str, Any]] = {}
-        for name, value in moved.items():
-            tables.setdefault(settings()[name].table, {})[name] = value
-        return dataclasses.replace(
-            self, **{table: dataclasses.replace(getattr(self, table), **values) for table, values in tables.items()}
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """One setting: all that its keyword, its key in a file and its option have in common."""
-
-    name: str  # the keyword, and the key in a file
-    table: str  # the table of a file
-    hint: Any  # the type
-    default: Any
-    help: str  # one or two sentences for the command line
-    option: str  # of the commands
-    metavar: str | None  # what stands for the value in a help text
-    parse: Callable[[Any], Any] | None  # from the text (or texts) of the option; None: the text itself
-    decides: Decides
-    path: PathKind  # whether the value is a path, a name or a path, or neither
-    replaces: tuple[str, ...]  # settings that it stands instead of
+        for name, value in values.items():
+            setting = settings()[name]
+            tables.setdefault(setting.table, {})[name] = setting.default if value is None else value
+        changed = {}
+        for name, table in tables.items():
+            before = getattr(self, name)
+            current = {key.name: getattr(before, key.name) for key in dataclasses.fields(before)}
+            changed[name] = from_dict(type(before), current | table, where=f"[{name}]")
+        return dataclasses.replace(self, **changed)
 
 
 @cache
@@ -396,7 +377,7 @@ def settings() -> dict[str, Setting]:
         for key in dataclasses.fields(kind):
             made = key.default_factory
             default = key.default if made is dataclasses.MISSING else made()
-            facts = {**key.metadata, "option": key.metadata["option"] or f"--{key.name.replace('_', '-')}"}
+            facts = {"option": f"--{key.name.replace('_', '-')}", **key.metadata}
             found[key.name] = Setting(name=key.name, table=table, hint=hints[key.name], default=default, **facts)
     return found
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from small_towers import images, materialised_attention, plain_block, small_image_tower
 from torch import nn
 
+from blemish.backbones import fast
 from blemish.backbones.config import VisionConfig
-from blemish.backbones.layers import set_linear_precision
+from blemish.backbones.layers import BeforeBlock, set_linear_precision
 from blemish.backbones.vision import ImageTower, build_stem, interpolate_positions
 from blemish.errors import UnknownNameError, UsageError
 
@@ -26,7 +27,7 @@ def test_both_paths_equal_a_twin_that_materialises_attention(depth: int, value_v
     levels = range(1, depth + 1)
     with torch.no_grad():
         features = tower(images(size=size), levels=levels, value_value_depth=value_value_depth)
-        x, _ = tower.embed(images(size=size))
+        x = tower.embed(images(size=size)).tokens
         v = x
         for number, block in enumerate(tower.blocks, start=1):
             if number > depth - value_value_depth:
@@ -45,29 +46,29 @@ def test_both_paths_equal_a_twin_that_materialises_attention(depth: int, value_v
         assert not features.value_value_levels
 
 
+@pytest.mark.parametrize("patches", [True, False])
 @pytest.mark.parametrize("value_value_depth", [0, 1, 3])
-@pytest.mark.parametrize("tokens", [0, 2])
-def test_without_patches_cls_and_the_value_value_path_are_the_same(value_value_depth: int, tokens: int) -> None:
+@pytest.mark.parametrize("levels", [(), (2,), (1, 5)])
+def test_the_fast_way_gives_what_the_plain_one_gives(
+    value_value_depth: int, patches: bool, levels: tuple[int, ...]
+) -> None:
     tower = small_image_tower()
-    layer_tokens = torch.randn(5, tokens, 32) if tokens else None
-    asked = {"value_value_depth": value_value_depth, "layer_tokens": layer_tokens, "levels": (2,)}
+    asked = {"value_value_depth": value_value_depth, "levels": levels, "before_block": inserting(layer_tokens(3))}
     with torch.no_grad():
-        whole = tower(images(), **asked)
-        cls_only = tower(images(), **asked, patches=False)
-    assert cls_only.tokens.shape == (2, 1, 32)
-    assert close(cls_only.tokens, whole.tokens[:, :1])
-    assert close(cls_only.levels[2], whole.levels[2])
+        plain = tower(images(), **asked)
+        quick = fast.image_features(tower, tower.embed(images()), **asked, patches=patches)
+    assert quick.grid == plain.grid
+    assert close(quick.tokens, plain.tokens if patches else plain.tokens[:, :1])
+    assert quick.levels.keys() == plain.levels.keys() == set(levels)
+    assert quick.value_value_levels.keys() == plain.value_value_levels.keys()
+    for level in levels:
+        assert close(quick.levels[level], plain.levels[level])
+        if value_value_depth:
+            assert close(quick.value_value_levels[level], plain.value_value_levels[level])
     if value_value_depth:
-        assert close(cls_only.value_value, whole.value_value)
-
-
-def test_without_patches_the_last_level_can_still_be_asked_for() -> None:
-    tower = small_image_tower()
-    with torch.no_grad():
-        features = tower(images(), levels=(5,), patches=False)
-    assert features.tokens.shape == (2, 1, 32)
-    assert features.levels[5].shape == (2, 17, 32)
-    assert torch.equal(features.tokens, features.levels[5][:, :1])
+        assert close(quick.value_value, plain.value_value)
+    else:
+        assert quick.value_value is plain.value_value is None
 
 
 def test_the_stem_is_a_convolution_over_patches_in_row_major_order() -> None:
@@ -78,10 +79,10 @@ def test_the_stem_is_a_convolution_over_patches_in_row_major_order() -> None:
     patch = picture[0, :, 8:16, 16:24].flatten()  # row 1, column 2
     assert close(tower.stem(picture)[0, :, 1, 2], kernel @ patch)
     with torch.no_grad():
-        x, grid = tower.embed(picture)
+        embedding = tower.embed(picture)
         row = tower.ln_pre(kernel @ patch + tower.position_embedding[1 + 1 * 4 + 2])
-    assert grid == (4, 4)
-    assert close(x[0, 1 + 1 * 4 + 2], row)
+    assert embedding.grid == (4, 4)
+    assert close(embedding.tokens[0, 1 + 1 * 4 + 2], row)
 
 
 # Position embeddings
@@ -130,50 +131,39 @@ def test_images_need_not_be_square() -> None:
     assert features.tokens.shape == (1, 11, 32)
 
 
-# Learnable tokens per layer
+# Tokens of a method
 
 
 def layer_tokens(depth: int) -> torch.Tensor:
     return torch.randn(depth, 3, 32, generator=torch.Generator().manual_seed(3))
 
 
-@pytest.mark.parametrize("depth", [1, 3, 5])
-@pytest.mark.parametrize("carry", [0.0, 0.01, 0.5])
-def test_layer_tokens_follow_the_rule_written_out(depth: int, carry: float) -> None:
-    tower = small_image_tower()
-    fresh = layer_tokens(depth)
+def inserting(fresh: torch.Tensor) -> BeforeBlock:
+    """Tokens [d, n, W] behind CLS: inserted before the first block, replaced before those that have fresh ones."""
+
+    def before_block(index: int, x: torch.Tensor) -> torch.Tensor:
+        if index >= len(fresh):
+            return x
+        return torch.cat([x[:, :1], fresh[index].expand(len(x), -1, -1), x[:, 1 + (3 if index else 0) :]], dim=1)
+
+    return before_block
+
+
+def test_what_stands_before_a_block_is_what_it_gets_on_both_paths() -> None:
+    tower, seen = small_image_tower(depth=2), []
+
+    def before_block(index: int, x: torch.Tensor) -> torch.Tensor:
+        seen.append((index, x))
+        return x + 1
+
     with torch.no_grad():
-        features = tower(images(), levels=(1, 2, 3, 4, 5), layer_tokens=fresh, carry=carry)
-        x, _ = tower.embed(images())
-        x = torch.cat([x[:, :1], fresh[0].expand(2, -1, -1), x[:, 1:]], dim=1)
-        for index, block in enumerate(tower.blocks):
-            if 0 < index < depth:
-                x = x.clone()
-                x[:, 1:4] = carry * x[:, 1:4] + (1 - carry) * fresh[index]
-            x = plain_block(block, x)
-            assert close(features.levels[index + 1], torch.cat([x[:, :1], x[:, 4:]], dim=1))
-    assert features.tokens.shape == (2, 17, 32)
-
-
-def test_carry_of_zero_is_plain_deep_prompting() -> None:
-    """What stood at the tokens' places is then forgotten: making the previous tokens huge changes only through CLS."""
-    tower = small_image_tower(depth=2)
-    fresh = layer_tokens(2)
-    with torch.no_grad():
-        x, _ = tower.embed(images())
-        first = tower.blocks[0](torch.cat([x[:, :1], fresh[0].expand(2, -1, -1), x[:, 1:]], dim=1))
-        second = tower.blocks[1](torch.cat([first[:, :1], fresh[1].expand(2, -1, -1), first[:, 4:]], dim=1))
-        features = tower(images(), layer_tokens=fresh, carry=0.0)
-    assert close(features.tokens, torch.cat([second[:, :1], second[:, 4:]], dim=1))
-
-
-def test_layer_tokens_also_act_on_the_value_value_path() -> None:
-    tower = small_image_tower()
-    with torch.no_grad():
-        without = tower(images(), value_value_depth=3).value_value
-        with_tokens = tower(images(), value_value_depth=3, layer_tokens=layer_tokens(5)).value_value
-    assert with_tokens.shape == without.shape
-    assert not close(with_tokens, without, tolerance=1e-2)
+        x = tower.embed(images()).tokens
+        first = tower.blocks[0](x + 1)
+        features = tower(images(), value_value_depth=1, levels=(1,), before_block=before_block)
+    assert [index for index, _ in seen] == [0, 1]
+    assert close(features.levels[1], first)
+    assert close(features.tokens, tower.blocks[1](first + 1))
+    assert close(features.value_value, first + 1 + tower.blocks[1].value_value(first + 1))
 
 
 @pytest.mark.parametrize("patches", [True, False])
@@ -181,7 +171,9 @@ def test_gradients_reach_images_every_layer_token_and_every_parameter(patches: b
     tower = small_image_tower()
     fresh = layer_tokens(5).requires_grad_()
     picture = images().requires_grad_()
-    features = tower(picture, value_value_depth=3, layer_tokens=fresh, carry=0.1, patches=patches)
+    features = fast.image_features(
+        tower, tower.embed(picture), value_value_depth=3, before_block=inserting(fresh), patches=patches
+    )
     assert features.value_value is not None
     (tower.project(features.tokens).square().sum() + tower.project(features.value_value).square().sum()).backward()
     assert fresh.grad is not None
@@ -210,7 +202,7 @@ def test_linear_layers_in_bfloat16_keep_the_residual_stream_accurate() -> None:
 def test_the_whole_tower_in_bfloat16_runs() -> None:
     tower = small_image_tower().bfloat16()
     with torch.no_grad():
-        features = tower(images(size=48).bfloat16(), value_value_depth=2, layer_tokens=layer_tokens(2))
+        features = tower(images(size=48).bfloat16(), value_value_depth=2)
     assert features.tokens.dtype == torch.bfloat16
     assert tower.project(features.tokens).isfinite().all()
 
@@ -242,8 +234,6 @@ def test_wrong_requests_say_what_is_wrong() -> None:
         ({"levels": (0,)}, r"levels \[0\] are outside 1..5"),
         ({"levels": (6,)}, "outside 1..5"),
         ({"value_value_depth": 6}, "value_value_depth 6 is outside 0..5"),
-        ({"layer_tokens": torch.zeros(6, 2, 32)}, "layer_tokens must be of shape"),
-        ({"layer_tokens": torch.zeros(2, 31)}, "layer_tokens must be of shape"),
     ):
         with pytest.raises(UsageError, match=message):
             tower(images(), **asked)
@@ -253,13 +243,3 @@ def test_wrong_requests_say_what_is_wrong() -> None:
         tower(torch.zeros(3, 32, 32))
     with pytest.raises(UnknownNameError, match="did you mean 'bicubic'"):
         tower(images(size=48), interpolation="bicubik")
-
-
-def test_every_image_may_have_layer_tokens_of_its_own() -> None:
-    tower, own = small_image_tower(), torch.randn(3, 2, 4, 32, generator=torch.Generator().manual_seed(7))
-    with torch.no_grad():
-        together = tower(images(), layer_tokens=own, levels=(2,), carry=0.3)
-        for index in range(2):
-            alone = tower(images()[index : index + 1], layer_tokens=own[:, index], levels=(2,), carry=0.3)
-            assert close(together.tokens[index], alone.tokens[0])
-            assert close(together.levels[2][index], alone.levels[2][0])

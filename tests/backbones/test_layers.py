@@ -4,7 +4,8 @@ import pytest
 import torch
 from small_towers import materialised_attention
 
-from blemish.backbones.layers import Attention, Block, Mlp, place_tokens, quick_gelu
+from blemish.backbones import fast
+from blemish.backbones.layers import Attention, Block, Mlp, quick_gelu
 
 
 def test_quick_gelu_is_the_same_with_and_without_gradients_and_leaves_its_input_alone() -> None:
@@ -34,25 +35,24 @@ def test_both_kinds_of_attention_share_one_projection() -> None:
     assert torch.allclose(
         attention.attend(value, value, value), materialised_attention(attention, x, value_value=True), atol=1e-6
     )
-    first = attention.qkv_of(x[:, :1], x)
-    assert torch.allclose(first[0], query[:, :, :1], atol=1e-6)
-    assert torch.allclose(first[1], key, atol=1e-6)
-    assert torch.allclose(first[2], value, atol=1e-6)
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_one_place_of_each_sequence_is_what_the_whole_block_gives_there(causal: bool) -> None:
+def test_one_position_of_each_sequence_is_what_the_whole_block_gives_there(causal: bool) -> None:
     block = Block(16, 2, mlp_ratio=4.0, activation="quick_gelu")
-    x, places = torch.randn(3, 7, 16), torch.tensor([0, 3, 6])
+    x, positions = torch.randn(3, 7, 16), torch.tensor([0, 3, 6])
     whole = block(x, causal=causal)
-    assert torch.allclose(block.at_places(x, places, causal=causal), whole[torch.arange(3), places], atol=1e-6)
+    assert torch.allclose(
+        fast.at_positions(block, x, positions, causal=causal), whole[torch.arange(3), positions], atol=1e-6
+    )
 
 
-@pytest.mark.parametrize("carry", [0.0, 0.25])
-def test_tokens_stand_behind_the_first_position(carry: float) -> None:
-    x, fresh = torch.randn(2, 6, 4), torch.randn(2, 3, 4)
-    inserted = place_tokens(x, fresh, insert=True)
-    assert torch.equal(inserted, torch.cat([x[:, :1], fresh, x[:, 1:]], dim=1))
-    overwritten = place_tokens(x, fresh, insert=False, carry=carry)
-    assert torch.equal(overwritten[:, [0, 4, 5]], x[:, [0, 4, 5]])
-    assert torch.allclose(overwritten[:, 1:4], carry * x[:, 1:4] + (1 - carry) * fresh)
+def test_the_parts_of_a_block_are_what_the_whole_block_gives() -> None:
+    block = Block(16, 2, mlp_ratio=4.0, activation="quick_gelu")
+    x, v = torch.randn(3, 7, 16), torch.randn(3, 7, 16)
+    ordinary, value_value = block(x), v + block.value_value(x)
+    for given, expected in zip(fast.dual(block, x, v), (ordinary, value_value), strict=True):
+        assert torch.allclose(given, expected, atol=1e-6)
+    for given, expected in zip(fast.dual_first_token(block, x, v), (ordinary[:, :1], value_value), strict=True):
+        assert torch.allclose(given, expected, atol=1e-6)
+    assert torch.allclose(fast.first_token(block, x), ordinary[:, :1], atol=1e-6)

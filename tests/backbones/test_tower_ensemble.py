@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from blemish.backbones import fast
 from blemish.backbones.ensemble import ImageTowerEnsemble
 from blemish.backbones.model import Clip
 from blemish.backbones.vision import ImageTower
 from blemish.backbones.weights import load_backbone, save_backbone
 from blemish.errors import UsageError
+from blemish.methods.dapo import progressive
 from checkpoint_files import tiny_config
 
 VISION = {
@@ -47,11 +49,12 @@ def alone(tower: ImageTowerEnsemble) -> list[ImageTower]:
 @torch.no_grad()
 def test_it_says_the_mean_of_its_members(clip: Clip) -> None:
     tower = clip.image
-    asked = {"levels": (1, 2), "value_value_depth": 2, "layer_tokens": torch.randn(2, 3, 48), "carry": 0.1}
-    seen = tower(IMAGES, **asked)
+    asked = {"levels": (1, 2), "value_value_depth": 2}
+    fresh = torch.randn(2, 3, 48)
+    seen = tower(IMAGES, **asked, before_block=progressive(fresh, 0.1))
     own = [
-        (one, one(IMAGES, **{**asked, "layer_tokens": tokens}))
-        for one, tokens in zip(alone(tower), asked["layer_tokens"].chunk(3, dim=-1), strict=True)
+        (one, one(IMAGES, **asked, before_block=progressive(tokens, 0.1)))
+        for one, tokens in zip(alone(tower), fresh.chunk(3, dim=-1), strict=True)
     ]
     assert seen.grid == own[0][1].grid == (8, 4)
     for read in (
@@ -63,8 +66,12 @@ def test_it_says_the_mean_of_its_members(clip: Clip) -> None:
         for norm in (True, False):
             mean = torch.stack([one.project(read(features), norm=norm) for one, features in own]).mean(0)
             assert torch.allclose(tower.project(read(seen), norm=norm), mean, atol=1e-5)
-    short = tower(IMAGES, **asked, patches=False)
+    short = fast.image_features(
+        tower, tower.embed(IMAGES), **asked, before_block=progressive(fresh, 0.1), patches=False
+    )
     assert torch.allclose(short.tokens, seen.tokens[:, :1], atol=1e-5)
+    assert short.value_value is not None
+    assert torch.allclose(short.value_value, seen.value_value, atol=1e-5)
 
 
 @torch.no_grad()
@@ -77,7 +84,7 @@ def test_its_linear_projection_is_that_of_members_whose_spread_is_one(clip: Clip
 
 def test_gradients_reach_the_tokens_of_every_member(clip: Clip) -> None:
     tokens = torch.randn(3, 2, 48, requires_grad=True)
-    clip.image.project(clip.image(IMAGES, layer_tokens=tokens).tokens).square().sum().backward()
+    clip.image.project(clip.image(IMAGES, before_block=progressive(tokens, 0.1)).tokens).square().sum().backward()
     assert tokens.grad is not None
     assert (tokens.grad.abs().amax((0, 1)) > 0).all()
 

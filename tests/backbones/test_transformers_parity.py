@@ -35,7 +35,15 @@ SHAPES = [
 ]
 
 
-@pytest.fixture(scope="module", params=SHAPES, ids=lambda shape: shape.name)
+SLOW = {"ViT-L-14"}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(shape, id=shape.name, marks=[pytest.mark.slow] if shape.name in SLOW else []) for shape in SHAPES
+    ],
+)
 def pair(request: pytest.FixtureRequest) -> tuple[Shape, Clip, CLIPModel]:
     shape: Shape = request.param
     vision, text = ({"width": w, "depth": d, "heads": h} for w, d, h in (shape.vision, shape.text))

@@ -68,8 +68,7 @@ class GoldenSet:
         return tower.requires_grad_(False)
 
     def image_tower(self) -> ImageTower:
-        if "visual.proj" not in self.clip:
-            pytest.skip(f"{self.name}: the image tower needs the full golden set, here is the reduced copy")
+        self.need_image_tower()
         width, joint_width = self.clip["visual.proj"].shape
         side = math.isqrt(len(self.clip["visual.positional_embedding"]) - 1)
         patch_size = self.clip["visual.conv1.weight"].shape[-1]
@@ -92,13 +91,34 @@ class GoldenSet:
 
     def backbone(self, **where: Any) -> Clip:
         """Both towers; `where` says where a method acts in them (levels, value_value_depth, deep_text_blocks)."""
-        vision, text = self.image_tower(), self.text_tower()
+        text = self.text_tower()
+        vision = self.image_tower() if self.has_image_tower else self._stand_in(text.projection.shape[1])
         shape = {"vision": to_dict(vision.config), "text": to_dict(text.config)}
         config = {"name": self.name, "joint_width": text.projection.shape[1], **shape, **where}
         clip = Clip(BackboneConfig.from_dict(config))
         clip.image, clip.text = vision, text
         clip.logit_scale = nn.Parameter(self.clip["logit_scale"], requires_grad=False)
         return clip
+
+    @property
+    def has_image_tower(self) -> bool:
+        """False for reduced copies, which begin at what the tower gave."""
+        return "visual.proj" in self.clip
+
+    def need_image_tower(self) -> None:
+        """Skips the test where the set is a reduced copy without one."""
+        if not self.has_image_tower:
+            pytest.skip(f"{self.name}: the image tower needs the full golden set, here is the reduced copy")
+
+    def _stand_in(self, joint_width: int) -> ImageTower:
+        """A random tower of the recorded shape, in place of the one that the reduced copy lacks."""
+        patch = self.metadata.get("patch", 14)
+        side = self.metadata.get("position_grid", 7)
+        width = self.metadata.get("vision_width", 64)
+        depth = max(self.metadata.get("levels", [1]))
+        heads = self._vision_heads
+        shape = {"image_size": side * patch, "patch_size": patch, "position_grid": side}
+        return ImageTower(VisionConfig(**shape, width=width, depth=depth, heads=heads), joint_width)
 
     def numbered(self, prefix: str) -> Tensor:
         """The weights prefix0, prefix1, ... stacked."""
@@ -114,9 +134,7 @@ def relative_error(ours: Tensor, reference: Tensor) -> float:
 
 
 def sets(kind: str) -> list[Any]:
-    """Parameters for pytest: every set of a kind ("dapo", "faprompt", "anomalyclip", …).
-
-    Where the full ones are missing, a skip."""
+    """Parameters for pytest: every set of a kind ("dapo", "anomalyclip", …); where the full ones are missing, a skip."""
     ending = "values.npz" if kind == "faprompt" else "values.safetensors"
     full = sorted(FOLDER.glob(f"{kind}_*.{ending}"))
     reduced = sorted(HERE.glob(f"{kind}_*.npz"))

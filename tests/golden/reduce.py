@@ -87,7 +87,7 @@ def derived_patch_features(golden: GoldenSet) -> Arrays:
         pixels = golden.values["images/" + str(relative).replace("/", "__")].numpy()
         image = torch.from_numpy(to_array(read(pixels), preprocess))
         depth = int(golden.values["enc/n_dual_blocks"])
-        features = tower(image[None], value_value_depth=depth, interpolation="bilinear", patches=False)
+        features = tower(image[None], value_value_depth=depth, interpolation="bilinear")
         joint = tower.project(features.value_value)[0]
         key = f"derived/step0/patch_features_norm_img{index}"
         derived[key] = _rounded((joint / joint.norm(dim=-1, keepdim=True)).numpy())

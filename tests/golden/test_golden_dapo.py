@@ -16,13 +16,12 @@ from blemish.backbones.model import Clip
 from blemish.io.codec import to_dict
 from blemish.language import DefectType, Vocabulary
 from blemish.methods.base import Features, Targets
-from blemish.methods.dapo import DAPO, DAPOConfig, DAPOTexts, abnormal_text, normal_text
+from blemish.methods.dapo import DAPO, DAPOTexts, abnormal_text, normal_text, progressive
 from blemish.methods.typed import enlarge
 
 FORWARD, LOSS, GRADIENT = 5e-6, 1e-6, 1e-5
 AFTER_STEP = 1e-6  # absolute; the step itself is 1e-3
 RATE, BETAS = 1e-3, (0.5, 0.999)
-PROMPTS, IMAGE_TOKENS, ADAPTERS = "prompt_learner.learnable_", "visual_prompt.learnable_visual_tokens", "adapter.fc."
 DEAD = "meta_net"  # of the release: parameters that no loss reaches
 
 
@@ -52,17 +51,10 @@ def method_of(golden: GoldenSet) -> DAPO:
         )
     )
     clip.image, clip.text = vision, text
-    normal, abnormal, groups, text_tokens, image_tokens = golden.metadata["counts"]
-    config = DAPOConfig(
-        variant="released",
-        groups=groups,
-        normal_tokens=normal,
-        abnormal_tokens=abnormal,
-        text_tokens=text_tokens,
-        image_tokens=image_tokens,
-    )
-    method = DAPO(clip, config)
-    method.load_trained(in_our_names(golden, golden.weights, ""))
+    release = DAPO.from_release(golden.weights)
+    assert release is not None
+    method = DAPO(clip, DAPO.config_from(release.options))
+    method.load_trained(release.parts)
     return method
 
 
@@ -76,19 +68,13 @@ def texts_of(golden: GoldenSet, method: DAPO) -> DAPOTexts:
     return texts
 
 
-def in_our_names(golden: GoldenSet, tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Tensors named as the official classes name them (behind a prefix), as our trained parts."""
-    depth = sum(key.startswith(f"{prefix}{PROMPTS}layer_tokens.") for key in tensors)
-    ours = {
-        "normal_context": tensors[f"{prefix}{PROMPTS}normal_tokens"],
-        "abnormal_context": tensors[f"{prefix}{PROMPTS}abnormal_tokens"],
-        "text_tokens": torch.stack([tensors[f"{prefix}{PROMPTS}layer_tokens.{index}"] for index in range(depth)]),
-        "image_tokens": tensors[f"{prefix}{IMAGE_TOKENS}"],
-    }
-    for index in range(len(levels_of(golden))):
-        for part in ("weight", "bias"):
-            ours[f"adapters.{index}.{part}"] = tensors[f"{prefix}{ADAPTERS}{index}.{part}"]
-    return ours
+def in_our_names(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Tensors named as the official classes name them behind a prefix, as our trained parts."""
+    release = DAPO.from_release(
+        {name.removeprefix(prefix): part for name, part in tensors.items() if name.startswith(prefix)}
+    )
+    assert release is not None
+    return release.parts
 
 
 def features_of(golden: GoldenSet, method: DAPO) -> Features:
@@ -112,13 +98,15 @@ def test_layer_tokens_and_adapted_features(golden: GoldenSet) -> None:
         seen = method.backbone.image(
             golden.values["image"],
             levels=levels_of(golden),
-            layer_tokens=method.image_tokens,
-            carry=method.config.alpha,
+            before_block=progressive(method.image_tokens, method.config.alpha),
         )
+        inserted = method.config.image_tokens
         features = features_of(golden, method)
         for index, level in enumerate(levels_of(golden)):
-            golden.check(f"patch_tokens_layer{level}", seen.levels[level], tolerance=FORWARD)
-            adapted = method.adapters[index](seen.levels[level][:, 1:])
+            patches = seen.levels[level][:, 1 + inserted :]
+            tokens = torch.cat([seen.levels[level][:, :1], patches], dim=1)
+            golden.check(f"patch_tokens_layer{level}", tokens, tolerance=FORWARD)
+            adapted = method.adapters[index](patches)
             golden.check(f"adapted_layer{level}", adapted, tolerance=FORWARD)
             recorded = F.normalize(golden.values[f"adapted_layer{level}"], dim=-1)
             assert relative_error(features.levels[index], recorded) <= FORWARD
@@ -169,14 +157,14 @@ def test_losses_gradients_and_one_adam_step(golden: GoldenSet) -> None:
 
     optimiser = torch.optim.Adam(method.trained_parts().values(), lr=RATE, betas=BETAS)
     losses.total.backward()
-    expected = in_our_names(golden, golden.values, "grad.")
+    expected = in_our_names(golden.values, "grad.")
     assert expected.keys() == method.trained_parts().keys()
     for name, part in method.trained_parts().items():
         assert part.grad is not None
         error = relative_error(part.grad, expected[name])
         assert error <= GRADIENT, f"{golden.name} gradient of {name}: relative error {error:.2e}"
     optimiser.step()
-    expected = in_our_names(golden, golden.values, "after_step.")
+    expected = in_our_names(golden.values, "after_step.")
     for name, part in method.trained_parts().items():
         error = float((part.detach() - expected[name]).abs().max())
         assert error <= AFTER_STEP, f"{golden.name} {name} after the step: {error:.2e} apart"

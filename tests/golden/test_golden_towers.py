@@ -12,14 +12,18 @@ from golden_sets import FOLDER, HERE, GoldenSet, load, relative_error, sets
 from reduce import derived_patch_features
 
 from blemish.backbones.config import PreprocessConfig
+from blemish.backbones.layers import BeforeBlock
 from blemish.backbones.preprocess import resize, to_array
 from blemish.backbones.tokenizer import tokenize
 from blemish.backbones.vision import VisionFeatures, interpolate_positions
 from blemish.images import read
+from blemish.methods.dapo import progressive
 
 FORWARD_FAPROMPT = 1e-5
 FORWARD_DAPO = 5e-6
-CARRY = 0.01  # DAPO's alpha
+# Both were rounded to 16 significant bits; where they lie on two sides of a boundary, they are one unit of these apart.
+ROUNDED = 2.0**-15
+ALPHA = 0.01  # DAPO's
 DEEP_FROM_BLOCK = 2  # FAPrompt's deep tokens, 1-based
 
 
@@ -41,16 +45,18 @@ def test_dapo_patch_tokens_at_every_level_and_image_features(dapo: GoldenSet) ->
     keys = [re.fullmatch(r"patch_tokens_layer(\d+)", key) for key in dapo.values]
     levels = sorted(int(match[1]) for match in keys if match)
     assert levels
+    tokens = dapo.weights["visual_prompt.learnable_visual_tokens"]
 
     features = tower(
         dapo.values["image"],
         levels=levels,
-        layer_tokens=dapo.weights["visual_prompt.learnable_visual_tokens"],
-        carry=CARRY,
+        before_block=progressive(tokens, ALPHA),
     )
 
     for level in levels:
-        dapo.check(f"patch_tokens_layer{level}", features.levels[level], tolerance=FORWARD_DAPO)
+        seen = features.levels[level]
+        without = torch.cat([seen[:, :1], seen[:, 1 + tokens.shape[1] :]], dim=1)
+        dapo.check(f"patch_tokens_layer{level}", without, tolerance=FORWARD_DAPO)
     dapo.check("image_features", tower.project(features.tokens[:, 0]), tolerance=FORWARD_DAPO)
 
 
@@ -60,10 +66,7 @@ def test_dapo_text_features_with_progressive_tokens_and_the_release_pooling(dapo
     embedded = dapo.text_tower()(
         prompts.flatten(0, 1),
         pool_at=end,
-        layer_tokens=dapo.numbered("prompt_learner.learnable_layer_tokens."),
-        placement="insert",
-        first_block=1,
-        carry=CARRY,
+        before_block=progressive(dapo.numbered("prompt_learner.learnable_layer_tokens."), ALPHA, drop=True),
         causal=False,
     )
     dapo.check("text_features", embedded.reshape(*prompts.shape[:2], -1).mean(dim=1), tolerance=FORWARD_DAPO)
@@ -78,6 +81,18 @@ def test_dapo_templates_have_the_reference_ids(dapo: GoldenSet) -> None:
 
 
 # FAPrompt
+
+
+def overwriting(deep: torch.Tensor) -> BeforeBlock:
+    """Positions 1 to n of the blocks from `DEEP_FROM_BLOCK` on become these tokens [d, n, W], rounded to float16."""
+
+    def before_block(index: int, x: torch.Tensor) -> torch.Tensor:
+        if not 0 <= index + 1 - DEEP_FROM_BLOCK < len(deep):
+            return x
+        tokens = deep[index + 1 - DEEP_FROM_BLOCK].half().float().expand(len(x), -1, -1)
+        return torch.cat([x[:, :1], tokens, x[:, 1 + tokens.shape[1] :]], dim=1)
+
+    return before_block
 
 
 def encode_faprompt(golden: GoldenSet) -> VisionFeatures:
@@ -149,7 +164,7 @@ def test_reduced_copies_hold_the_values_of_the_full_sets() -> None:
         assert all(torch.equal(ours.weights[key], theirs.weights[key]) for key in ours.weights)
         assert all(torch.equal(ours.clip[key], theirs.clip[key]) for key in ours.clip if "token_emb" not in key)
         for key, features in derived_patch_features(theirs).items() if path.stem.startswith("faprompt") else ():
-            assert relative_error(ours.values[key], torch.from_numpy(features)) <= FORWARD_FAPROMPT
+            assert relative_error(ours.values[key], torch.from_numpy(features)) <= FORWARD_FAPROMPT + ROUNDED
 
 
 @pytest.mark.parametrize("kind", ["pos", "neg"])
@@ -159,10 +174,7 @@ def test_faprompt_text_of_the_first_training_step(faprompt: GoldenSet, kind: str
         pool_at=faprompt.values[f"tokens/{kind}"]
         .argmax(dim=-1)
         .expand(len(faprompt.values[f"train/step0/prompts_{kind}"])),
-        layer_tokens=faprompt.numbered("prompt_init/compound_prompts_text."),
-        placement="overwrite",
-        first_block=DEEP_FROM_BLOCK,
-        round_tokens_to_half=True,
+        before_block=overwriting(faprompt.numbered("prompt_init/compound_prompts_text.")),
     )
     faprompt.check(f"train/step0/stage1_text_{kind}_raw", embedded, tolerance=FORWARD_FAPROMPT)
 
@@ -185,10 +197,7 @@ def test_faprompt_text_of_every_test_image_with_wide_prompts_and_its_prior(fapro
         embedded = tower(
             prompts,
             pool_at=ids.argmax(dim=-1).expand(len(context)),
-            layer_tokens=deep,
-            placement="overwrite",
-            first_block=DEEP_FROM_BLOCK,
-            round_tokens_to_half=True,
+            before_block=overwriting(deep),
         )
         faprompt.check(f"{match[1]}/stage2_text_neg_raw", embedded, tolerance=FORWARD_FAPROMPT)
         checked += 1

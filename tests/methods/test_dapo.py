@@ -13,15 +13,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blemish import methods
+from blemish.backbones import fast
 from blemish.backbones.catalog import catalog
 from blemish.backbones.config import BackboneConfig
-from blemish.backbones.layers import place_tokens
 from blemish.backbones.model import Clip
+from blemish.backbones.text import TextTower
 from blemish.errors import UnknownNameError, UsageError
 from blemish.io.codec import from_dict, to_dict
 from blemish.language import DefectType, Vocabulary, general, parse_defects
 from blemish.methods.base import Targets
-from blemish.methods.dapo import DAPO, VARIANTS, DAPOConfig, DAPOTexts
+from blemish.methods.dapo import DAPO, VARIANTS, DAPOConfig, DAPOTexts, progressive
 from blemish.methods.losses import dice, focal
 from blemish.methods.text_cache import TextCache
 from blemish.methods.typed import enlarge, type_scores
@@ -65,7 +66,7 @@ DEFECTS = parse_defects("scratch, hole, loose screw")
 
 def method_with(backbone: Clip, **options: Any) -> DAPO:
     torch.manual_seed(2)
-    return DAPO(backbone, DAPOConfig(**{**SMALL, **options}))
+    return DAPO(backbone, DAPO.config_from({**SMALL, **options}))
 
 
 def texts_of(method: DAPO, vocabulary: Vocabulary = DEFECTS) -> DAPOTexts:
@@ -280,8 +281,11 @@ def slow_text(method: DAPO, text: str, context: Tensor) -> Tensor:
         for index, block in enumerate(tower.blocks):
             if method.text_tokens is not None and index < len(method.text_tokens):
                 fresh = method.text_tokens[index][None]
-                x = place_tokens(x, fresh, insert=index == 0, carry=config.alpha if index else 0)
-                inserted = fresh.shape[1]
+                n = fresh.shape[1]
+                if index:
+                    fresh = config.alpha * x[:, 1 : 1 + n] + (1 - config.alpha) * fresh
+                x = torch.cat([x[:, :1], fresh, x[:, 1 + (n if index else 0) :]], dim=1)
+                inserted = n
             x = block(x, causal=bool(config.causal))
             if method.text_tokens is not None and index == len(method.text_tokens):
                 x = torch.cat([x[:, :1], x[:, 1 + inserted :]], dim=1)
@@ -312,7 +316,7 @@ def test_images_are_those_of_the_slow_way_at_every_depth(
     assert tokens is not None
     with torch.no_grad():
         features = method.encode(images)
-        x, _ = tower.embed(images)
+        x = tower.embed(images).tokens
         for index, block in enumerate(tower.blocks):
             if index < len(tokens):
                 fresh = tokens[index].expand(3, -1, -1)
@@ -325,13 +329,29 @@ def test_images_are_those_of_the_slow_way_at_every_depth(
     assert torch.allclose(features.global_feature, F.normalize(whole, dim=-1), atol=1e-5)
 
 
+@pytest.mark.parametrize("drop", [True, False])
+def test_every_image_or_prompt_may_have_tokens_of_its_own(drop: bool) -> None:
+    own, streams = torch.randn(3, 2, 4, 8), torch.randn(2, 6, 8)
+    together = progressive(own, 0.3, drop=drop)
+    apart = [progressive(own[:, row], 0.3, drop=drop) for row in range(2)]
+    assert together is not None
+    x, rows = streams, [streams[:1], streams[1:]]
+    for index in range(6):
+        x = together(index, x)
+        rows = [
+            before_block(index, row) for before_block, row in zip(apart, rows, strict=True) if before_block is not None
+        ]
+        assert torch.equal(x, torch.cat(rows))
+    assert x.shape == (2, 6 if drop else 10, 8)
+
+
 def test_alpha_0_is_plain_deep_prompting(backbone: Clip, images: Tensor) -> None:
     """Fresh tokens in every block, nothing of what the last block made of its own."""
     method = method_with(backbone, alpha=0.0)
     tokens = method.image_tokens
     assert tokens is not None
     with torch.no_grad():
-        x, _ = backbone.image.embed(images)
+        x = backbone.image.embed(images).tokens
         for index, block in enumerate(backbone.image.blocks):
             patches = x[:, 1:] if index == 0 else x[:, 1 + tokens.shape[1] :]
             x = block(torch.cat([x[:, :1], tokens[index].expand(3, -1, -1), patches], dim=1))
@@ -425,13 +445,13 @@ def test_200_types_are_encoded_in_bounded_chunks(
     backbone: Clip, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    forward = backbone.text.forward
+    text_features = fast.text_features
 
-    def counted(embeddings: Tensor, **options: Any) -> Tensor:
+    def counted(tower: TextTower, embeddings: Tensor, **options: Any) -> Tensor:
         sizes.append(len(embeddings))
-        return forward(embeddings, **options)
+        return text_features(tower, embeddings, **options)
 
-    monkeypatch.setattr(backbone.text, "forward", counted)
+    monkeypatch.setattr(fast, "text_features", counted)
     names = [f"defect {number}" for number in range(200)]
     method = method_with(backbone)
     texts = texts_of(method, parse_defects(names))
@@ -550,19 +570,20 @@ def test_a_few_steps_lower_the_loss_and_leave_the_backbone_alone(backbone: Clip,
 
 
 def test_a_variant_sets_what_is_not_given_and_a_given_option_wins() -> None:
-    assert from_dict(DAPOConfig, {"variant": "paper"}).normal_anchor == "normal object"
-    mixed = from_dict(DAPOConfig, {"variant": "clean", "causal": False, "normal_anchor": "intact object"})
+    assert DAPO.config_from({"variant": "paper"}).normal_anchor == "normal object"
+    mixed = DAPO.config_from({"variant": "clean", "causal": False, "normal_anchor": "intact object"})
     assert (mixed.causal, mixed.pooling, mixed.normal_anchor) == (False, "end", "intact object")
-    released = DAPOConfig(variant="released")
-    for name, value in VARIANTS["released"].items():
-        assert getattr(released, name) == value
-    for config in (mixed, released):
-        assert from_dict(DAPOConfig, to_dict(config)) == config
+    assert DAPO.config_from({"variant": "released"}) == VARIANTS["released"]
+    for config in (mixed, *VARIANTS.values()):
+        assert DAPO.config_from(to_dict(config)) == config
+    assert DAPO.config_from({}) == DAPOConfig() == VARIANTS["clean"]
+    assert all(config.variant == name for name, config in VARIANTS.items())
 
 
-def test_every_variant_says_every_option_of_a_variant() -> None:
-    assert all(options.keys() == VARIANTS["released"].keys() for options in VARIANTS.values())
-    assert DAPOConfig() == DAPOConfig(variant="clean")
+def test_options_of_older_prompts_that_lack_some_take_them_from_their_variant() -> None:
+    saved = to_dict(VARIANTS["released"])
+    del saved["binary_types"], saved["align_corners"]
+    assert DAPO.config_from(saved) == VARIANTS["released"]
 
 
 @pytest.mark.parametrize(
@@ -579,7 +600,7 @@ def test_every_variant_says_every_option_of_a_variant() -> None:
 )
 def test_senseless_options_are_refused_in_words(backbone: Clip, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        DAPO(backbone, DAPOConfig(**options))
+        DAPO(backbone, DAPO.config_from(options))
 
 
 def test_the_method_is_found_by_name(backbone: Clip) -> None:

@@ -12,7 +12,8 @@ from blemish.errors import UsageError
 from blemish.language import parse_defects
 from blemish.methods.base import Method, Scores
 from blemish.methods.ensemble import PromptEnsemble
-from blemish.methods.mutual import LEAST_PEERS, Crowd, Glance, MutualConfig, MutualScoring, _digest, nearest_mean
+from blemish.methods.memory import FeatureBank, PatchView, RobustScale
+from blemish.methods.mutual import LEAST_REFERENCES, STILL, MutualConfig, MutualScoring, _digest, mean_of_nearest
 
 DEFECTS = parse_defects("scratch, hole")
 
@@ -88,37 +89,61 @@ def test_one_other_piece_with_the_same_defect_does_not_hide_it_but_two_may(inner
 def test_an_image_is_not_compared_with_itself_nor_with_a_copy(inner: PromptEnsemble) -> None:
     peers = alike(8)
     without, twice = mutual(inner, peers), mutual(inner, torch.cat([peers, odd_one(), odd_one()]))
-    assert without._others([_digest(odd_one()[0])]).sum() == 8
-    assert twice._others([_digest(odd_one()[0])]).sum() == 8
-    assert twice._others([_digest(peers[3])]).sum() == 9
+    assert sum(without.others(_digest(odd_one()[0]))) == 8
+    assert sum(twice.others(_digest(odd_one()[0]))) == 8
+    assert sum(twice.others(_digest(peers[3]))) == 9
     assert scored(twice, odd_one()).image_score > scored(inner, odd_one()).image_score
 
 
-@pytest.mark.parametrize("most_bytes", [2**25, 2000])
-def test_the_distance_is_that_to_the_most_alike_place(most_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("blemish.methods.mutual.MOST_BYTES", most_bytes)
-    torch.manual_seed(2)
-    level, other = torch.randn(6, 5, 4, 4), torch.randn(1, 5, 4, 4)
-    crowd = Crowd(level, Glance(0, 1, standardised=False), others=~torch.eye(6, dtype=torch.bool), counted=3)
-    expected = torch.cdist(other.flatten(2).transpose(1, 2), level.flatten(2).transpose(1, 2)).amin(2)
-    (apart,) = crowd.apart(other, torch.ones(1, 6, dtype=torch.bool))
-    assert torch.allclose(apart, expected, atol=1e-5)
-    assert torch.allclose(nearest_mean(apart, 3), expected.sort(0).values[:3].mean(0), atol=1e-5)
-    (fewer,) = crowd.apart(other, torch.tensor([[True, False] * 3]))
-    assert torch.allclose(fewer, expected[::2], atol=1e-5)
-    assert not nearest_mean(apart[:0], 3).any()
-
-
 def test_a_constant_background_says_nothing() -> None:
-    """Most places are the same in all images: what is good on the thing is still near the middle."""
+    """Most patches are the same in all images: what is good on the thing is still near the middle."""
     torch.manual_seed(4)
     level = torch.zeros(9, 6, 10, 10)
     level[:, :, 3:7, 3:7] = torch.randn(6, 4, 4) + 0.3 * torch.randn(9, 6, 4, 4)
+    bank = FeatureBank([level], PatchView(0, 1, standardised=False))
     others = ~torch.eye(9, dtype=torch.bool)
-    crowd = Crowd(level, Glance(0, 1, standardised=False), others=others, counted=2)
-    unlike = crowd(level, others)
-    assert unlike[:, 3:7, 3:7].abs().max() < 10
-    assert unlike.max() < 10
+    by_image = [
+        mean_of_nearest(bank.distances(own)[which], 2) for own, which in zip(bank.patches(level), others, strict=True)
+    ]
+    distances = torch.stack(by_image).unflatten(1, (10, 10))
+    deviations = RobustScale.of(distances, still=STILL * bank.norm()).deviations(distances)
+    assert deviations[:, 3:7, 3:7].abs().max() < 10
+    assert deviations.max() < 10
+
+
+def test_the_mean_is_over_the_nearest_reference_images() -> None:
+    distances = torch.tensor([[3.0], [1.0], [2.0]])
+    assert float(mean_of_nearest(distances, 2)) == 1.5
+    assert float(mean_of_nearest(distances, 5)) == 2
+    assert not mean_of_nearest(distances[:0], 2).any()
+
+
+def test_an_image_passes_the_tower_once(inner: PromptEnsemble, monkeypatch: pytest.MonkeyPatch) -> None:
+    method, passed = mutual(inner, alike(6)), []
+    embed = inner.backbone.image.embed
+    monkeypatch.setattr(
+        inner.backbone.image, "embed", lambda images, **options: passed.append(len(images)) or embed(images, **options)
+    )
+    scored(method, alike(2, seed=1))
+    assert passed == [2]
+
+
+def test_a_reference_image_that_is_inspected_is_known_already(
+    inner: PromptEnsemble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    references = alike(6)
+    method, compared = mutual(inner, references), []
+    distances = method._distances
+    monkeypatch.setattr(
+        method, "_distances", lambda maps, digests: compared.append(len(digests)) or distances(maps, digests)
+    )
+    images = torch.cat([references[3:4], odd_one(), references[:1]])
+    together = scored(method, images)
+    assert compared == [1]
+    method._numbers = {}  # nothing is known: all are compared
+    again = scored(method, images)
+    assert torch.allclose(together.anomaly_map, again.anomaly_map, atol=1e-5)
+    assert torch.allclose(together.image_score, again.image_score, atol=1e-5)
 
 
 def test_without_weight_the_other_method_speaks_alone(inner: PromptEnsemble) -> None:
@@ -159,7 +184,7 @@ def test_the_peers_are_named_apart_from_the_model(inner: PromptEnsemble) -> None
 
 
 def test_too_few_peers_are_refused(inner: PromptEnsemble) -> None:
-    with pytest.raises(UsageError, match=f"at least {LEAST_PEERS}.*not with 4"):
+    with pytest.raises(UsageError, match=f"at least {LEAST_REFERENCES}.*not with 4"):
         mutual(inner, alike(4))
 
 

@@ -321,7 +321,7 @@ def test_official_prompts_become_ours(tmp_path: Path, home: Path, own_tokens: in
 
 def test_a_file_that_is_no_prompts_says_what_was_expected_and_found(tmp_path: Path) -> None:
     torch.save({"prompt_learner": {"ctx_pos": torch.ones(12, 8)}}, tmp_path / "half.pth")
-    with pytest.raises(ModelError, match=r"expected prompts of FAPrompt or AnomalyCLIP .* found .*ctx_pos \[12, 8\]"):
+    with pytest.raises(ModelError, match=r"expected trained prompts .*faprompt.* found .*ctx_pos \[12, 8\]"):
         store.import_model(tmp_path / "half.pth")
     odd = prompts()
     odd["prompt_learner"]["ctx_pos"] = torch.ones(5, 8)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from blemish.methods.mutual import CONVOLUTIONAL, MutualConfig, MutualScoring
+from blemish.methods.mutual import CONVOLUTIONAL_VIEWS, MutualConfig, MutualScoring
 from blemish.models.load import load_method
 from blemish.synthesis import SyntheticSample, render_series
 
@@ -33,13 +33,13 @@ def test_the_tables_measure_what_the_method_does(series: tuple[SyntheticSample, 
     with torch.inference_mode():
         seen, found = peers._look(method, series), peers._scored(MutualScoring(method, batches), batches)
     masks = np.stack([piece.mask for piece in series])
-    shown = peers._figures([seen], CONVOLUTIONAL, MutualConfig())
+    shown = peers._figures([seen], CONVOLUTIONAL_VIEWS, MutualConfig())
     assert shown[0] == pytest.approx(
         peers._aurocs(found.image_score.numpy(), found.anomaly_map.numpy(), masks), abs=1e-4
     )
     words = peers._aurocs(seen.words.image_score.numpy(), seen.words.anomaly_map.numpy(), masks)
     assert peers._figures([seen], None, MutualConfig())[0] == words
-    assert peers._figures([seen], CONVOLUTIONAL, replace(MutualConfig(), weight=0.0))[0] == pytest.approx(
+    assert peers._figures([seen], CONVOLUTIONAL_VIEWS, replace(MutualConfig(), weight=0.0))[0] == pytest.approx(
         words, abs=1e-4
     )
 

@@ -1,21 +1,23 @@
-"""The embedded backbone's patch embedding: local features of a small convolutional trunk, each place seen against its image.
+"""The embedded backbone's patch embedding: local features of a small convolutional trunk, each patch compared with its image.
 
 A transformer from scratch needs more pictures than two processor cores can show it. A trunk that already knows edges and
-textures (EfficientNet-Lite0, ImageNet weights, frozen) does not, and comparing each place with its own image is what makes an
-oddity odd: with the image's mean and spread, and with the places that look most like it (as MuSc does between images, Li et al.,
-ICLR 2024). What comes out has the width of the transformer that follows, one vector a place.
+textures (EfficientNet-Lite0, ImageNet weights, frozen) does not. An anomaly differs from the rest of its image, so each patch is
+compared with the image's mean and spread, and with the patches that look most like it (as MuSc does between images, Li et al.,
+ICLR 2024). What comes out has the width of the transformer that follows, one vector a patch.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["COMPARED", "EfficientNetLite0", "LocalStem"]
+from blemish.backbones.layers import Conv2d
+
+__all__ = ["COMPARED", "EfficientNetLite0", "LocalMaps", "LocalStem"]
 
 # Tan & Le 2019 (EfficientNet), the "Lite0" variant: no squeeze-and-excitation, ReLU6 everywhere.
 # (blocks, kernel, stride, expansion, channels out)
@@ -29,10 +31,10 @@ _STAGES = (
     (1, 3, 1, 6, 320),
 )
 _STEM_CHANNELS = 32
-COMPARED = (1, 2)  # trunk levels whose places are looked for elsewhere, in the image and in others: strides 8 and 16
-_MOST_REFERENCES = 784  # that a place is compared with; of a larger grid every second one, every third, ...
-_OWN = 1  # places about a place that do not count as others
-_SOFTNESS = 0.1  # of the mean over the most alike places
+COMPARED = (1, 2)  # trunk levels whose patches are compared, within the image and with others: strides 8 and 16
+_MOST_REFERENCES = 784  # that a patch is compared with; of a larger grid every second one, every third, ...
+_OWN = 1  # patches around a patch that do not count as others
+_SOFTNESS = 0.1  # of the mean over the most alike patches
 
 
 class _SameConv(nn.Module):
@@ -40,7 +42,7 @@ class _SameConv(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(inputs, outputs, kernel, stride=stride, groups=groups, bias=True)
+        self.convolution = Conv2d(inputs, outputs, kernel, stride=stride, groups=groups, bias=True)
         self.kernel = kernel
         self.stride = stride
 
@@ -112,8 +114,15 @@ class EfficientNetLite0(nn.Module):
         return maps
 
 
+class LocalMaps(NamedTuple):
+    """What no training moves in a `LocalStem`."""
+
+    trunk: tuple[Tensor, ...]  # the trunk's maps [B, C, h, w], at strides 4, 8, 16, 32
+    likeness: tuple[Tensor, ...]  # how unlike the rest of its image each patch is, [B, 3, h, w], of two of them
+
+
 class LocalStem(nn.Module):
-    """Places of an image as vectors, one for each 8×8 pixels: [B, 3, H, W] -> [B, width, H/8, W/8].
+    """Patch features of an image, one for each 8×8 pixels: [B, 3, H, W] -> [B, width, H/8, W/8].
 
     The trunk is frozen and computes no gradient; everything after it is trained with the backbone.
     """
@@ -122,39 +131,38 @@ class LocalStem(nn.Module):
         super().__init__()
         self.trunk = EfficientNetLite0().requires_grad_(False)
         self.level_norms = nn.ModuleList(nn.LayerNorm(channels) for channels in EfficientNetLite0.channels)
-        self.level_projections = nn.ModuleList(nn.Conv2d(c, width, 1) for c in EfficientNetLite0.channels)
-        self.likeness = nn.Conv2d(3 * len(COMPARED), width, 1, bias=False)
+        self.level_projections = nn.ModuleList(Conv2d(c, width, 1) for c in EfficientNetLite0.channels)
+        self.likeness = Conv2d(3 * len(COMPARED), width, 1, bias=False)
         self.mix = nn.Sequential(
-            nn.GELU(), nn.Conv2d(width, width, 3, padding=1, groups=width), nn.Conv2d(width, width, 1), nn.GELU()
+            nn.GELU(), Conv2d(width, width, 3, padding=1, groups=width), Conv2d(width, width, 1), nn.GELU()
         )
-        self.own = nn.Conv2d(width, width, 1)
-        self.relative = nn.Conv2d(width, width, 1, bias=False)
-        self.whole = nn.Conv2d(width, width, 1, bias=False)
+        self.own = Conv2d(width, width, 1)
+        self.relative = Conv2d(width, width, 1, bias=False)
+        self.whole = Conv2d(width, width, 1, bias=False)
         self.surround = nn.Sequential(
             nn.GELU(),
-            nn.Conv2d(width, width, 3, padding=2, dilation=2, groups=width),
-            nn.Conv2d(width, width, 1),
+            Conv2d(width, width, 3, padding=2, dilation=2, groups=width),
+            Conv2d(width, width, 1),
             nn.GELU(),
-            nn.Conv2d(width, width, 1),
+            Conv2d(width, width, 1),
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.places(*self.see(images))
+        return self.patches(self.local_maps(images))
 
     @torch.no_grad()
-    def see(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """What is frozen: the trunk's maps, and how unlike the others each place of two of them is."""
+    def local_maps(self, images: Tensor) -> LocalMaps:
+        """The frozen part for images [B, 3, H, W]."""
         maps = self.trunk(images.contiguous(memory_format=torch.channels_last))  # a third faster on processors
-        return maps, [likeness(maps[level]) for level in COMPARED]
+        return LocalMaps(tuple(maps), tuple(likeness(maps[level]) for level in COMPARED))
 
-    def places(self, maps: Sequence[Tensor], alike: Sequence[Tensor]) -> Tensor:
-        """The places [B, width, H/8, W/8] from what `see` saw."""
-        places = maps[1].shape[-2:]
-        levels = zip(maps, self.level_norms, self.level_projections, strict=True)
-        x = torch.stack([_projected(_normalise(norm, level), project, places) for level, norm, project in levels]).sum(
-            0
-        )
-        x = x + self.likeness(torch.cat([_at(places, level) for level in alike], 1).to(x.dtype))
+    def patches(self, local: LocalMaps) -> Tensor:
+        """The patch features [B, width, H/8, W/8]."""
+        grid = local.trunk[1].shape[-2:]
+        levels = zip(local.trunk, self.level_norms, self.level_projections, strict=True)
+        projected = [_projected(_normalise(norm, level), project, grid) for level, norm, project in levels]
+        x = torch.stack(projected).sum(0)
+        x = x + self.likeness(torch.cat([_on_grid(level, grid) for level in local.likeness], 1).to(x.dtype))
         x = self.mix(x)  # [B, W, h, w]
         mean = x.mean((2, 3), keepdim=True)
         spread = (x.var((2, 3), keepdim=True, correction=0) + 1e-4).sqrt()
@@ -162,10 +170,10 @@ class LocalStem(nn.Module):
 
 
 def likeness(level: Tensor) -> Tensor:
-    """How unlike every other place of its image each place of a map [B, C, h, w] is: [B, 3, h, w], 0 alike to 2 opposite.
+    """How unlike every other patch of its image each patch of a map [B, C, h, w] is: [B, 3, h, w], 0 alike to 2 opposite.
 
-    One minus the cosine to the most alike place, the soft mean over the most alike ones, and the mean over all; features are
-    standardised over the image first. The place itself and those next to it count as opposite.
+    One minus the cosine to the most alike patch, the soft mean over the most alike ones, and the mean over all; features are
+    standardised over the image first. The patch itself and those next to it count as opposite.
     """
     batch, _, rows, columns = level.shape
     with torch.autocast(level.device.type, enabled=False):
@@ -182,7 +190,7 @@ def likeness(level: Tensor) -> Tensor:
 
 
 def _next_to(rows: int, columns: int, step: int, device: torch.device) -> Tensor:
-    """Which places [N] and references [R] of a grid are next to each other, bool [N, R]."""
+    """Which patches [N] and references [R] of a grid are next to each other, bool [N, R]."""
     y, x = torch.arange(rows, device=device), torch.arange(columns, device=device)
     near_y = (y[:, None] - y[None, ::step]).abs() <= _OWN  # [rows, reference rows]
     near_x = (x[:, None] - x[None, ::step]).abs() <= _OWN
@@ -190,17 +198,17 @@ def _next_to(rows: int, columns: int, step: int, device: torch.device) -> Tensor
 
 
 def _normalise(norm: nn.Module, level: Tensor) -> Tensor:
-    return norm(level.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # over channels, at each place
+    return norm(level.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # over channels, at each patch
 
 
-def _projected(level: Tensor, project: nn.Module, places: torch.Size) -> Tensor:
-    """The projection at the places: the order does not matter to the result, so the smaller map is projected."""
-    if level.shape[-1] > places[-1]:
-        return project(_at(places, level))
-    return _at(places, project(level))
+def _projected(level: Tensor, project: nn.Module, grid: torch.Size) -> Tensor:
+    """The projection on the grid: the order does not matter to the result, so the smaller map is projected."""
+    if level.shape[-1] > grid[-1]:
+        return project(_on_grid(level, grid))
+    return _on_grid(project(level), grid)
 
 
-def _at(places: torch.Size, level: Tensor) -> Tensor:
-    if level.shape[-2:] == places:
+def _on_grid(level: Tensor, grid: torch.Size) -> Tensor:
+    if level.shape[-2:] == grid:
         return level
-    return F.interpolate(level, places, mode="bilinear", align_corners=False)
+    return F.interpolate(level, grid, mode="bilinear", align_corners=False)

@@ -1,15 +1,13 @@
-"""Several image towers side by side, trained apart: they look at the same image and answer together.
+"""An ensemble of image towers that were trained apart and share a trunk, a text tower and its joint space.
 
-Towers that agree on what they were trained with differ on what they never saw, and their mean errs less than they do on average
-(Lakshminarayanan et al., Deep Ensembles, NeurIPS 2017). Here they share a text tower and its joint space, where the mean is.
-
-To whoever calls, it is one tower: its tokens hold the members' side by side, a channel of one never meeting one of another.
-B batch, N patches, K members, W width of all, D joint width.
+Their mean in the joint space errs less than they do on average (Lakshminarayanan et al., Deep Ensembles, NeurIPS 2017). To the
+caller it is one tower: its channels are the members' channels side by side. W is the width of all members together, D the joint
+width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import cast
 
 import torch
@@ -17,7 +15,7 @@ from torch import Tensor, nn
 
 from blemish.backbones.config import VisionConfig
 from blemish.backbones.efficientnet import EfficientNetLite0, LocalStem
-from blemish.backbones.vision import ImageTower, Interpolation, Tower, VisionFeatures, check_asked
+from blemish.backbones.vision import Embedding, ImageTower, Interpolation, Result, Tower
 
 __all__ = ["ImageTowerEnsemble"]
 
@@ -36,54 +34,24 @@ class ImageTowerEnsemble(Tower):
     def _towers(self) -> list[ImageTower]:
         return list(cast(Iterable[ImageTower], self.members))
 
-    def continuing(
-        self,
-        x: Tensor,
-        grid: tuple[int, int],
-        *,
-        levels: Sequence[int] = (),
-        value_value_depth: int = 0,
-        layer_tokens: Tensor | None = None,
-        carry: float = 0.0,
-        patches: bool = True,
-    ) -> VisionFeatures:
-        check_asked(self.config, levels, value_value_depth, layer_tokens)
-        count = self.config.members
-        tokens = [None] * count if layer_tokens is None else layer_tokens.chunk(count, dim=-1)
-        seen = [
-            tower.continuing(
-                stream,
-                grid,
-                levels=levels,
-                value_value_depth=value_value_depth,
-                layer_tokens=own,
-                carry=carry,
-                patches=patches,
-            )
-            for tower, stream, own in zip(self._towers, x.chunk(count, dim=-1), tokens, strict=True)
+    def embed(self, images: Tensor, *, interpolation: Interpolation = "bicubic-antialias") -> Embedding:
+        towers = self._towers
+        towers[0].check_images(images)
+        local = cast(LocalStem, towers[0].stem).local_maps(images)  # the trunk runs once
+        embeddings = [
+            tower.embed_patches(cast(LocalStem, tower.stem).patches(local), interpolation=interpolation)
+            for tower in towers
         ]
-        return VisionFeatures(
-            tokens=torch.cat([one.tokens for one in seen], dim=-1),
-            grid=grid,
-            levels={level: torch.cat([one.levels[level] for one in seen], dim=-1) for level in seen[0].levels},
-            value_value=_together([one.value_value for one in seen]),
-            value_value_levels={
-                level: torch.cat([one.value_value_levels[level] for one in seen], dim=-1)
-                for level in seen[0].value_value_levels
-            },
-        )
+        tokens = torch.cat([embedding.tokens for embedding in embeddings], dim=-1)
+        return Embedding(tokens=tokens, grid=embeddings[0].grid, trunk_maps=local.trunk)
 
-    def embed(
-        self, images: Tensor, *, interpolation: Interpolation = "bicubic-antialias"
-    ) -> tuple[Tensor, tuple[int, int]]:
-        self._towers[0].check_images(images)
-        stems = [cast(LocalStem, tower.stem) for tower in self._towers]
-        seen = stems[0].see(images)  # the trunk sees them once
-        begun = [
-            tower.begin(stem.places(*seen), interpolation=interpolation)
-            for tower, stem in zip(self._towers, stems, strict=True)
-        ]
-        return torch.cat([stream for stream, _ in begun], dim=-1), begun[0][1]
+    def at_block(self, index: int, step: Callable[..., Result], *streams: Tensor) -> Result:
+        parts = zip(*(stream.chunk(self.config.members, dim=-1) for stream in streams), strict=True)
+        results = [step(tower.blocks[index], *own) for tower, own in zip(self._towers, parts, strict=True)]
+        if isinstance(results[0], Tensor):
+            return cast(Result, torch.cat(cast("list[Tensor]", results), dim=-1))
+        by_stream = zip(*cast("list[tuple[Tensor, ...]]", results), strict=True)
+        return cast(Result, tuple(torch.cat(own, dim=-1) for own in by_stream))
 
     def project(self, tokens: Tensor, *, norm: bool = True) -> Tensor:
         parts = tokens.chunk(self.config.members, dim=-1)
@@ -101,8 +69,3 @@ class ImageTowerEnsemble(Tower):
     def linear_projection(self) -> tuple[Tensor, Tensor]:
         weights, biases = zip(*(tower.linear_projection() for tower in self._towers), strict=True)
         return torch.cat(weights) / self.config.members, torch.stack(biases).mean(0)
-
-
-def _together(streams: Sequence[Tensor | None]) -> Tensor | None:
-    known = [stream for stream in streams if stream is not None]
-    return torch.cat(known, dim=-1) if known else None

@@ -15,8 +15,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
 from blemish.backbones.checkpoints import Checkpoint, read_checkpoint
 from blemish.backbones.config import BackboneConfig
@@ -106,22 +105,9 @@ def check_fit(weights: Weights) -> None:
     _check_shapes(weights, _without_memory(weights.config))
 
 
-class _WithoutValues(TorchFunctionMode):
-    """Leaves random initial values out. On the meta device they would cost nothing, but torch imports its compiler to
-    know their shape, which takes a second."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func in (nn.init.normal_, torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.mul):
-            return next(argument for argument in (*args, *kwargs.values()) if isinstance(argument, Tensor))
-        return (torch.empty if func is torch.randn else func)(*args, **kwargs)
-
-
 def _without_memory(config: BackboneConfig) -> Clip:
     """The model with shapes only, whose parameters are to be replaced."""
-    with torch.device("meta"), _WithoutValues():
+    with torch.device("meta"):
         return Clip(config)
 
 
@@ -208,10 +194,10 @@ def _infer(
     if check_ours and "image.stem.weight" not in state:
         raise ModelError(f"{path}: expected {OWN_CONFIG} beside it, which says what its stem is; found none")
     see = _Shapes(path, state)
-    places, width = see("image.position_embedding", 2)
-    grid = math.isqrt(max(places - 1, 0))
-    if grid < 1 or grid * grid != places - 1:
-        raise ModelError(f"{path}: expected positions of a square grid and CLS, found {places} positions")
+    positions, width = see("image.position_embedding", 2)
+    grid = math.isqrt(max(positions - 1, 0))
+    if grid < 1 or grid * grid != positions - 1:
+        raise ModelError(f"{path}: expected positions of a square grid and CLS, found {positions} positions")
     patch_size = see("image.stem.weight", 4)[3]
     context_length, text_width = see("text.position_embedding", 2)
     activation = hints.activation or "quick_gelu"

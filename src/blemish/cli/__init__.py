@@ -23,6 +23,7 @@ from blemish.cli.demo import demo
 from blemish.cli.evaluate import ListingCommand, evaluate
 from blemish.cli.export import export
 from blemish.cli.inspect import inspect
+from blemish.cli.methods import methods
 from blemish.cli.models import models
 from blemish.cli.report import report
 from blemish.cli.rethreshold import rethreshold
@@ -54,6 +55,7 @@ app.command("demo")(demo)
 app.command("train")(train)
 app.command("synthesize")(synthesize)
 app.command("evaluate", cls=ListingCommand)(evaluate)
+app.command("methods")(methods)
 app.add_typer(models, name="models")
 app.add_typer(cache, name="cache")
 app.add_typer(data, name="data")

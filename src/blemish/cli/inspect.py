@@ -131,8 +131,11 @@ def print_summary(run: FinishedRun, *, to_stderr: bool = False) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("verdict")
     table.add_column("images", justify="right")
-    for verdict, style in {"ok": "green", "review": "yellow", "ng": "red"}.items():
-        table.add_row(f"[{style}]{verdict.upper()}[/]", str(counts.verdicts[verdict]))
+    table.add_column("", style="dim")
+    meanings = {"ng": "not good", "review": "between the thresholds: look at them", "ok": ""}
+    for verdict, style in {"ng": "red", "review": "yellow", "ok": "green"}.items():
+        if counts.verdicts[verdict] or verdict != "review":
+            table.add_row(f"[{style}]{verdict.upper()}[/]", str(counts.verdicts[verdict]), meanings[verdict])
     if counts.unreadable:
         table.add_row("unreadable", str(len(counts.unreadable)))
     if counts.unwritten:
@@ -144,12 +147,15 @@ def print_summary(run: FinishedRun, *, to_stderr: bool = False) -> None:
 
 def _summary_lines(run: FinishedRun) -> list[str]:
     from blemish.images import FoundImages
+    from blemish.results import UNKNOWN
 
     counts, thresholds = run.counts, run.thresholds
     lines = []
     if counts.top_types:
         listed = ", ".join(f"{name} {count}" for name, count in counts.top_types.most_common(5))
         lines.append(f"top types of what is not OK: {listed}")
+        if UNKNOWN in counts.top_types:
+            lines.append(f"{UNKNOWN}: no type leads clearly there; the overlays say the best guess")
     review = "" if thresholds.review is None else f", review {thresholds.review:.3g}"
     lines.append(
         f"thresholds: image {thresholds.image:.3g} ({thresholds.calibration}){review}, "

@@ -69,15 +69,15 @@ def train(
     epochs: Annotated[
         int | None,
         typer.Option(
-            help="Epochs; more than before continue a finished training. Default: the method's authors', 7 or less.",
+            help="Epochs; more than before continue a finished training. Default: the method's authors', 5 to 15.",
             show_default=False,
         ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Images of a step. Default: the authors', 8.", show_default=False)
+        int | None, typer.Option(help="Images of a step. Default: the authors', mostly 8.", show_default=False)
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(help="Learning rate of Adam. Default: the authors', 0.001.", show_default=False)
+        float | None, typer.Option(help="Learning rate. Default: the authors', mostly 0.001.", show_default=False)
     ] = None,
     seed: Annotated[
         int | None,

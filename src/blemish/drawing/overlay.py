@@ -17,7 +17,7 @@ from blemish.maps import Blob, Part, dilate, grow_blobs, visible_part
 if TYPE_CHECKING:
     from blemish.results import Inspection, Region
 
-__all__ = ["draw_overlay", "region_words"]
+__all__ = ["draw_overlay", "font_of", "region_words"]
 
 Box: TypeAlias = tuple[int, int, int, int]
 Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -46,7 +46,7 @@ def draw_overlay(picture: Picture, inspection: Inspection, *, part: Part | None 
         _lay_heat(canvas, heat(part.scores[row : row + STRIP_PX], threshold), (left, top + row))
     short = min(canvas.size)
     line_px = int(np.clip(round(short / 256), 1, 12))
-    font = _font(int(np.clip(round(short / 30), 12, 64)))
+    font = font_of(int(np.clip(round(short / 30), 12, 64)))
     if inspection.regions:
         blobs = {_moved(blob.box_px, left, top): blob.pixels for blob in grow_blobs(part.scores, threshold=level)}
         for region in inspection.regions:
@@ -232,7 +232,8 @@ def _plate_shape(size: tuple[int, int], opacity: float) -> Image.Image:
 
 
 @lru_cache(maxsize=16)
-def _font(size: int) -> Font:
+def font_of(size: int) -> Font:
+    """Pillow's built-in font at this size in pixels."""
     return ImageFont.load_default(size=size)
 
 

@@ -155,13 +155,13 @@ def _found(suite: Suite, root: Path | None) -> tuple[list[Ready], list[str]]:
 
 def _trained(suite: Suite, name: str, session: Session, *, root: Path | None, backbone: str, device: str) -> list[Path]:
     """Prompts trained on this set in the session's folder, going on where that was stopped; none where the set is not there."""
-    from blemish.training import Recipe, train
+    from blemish.training import recipe_of, train
 
     try:
         data = find_data(suite.train[name], root=root)
     except UsageError:
         return []
-    recipe = Recipe(epochs=suite.epochs, batch_size=suite.batch_size, seed=suite.seed)
+    recipe = recipe_of(suite.method, epochs=suite.epochs, batch_size=suite.batch_size, seed=suite.seed)
     done = train(
         suite.method,
         data,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from blemish.io.codec import from_dict
 from blemish.plugins import Registry
 
 if TYPE_CHECKING:
@@ -15,7 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["METHODS", "build", "method_class"]
 
 _OWN = {
+    "adaclip": "blemish.methods.adaclip:AdaCLIP",
+    "anomalyclip": "blemish.methods.anomalyclip:AnomalyCLIP",
     "aprilgan": "blemish.methods.aprilgan:AprilGAN",
+    "cocoop": "blemish.methods.cocoop:CoCoOp",
+    "coop": "blemish.methods.coop:CoOp",
     "dapo": "blemish.methods.dapo:DAPO",
     "ensemble": "blemish.methods.ensemble:PromptEnsemble",
     "faprompt": "blemish.methods.faprompt:FAPrompt",
@@ -31,7 +34,7 @@ def build(name: str, backbone: Clip, options: Mapping[str, Any] | None = None) -
     UnknownNameError names the nearest method or option; UsageError says what is wrong with a value.
     """
     method = method_class(name)
-    built: Method = method(backbone, from_dict(method.config_type, options or {}))
+    built: Method = method(backbone, method.config_from(options or {}))
     return built
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from blemish.backbones.model import Clip
 from blemish.errors import ModelError, UsageError
-from blemish.io.codec import to_dict
+from blemish.io.codec import from_dict, to_dict
 from blemish.language import DefectType, Vocabulary, general
 from blemish.methods.naming import phrases
 from blemish.methods.text_cache import TextCache
@@ -38,6 +38,7 @@ class Features:
     global_feature: Tensor  # [B, C], of the image as a whole
     levels: tuple[Tensor, ...]  # L times [B, N, C], patch features
     grid: tuple[int, int]  # rows and columns of patches, N = rows * columns
+    reference_maps: tuple[Tensor, ...] = ()  # [B, C, h, w], what patches are compared by with reference images
 
     def to(self, device: torch.device) -> Self:
         """The same features on a device."""
@@ -129,6 +130,11 @@ class Method(nn.Module, ABC):
         self.backbone = backbone.requires_grad_(False).eval()
 
     @classmethod
+    def config_from(cls, options: Mapping[str, Any]) -> Any:
+        """The configuration with these options; UsageError names one that is unknown or unfit."""
+        return from_dict(cls.config_type, options)
+
+    @classmethod
     def from_release(cls, state: Mapping[str, Tensor]) -> Release | None:
         """What a checkpoint of the authors' code holds, None where it is not one of this method's.
 
@@ -158,8 +164,8 @@ class Method(nn.Module, ABC):
         """As `encode_texts`, with what is not in the cache."""
 
     @abstractmethod
-    def encode(self, images: Tensor) -> Features:
-        """The features that `score` needs of normalised images [B, 3, S, S]."""
+    def encode(self, images: Tensor, *, compare: bool = False) -> Features:
+        """The features that `score` needs of normalised images [B, 3, S, S]; with `compare` they hold reference maps, too."""
 
     def encode_frozen(self, images: Tensor) -> Features:
         """The part of `encode` that no training moves: all of it, unless a method trains inside the tower."""
@@ -235,8 +241,8 @@ class Method(nn.Module, ABC):
     def fingerprint(self) -> str:
         """16 hex digits that tell this model from others: backbone, its input, method, options and trained parts."""
         digest = hashlib.sha256(self.backbone.fingerprint().encode())
-        told = [self.name, to_dict(self.config), to_dict(self.backbone.config.preprocess)]
-        digest.update(json.dumps(told, sort_keys=True).encode())
+        decisive = [self.name, to_dict(self.config), to_dict(self.backbone.config.preprocess)]
+        digest.update(json.dumps(decisive, sort_keys=True).encode())
         for name, part in sorted(self.trained_parts().items()):
             digest.update(name.encode() + part.detach().cpu().float().numpy().tobytes())
         return digest.hexdigest()[:16]

@@ -14,6 +14,7 @@ from blemish.backbones.catalog import EMBEDDED, CatalogEntry, catalog, entry_of_
 from blemish.errors import MissingExtraError, ModelError, OutputError, UnknownNameError, UsageError
 from blemish.io.atomic import write_text
 from blemish.io.json_files import read_json_if_there
+from blemish.methods import METHODS, method_class
 from blemish.models.archives import download_archive
 from blemish.models.hub import NoAnswerError, download
 from blemish.models.lookup import find
@@ -33,17 +34,16 @@ from blemish.models.prompts import CARD, read_prompts, save_prompts
 from blemish.models.transfer import Download, sha256_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from blemish.backbones.checkpoints import Checkpoint
     from blemish.backbones.config import BackboneConfig
     from blemish.backbones.weights import Weights
+    from blemish.methods.base import Release
 
-__all__ = ["Imported", "Source", "import_model", "pull"]
+__all__ = ["Imported", "PullSource", "import_model", "pull"]
 
-Source = Literal["hub", "archive"]
+PullSource = Literal["hub", "archive"]
 
-PROMPTS_PREFIX = "prompt_learner."  # AnomalyCLIP and FAPrompt call their trained prompts so
+PROMPTS_PREFIX = "prompt_learner."  # what published methods call the module of their trained prompts
 SHOWN = ("joint_width", "vision", "text")  # what two configurations of the same shape agree in
 
 
@@ -82,7 +82,7 @@ def import_model(
 def pull(
     name: str,
     *,
-    source: Source | None = None,
+    source: PullSource | None = None,
     endpoint: str | None = None,
     overwrite: bool = False,
     progress: bool = False,
@@ -128,7 +128,7 @@ def pull(
 
 
 def _fetched(
-    entry: CatalogEntry, *, source: Source | None, endpoint: str | None, progress: bool
+    entry: CatalogEntry, *, source: PullSource | None, endpoint: str | None, progress: bool
 ) -> tuple[Download, tuple[str, ...]]:
     """The file from its source, and a line on why it is the second one."""
     folder = home() / PULLS / entry.name
@@ -155,8 +155,10 @@ def _recognise(checkpoint: Checkpoint) -> Kind:
     from blemish.backbones.state_names import find_naming
 
     backbone = find_naming(checkpoint.tensors) is not None
-    prompts = any(name.startswith(PROMPTS_PREFIX) for name in checkpoint.tensors) or (
+    prompts = (
         checkpoint.path.name == WEIGHTS["prompts"]
+        or any(name.startswith(PROMPTS_PREFIX) for name in checkpoint.tensors)
+        or (not backbone and _is_release(checkpoint))
     )
     if backbone and prompts:
         raise UsageError(f"{checkpoint.path}: holds a backbone and prompts; say which with --as backbone or prompts")
@@ -218,8 +220,9 @@ def _import_prompts(checkpoint: Checkpoint, record: dict[str, Any], *, name: str
         notes = [f"prompts of {method}, written by Blemish"]
         name = name or checkpoint.path.parent.name
     else:
-        method, options, parts, notes = _official(checkpoint)
-        card = {}
+        method, release = _released(checkpoint)
+        options, parts, card = release.options, release.parts, {}
+        notes = [f"recognised as {release.description}; on which backbone they were trained the file does not say"]
     name = name or checkpoint.path.stem
     check_name(name)
     place = folder_of(name, "prompts")
@@ -232,25 +235,27 @@ def _import_prompts(checkpoint: Checkpoint, record: dict[str, Any], *, name: str
     return Imported(name, "prompts", place, tuple(notes))
 
 
-def _official(checkpoint: Checkpoint) -> tuple[str, dict[str, Any], dict[str, Tensor], list[str]]:
-    """The method, options, trained parts and remarks of an official checkpoint of FAPrompt or AnomalyCLIP."""
-    from blemish.methods.official import generation, is_official, trained_parts_of
-
-    if not is_official(checkpoint.tensors):
-        found = ", ".join(f"{name} {list(value.shape)}" for name, value in sorted(checkpoint.tensors.items())[:2])
-        raise ModelError(
-            f"{checkpoint.path}: expected prompts of FAPrompt or AnomalyCLIP (ctx_pos, ctx_neg), found {found or 'no tensors'}"
-        )
+def _is_release(checkpoint: Checkpoint) -> bool:
+    """Whether some method's authors' code wrote this checkpoint, be it whole or damaged."""
     try:
-        options, parts = trained_parts_of(checkpoint.tensors)
+        return any(method_class(method).from_release(checkpoint.tensors) is not None for method in METHODS)
+    except ModelError:
+        return True
+
+
+def _released(checkpoint: Checkpoint) -> tuple[str, Release]:
+    """The method whose authors' code wrote this checkpoint, and what it holds."""
+    try:
+        for method in METHODS:
+            if (release := method_class(method).from_release(checkpoint.tensors)) is not None:
+                return method, release
     except ModelError as error:
         raise ModelError(f"{checkpoint.path}: {error}") from error
-    width = parts["normal_tokens"].shape[-1]
-    remarks = [
-        f"recognised as {generation(options)}",
-        f"for a text tower of width {width}; on which backbone it was trained the file does not say",
-    ]
-    return "faprompt", options, parts, remarks
+    found = ", ".join(f"{name} {list(value.shape)}" for name, value in sorted(checkpoint.tensors.items())[:2])
+    raise ModelError(
+        f"{checkpoint.path}: expected trained prompts as the authors of a method publish them "
+        f"({', '.join(METHODS)}), found {found or 'no tensors'}"
+    )
 
 
 def _known(weights: Weights, sha256: str, name: str | None) -> CatalogEntry | None:

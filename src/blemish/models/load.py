@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from blemish import models
+from blemish.backbones.catalog import catalog
 from blemish.errors import ModelError, UnknownNameError, UsageError
-from blemish.io.codec import from_dict, to_dict
+from blemish.io.codec import to_dict
 from blemish.methods import METHODS, build
 from blemish.methods.base import Method
 from blemish.models.prompts import Prompts, find_prompts, read_prompts, shipped_prompts
@@ -47,8 +48,8 @@ def load_method(
     `prompts` is a name in the store or a path to what `blemish train` wrote; None takes those that ship for this backbone.
     `options` override the method's. Prompts of another backbone, and options other than those that the prompts were trained
     with (`Method.scoring_options` excepted), are refused unless `force`. Without `method`, it is the prompts', else the
-    backbone's default. `input_px` is the side in pixels that images are resized to, None for the backbone's own; prompts hold no
-    positions and serve every size. UsageError where the backbone does not take it (`clip.config.at_input`).
+    backbone's default. `input_px` is the side in pixels that images are resized to, None for the backbone's own; prompts hold
+    no positions and serve every size. UsageError where the backbone does not take it (`backbones.config.at_input`).
     """
     if method is not None and method not in METHODS:
         raise UnknownNameError("method", method, METHODS)
@@ -56,8 +57,8 @@ def load_method(
     found = None if prompts is None else read_prompts(find_prompts(prompts))
     if found is not None and method not in (None, found.method):
         raise UsageError(f"{found.place}: prompts of the method {found.method!r}, not of {method!r}")
-    name = found.method if found is not None else method or str(card.get("default_method", "ensemble"))
     clip = models.load_backbone(backbone).at_input(input_px)
+    name = found.method if found is not None else method or _default_method(card, clip.config.name)
     if found is None and (shipped := shipped_prompts(clip.config.name, name)) is not None:
         found, prompts = read_prompts(shipped), SHIPPED
     if found is None:
@@ -87,6 +88,12 @@ def load_method(
     return Loaded(built, str(prompts), thresholds, with_peers, lead, tuple(notes))
 
 
+def _default_method(card: Mapping[str, Any], backbone: str) -> str:
+    """The method of a backbone where none is named: its card's, the catalog's, else the prompt ensemble."""
+    known = catalog().get(backbone)
+    return str(card.get("default_method") or (known.default_method if known else "") or "ensemble")
+
+
 def _lines_with_peers(card: Mapping[str, Any], method: str) -> dict[str, float]:
     """The thresholds of a backbone's card for a method with peers; empty where it has none."""
     return dict(card.get("peers", {}).get(method, {}).get("thresholds", {}))
@@ -100,7 +107,7 @@ def _mismatches(prompts: Prompts, method: Method, options: Mapping[str, Any]) ->
         found.append(
             f"trained on the backbone {prompts.backbone} ({prompts.fingerprint}), not on {here} ({fingerprint})"
         )
-    trained = to_dict(from_dict(method.config_type, prompts.options))
+    trained = to_dict(method.config_from(prompts.options))
     for name, value in to_dict(method.config).items():
         if name in options and name not in method.scoring_options and value != trained.get(name):
             found.append(f"trained with {name} {trained.get(name)!r}, not {value!r}")

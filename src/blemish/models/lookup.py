@@ -118,7 +118,7 @@ def list_models() -> list[Model]:
             str(config.get("licence", "MIT")),
         )
     ]
-    models += [_shipped(file.parent) for file in sorted(embedded.glob(f"*/{WEIGHTS['prompts']}"))]
+    models += [_shipped(file.parent) for file in sorted(package_models().glob(f"*/*/{WEIGHTS['prompts']}"))]
     there = installed("backbone")
     for name, entry in catalog().items():
         if name in there:
@@ -180,9 +180,13 @@ def _of_folder(name: str, kind: Kind, folder: Path) -> Model:
 
 
 def _shipped(folder: Path) -> Model:
-    """Prompts that ship with the embedded backbone, in a folder of their method's name."""
-    how = str(_card_of(folder).get("command", ""))
-    return Model(f"{EMBEDDED}/{folder.name}", "prompts", folder, size_of(folder), f"trained by {how}", "MIT")
+    """Prompts that ship, in a folder of their backbone's name."""
+    card = _card_of(folder)
+    origin = str(card.get("command") or card.get("trained_by", ""))
+    licence = str(card.get("licence", "MIT")).partition(",")[0]
+    return Model(
+        f"{folder.parent.name}/{folder.name}", "prompts", folder, size_of(folder), f"trained by {origin}", licence
+    )
 
 
 def _prompt_shapes(folder: Path) -> dict[str, Any]:

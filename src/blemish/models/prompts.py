@@ -14,6 +14,7 @@ from blemish.io.atomic import replace_file, write_text
 from blemish.io.codec import to_dict
 from blemish.io.json_files import read_json_if_there
 from blemish.models.paths import WEIGHTS, folder_of, installed, is_installed, is_name, package_models
+from blemish.models.transfer import sha256_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,6 +87,10 @@ def read_prompts(place: Path) -> Prompts:
     if card.get("schema") != CARD_SCHEMA:
         raise ModelError(
             f"{folder / CARD}: written by another version (schema {card.get('schema')}, not {CARD_SCHEMA})"
+        )
+    if card.get("sha256") not in (None, sha256_of(folder / WEIGHTS["prompts"])):
+        raise ModelError(
+            f"{folder / WEIGHTS['prompts']}: not the file that its {CARD} describes (sha256 {card['sha256']})"
         )
     backbone = card.get("backbone") or {}
     return Prompts(

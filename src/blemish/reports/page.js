@@ -27,6 +27,14 @@ function drawn(tag, attributes) {
 
 const colourOf = (type) => facts.colours[type] || facts.neutral;
 const shownType = (type) => type || "defect";
+const UNKNOWN = "unknown defect";
+
+// A region's type with that name's own probability; a type that is too unsure stands as a question.
+function typeWords(region) {
+  if (region.type === null || region.share === null) return shownType(region.type);
+  const share = `${Math.round(100 * region.share)} %`;
+  return region.guess && region.guess !== region.type ? `unknown (${region.guess}? ${share})` : `${region.type} ${share}`;
+}
 
 function decide(image) {
   if (image.score === null) return "unreadable";
@@ -53,6 +61,8 @@ function showCounts() {
   for (const button of byId("counts").children) button.lastChild.textContent = counts[button.dataset.verdict];
 }
 
+const scoreAt = (number) => (range.low + ((range.high - range.low) * number) / BINS).toFixed(2);
+
 function showHistogram() {
   const bins = Array.from({ length: BINS }, () => ({ ok: 0, review: 0, ng: 0 }));
   for (const image of images) {
@@ -69,9 +79,16 @@ function showHistogram() {
     for (const verdict of ["ok", "review", "ng"]) {
       const height = (95 * bin[verdict]) / most;
       bottom -= height;
-      if (height) histogram.append(drawn("rect", { x: number + 0.06, y: bottom, width: 0.88, height, fill: `var(--${verdict})` }));
+      if (!height) continue;
+      const bar = drawn("rect", { x: number + 0.06, y: bottom, width: 0.88, height, fill: `var(--${verdict})` });
+      const title = drawn("title", {});
+      title.textContent = `${scoreAt(number)} to ${scoreAt(number + 1)}: ${bin[verdict]} ${verdict.toUpperCase()}`;
+      bar.append(title);
+      histogram.append(bar);
     }
   });
+  const ends = [0, BINS / 4, BINS / 2, (3 * BINS) / 4, BINS].map((number) => element("span", { textContent: scoreAt(number) }));
+  byId("axis").replaceChildren(...ends, element("small", { textContent: `image score; the highest bar is ${most} image${most === 1 ? "" : "s"}` }));
   for (const [score, dashes] of [[inRun.review, "6 4"], [state.threshold, "none"]]) {
     if (score === null) continue;
     const x = ((score - range.low) / (range.high - range.low)) * BINS;
@@ -102,6 +119,9 @@ function choose() {
     && image.source.toLowerCase().includes(state.name));
   const value = (image) => (image.score === null ? -1 : image.score);
   if (state.order === "high") state.shown.sort((one, other) => value(other) - value(one) || one.number - other.number);
+  const byText = (text) => (one, other) => text(one).localeCompare(text(other)) || value(other) - value(one);
+  if (state.order === "name") state.shown.sort(byText((image) => image.source));
+  if (state.order === "type") state.shown.sort(byText((image) => image.type || ""));
   if (state.order === "low") state.shown.sort((one, other) => value(one) - value(other) || one.number - other.number);
   showGallery(true);
 }
@@ -147,7 +167,7 @@ function cardOf(place) {
   const image = state.shown[place];
   const verdict = decide(image);
   const score = image.score === null ? "" : `  ${image.score.toFixed(3)}`;
-  const types = [...new Set(image.regions.map((region) => shownType(region.type)))].join(", ");
+  const types = image.regions.length ? shownType(image.type) : "";
   const words = element("span", { className: "words" },
     element("b", { textContent: verdict.toUpperCase() + score + (types ? `  ${types}` : "") }),
     element("small", { textContent: `\u200e${image.source}` }));
@@ -195,7 +215,7 @@ function openZoom(place) {
     const swatch = element("span", { className: "swatch" });
     swatch.style.background = colourOf(region.type);
     const size = region.mm2 === null ? `${region.area} px` : `${region.mm2.toFixed(2)} mm\u00b2`;
-    about.push(swatch, `${shownType(region.type)} ${region.peak.toFixed(3)}, ${size}`);
+    about.push(swatch, `${typeWords(region)}, anomaly ${region.peak.toFixed(3)}, ${size}`);
   }
   byId("details").replaceChildren(...about);
   showZoomed();
@@ -240,6 +260,7 @@ function begin() {
     byId("counts").append(button);
   }
   const types = new Set(images.flatMap((image) => image.regions.map((region) => shownType(region.type))));
+  byId("unknown").hidden = !types.has(UNKNOWN);
   for (const type of [...types].sort()) byId("type").append(element("option", { value: type, textContent: type }));
   byId("review").textContent = inRun.review === null ? "" : `review from ${inRun.review.toFixed(4)} (dashed)`;
   Object.assign(byId("slider"), { min: range.low, max: range.high, step: (range.high - range.low) / 1000 });

@@ -110,6 +110,8 @@ class _Drawing:
             "regions": [
                 {
                     "type": region["type"],
+                    "guess": region.get("best_guess"),
+                    "share": region["type_probability"],
                     "peak": region["peak_score"],
                     "area": region["area_px"],
                     "mm2": region["area_mm2"],

@@ -67,7 +67,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def provenance(recipe: Recipe, device: torch.device, *, command: str) -> dict[str, Any]:
     """How a training is done, with what, and by which source, as a card says it."""
     return {
-        "recipe": {"optimiser": "Adam, eps 1e-8, no weight decay, no schedule", **asdict(recipe)},
+        "recipe": asdict(recipe),
         "device": str(device),
         "command": command,
         "commit": commit(),

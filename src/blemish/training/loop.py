@@ -1,4 +1,4 @@
-"""The loop: steps of Adam over shuffled batches, a state after every few of them, prompts and a card after every epoch.
+"""The loop: steps of an optimiser over shuffled batches, a state after every few of them, prompts and a card after every epoch.
 
 Nothing random survives from one step to the next: the order of an epoch follows from (seed, epoch), what a step draws from
 (seed, step). So a training that goes on from a state ends as if it had never stopped.
@@ -18,14 +18,16 @@ import torch
 
 from blemish.errors import MissingExtraError, ModelError, OutputError
 from blemish.io.log import Log
+from blemish.io.prefetch import in_chunks
 from blemish.io.progress import Reporter
 from blemish.language import Vocabulary
 from blemish.methods.base import Losses, Method
 from blemish.methods.text_cache import TextCache
 from blemish.models.prompts import write_prompts
-from blemish.training.batches import Batch, Rows, Source, in_chunks
+from blemish.training.batches import Batch, Rows, Source
 from blemish.training.held_out import HeldOut, measure
 from blemish.training.log import LOG_FILE, plot_losses
+from blemish.training.optimisers import optimiser_of, rate_of_epoch
 from blemish.training.recipe import Recipe
 from blemish.training.state import STATE_FILE, Progress, load_state, save_state
 
@@ -69,9 +71,7 @@ class Trainer:
         self.card = card
         self.held_out = held_out
         self.reporter = reporter or Reporter()
-        self.optimiser = torch.optim.Adam(
-            list(method.trained_parts().values()), lr=recipe.rate, betas=recipe.betas, eps=1e-8
-        )
+        self.optimiser = optimiser_of(recipe, method.trained_parts().values())
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         self.progress = Progress()
         if (settings.out / STATE_FILE).is_file():
@@ -106,6 +106,8 @@ class Trainer:
     def _train_epoch(self, log: Log, advance: Any) -> None:
         order = order_of_epoch(len(self.source.examples), seed=self.recipe.seed, epoch=self.progress.epochs)
         batches = in_chunks(order, self.recipe.batch_size)[self.progress.batches :]
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate_of_epoch(self.recipe, self.progress.epochs + 1)
         self.method.train()
         self.method.backbone.eval()  # frozen: no statistics of its layers may move
         started = saved = time.perf_counter()
@@ -180,8 +182,13 @@ class Trainer:
         if self.held_out is None:
             return None
         self.method.eval()
-        texts = self.method.encode_texts(self.vocabulary, cache=self.cache)
-        return measure(self.method, self.held_out, texts=texts, device=self.device, batch_size=self.recipe.batch_size)
+        return measure(
+            self.method,
+            self.held_out,
+            vocabulary=self.vocabulary,
+            device=self.device,
+            batch_size=self.recipe.batch_size,
+        )
 
     def _write_prompts(self, number: int, record: Mapping[str, Any], found: HeldOut | None) -> None:
         from safetensors import SafetensorError

@@ -8,29 +8,29 @@ from typing import Any, Literal, get_args
 from blemish.errors import UnknownNameError, UsageError
 from blemish.methods import method_class
 
-__all__ = ["Precision", "Recipe", "recipe_of"]
+__all__ = ["Optimiser", "Precision", "Recipe", "Schedule", "recipe_of"]
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Kept = Literal["float16", "bfloat16", "float32", "none"]
+Optimiser = Literal["adam", "adamw", "sgd"]
+Schedule = Literal["constant", "warm-up and cosine"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What a training does; the defaults are FAPrompt's (its authors use the prompts after epoch 7).
-
-    `recipe_of` knows those of other methods. Adam with this rate and betas, no weight decay, no schedule. `seed` decides the
-    first prompts, the order of the images in every epoch, and whatever a step draws. `precision` of the training step: fp32, or
-    automatic mixed precision (fp16 on a GPU only). `cache_dtype` is what image features are kept in; "none" computes them anew
-    in every step.
-    """
+    """What a training does; the defaults are FAPrompt's (its authors use the prompts after epoch 7), see `recipe_of`."""
 
     epochs: int = 7
     batch_size: int = 8
-    rate: float = 1e-3
-    betas: tuple[float, float] = (0.5, 0.999)
-    seed: int = 111
-    precision: Precision = "fp32"
-    cache_dtype: Kept = "float16"
+    optimiser: Optimiser = "adam"
+    rate: float = 1e-3  # of learning
+    betas: tuple[float, float] = (0.5, 0.999)  # of Adam and AdamW
+    momentum: float = 0.0  # of SGD
+    weight_decay: float = 0.0
+    schedule: Schedule = "constant"  # of the rate, see `optimisers.rate_of_epoch`
+    seed: int = 111  # decides the first prompts, the order of the images in every epoch, and whatever a step draws
+    precision: Precision = "fp32"  # of the training step, or automatic mixed precision (fp16 on a GPU only)
+    cache_dtype: Kept = "float16"  # what image features are kept in; "none" computes them anew in every step
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
@@ -39,12 +39,23 @@ class Recipe:
             )
         if not 0 < self.rate < float("inf"):
             raise UsageError(f"the learning rate must be above 0, not {self.rate:g}")
+        if not 0 <= self.momentum < 1 or not 0 <= self.weight_decay < float("inf"):
+            raise UsageError(
+                f"momentum lies in 0..1 without 1, and weight decay is not negative, not {self.momentum:g} and "
+                f"{self.weight_decay:g}"
+            )
+        if self.momentum and self.optimiser != "sgd":
+            raise UsageError(f"momentum belongs to the optimiser sgd, not to {self.optimiser}")
         if self.seed < 0:
             raise UsageError(f"the seed must not be negative, not {self.seed}")
-        if self.precision not in get_args(Precision):
-            raise UnknownNameError("precision", self.precision, get_args(Precision))
-        if self.cache_dtype not in get_args(Kept):
-            raise UnknownNameError("precision of kept features", self.cache_dtype, get_args(Kept))
+        for kind, value, known in (
+            ("optimiser", self.optimiser, Optimiser),
+            ("schedule", self.schedule, Schedule),
+            ("precision", self.precision, Precision),
+            ("precision of kept features", self.cache_dtype, Kept),
+        ):
+            if value not in get_args(known):
+                raise UnknownNameError(kind, value, get_args(known))
 
 
 def recipe_of(method: str, **given: Any) -> Recipe:

@@ -18,7 +18,6 @@ from blemish.data.samples import DataSet
 from blemish.engines.torch import device_of
 from blemish.errors import UsageError
 from blemish.io.atomic import make_folder, write_text
-from blemish.io.codec import from_dict
 from blemish.io.json_files import read_json_if_there
 from blemish.io.progress import Reporter
 from blemish.io.provenance import command_line
@@ -187,7 +186,7 @@ def check_trainable(method: str, options: Mapping[str, Any]) -> None:
     kind = method_class(method)
     if kind.loss is Method.loss:
         raise UsageError(f"the method {method!r} needs no training: use it as it is, with --method {method}")
-    from_dict(kind.config_type, options)
+    kind.config_from(options)
 
 
 def open_device(name: str, recipe: Recipe) -> torch.device:

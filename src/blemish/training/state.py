@@ -1,4 +1,4 @@
-"""Where a training stands, on disk: parameters, Adam's moments and the place in the epoch, in one file that appears whole."""
+"""Where a training stands, on disk: parameters, the moments of the optimiser and the place in the epoch, in one whole file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from blemish.methods.base import Method
 __all__ = ["STATE_FILE", "Progress", "load_state", "save_state"]
 
 STATE_FILE = "state.safetensors"
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")  # of Adam and AdamW; of SGD
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def save_state(folder: Path, method: Method, optimiser: torch.optim.Adam, progress: Progress) -> None:
+def save_state(folder: Path, method: Method, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
     """Puts the state into its folder in place of the one before; OutputError where the system refuses."""
     from safetensors.torch import save
 
@@ -47,14 +47,15 @@ def save_state(folder: Path, method: Method, optimiser: torch.optim.Adam, progre
     for name, parameter in method.trained_parts().items():
         tensors[f"parameter/{name}"] = parameter.detach().cpu().contiguous()
         for moment, value in optimiser.state.get(parameter, {}).items():
-            tensors[f"adam/{moment}/{name}"] = value.detach().cpu().contiguous()
+            if value is not None:
+                tensors[f"moment/{moment}/{name}"] = value.detach().cpu().contiguous()
     with replace_file(folder / STATE_FILE) as temporary, temporary.open("wb") as file:
         file.write(save(tensors, {"progress": json.dumps(asdict(progress))}))
         file.flush()
         os.fsync(file.fileno())
 
 
-def load_state(folder: Path, method: Method, optimiser: torch.optim.Adam) -> Progress:
+def load_state(folder: Path, method: Method, optimiser: torch.optim.Optimizer) -> Progress:
     """Brings parameters and moments back and says where the training stands; ModelError where the file is damaged."""
     from safetensors import SafetensorError, safe_open
 
@@ -73,11 +74,12 @@ def load_state(folder: Path, method: Method, optimiser: torch.optim.Adam) -> Pro
         {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
     )
     for name, parameter in method.trained_parts().items():
-        moments = {moment: tensors.get(f"adam/{moment}/{name}") for moment in MOMENTS}
-        if all(value is not None for value in moments.values()):  # none for a part that never had a gradient
-            optimiser.state[parameter] = {
-                moment: value if moment == "step" else value.to(parameter.device)
-                for moment, value in moments.items()
-                if value is not None
-            }
+        moments = {moment: tensors.get(f"moment/{moment}/{name}") for moment in MOMENTS}
+        moved = {
+            moment: value if moment == "step" else value.to(parameter.device)
+            for moment, value in moments.items()
+            if value is not None
+        }
+        if moved:  # none for a part that never had a gradient
+            optimiser.state[parameter] = moved
     return progress
