@@ -155,11 +155,11 @@ def _recognise(checkpoint: Checkpoint) -> Kind:
     from blemish.backbones.state_names import find_naming
 
     backbone = find_naming(checkpoint.tensors) is not None
-    prompts = any(name.startswith(PROMPTS_PREFIX) for name in checkpoint.tensors) or (
+    prompts = (
         checkpoint.path.name == WEIGHTS["prompts"]
+        or any(name.startswith(PROMPTS_PREFIX) for name in checkpoint.tensors)
+        or (not backbone and _is_release(checkpoint))
     )
-    if not backbone and not prompts:
-        prompts = _is_release(checkpoint)
     if backbone and prompts:
         raise UsageError(f"{checkpoint.path}: holds a backbone and prompts; say which with --as backbone or prompts")
     if not backbone and not prompts:
