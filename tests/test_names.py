@@ -24,28 +24,30 @@ ALLOWED = {
 # Still to be renamed in their rooms.
 PENDING = {
     *(
+        "Embedding",
         "Kind",
         "NO_MEMORY",
         "PAGE_FILE",
         "Progress",
         "Report",
         "SCHEMA",
-        "Settings",
     ),
     *(
+        "Settings",
         "Source",
         "build",
         "calibrate",
         "decode",
         "draw",
         "enlarge",
-        "evaluate",
     ),
     *(
+        "evaluate",
         "in_chunks",
         "is_available",
         "load_backbone",
         "phrases",
+        "value_value_features",
     ),
 }
 

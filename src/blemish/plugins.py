@@ -47,10 +47,11 @@ class Registry(Mapping[str, Any]):
 
     @cached_property
     def plugins(self) -> dict[str, EntryPoint]:
-        """The entry points of other packages, by name."""
+        """The entry points of other packages, by name; of two packages with one name, that of the first in the alphabet."""
         from importlib.metadata import entry_points  # 20 ms that `blemish --help` does not need
 
-        return {point.name: point for point in entry_points(group=self.group) if point.name not in self.own}
+        points = sorted(entry_points(group=self.group), key=_package_of, reverse=True)
+        return {point.name: point for point in points if point.name not in self.own}
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted({*self.own, *self.plugins}))
@@ -82,8 +83,7 @@ class Registry(Mapping[str, Any]):
         try:
             return use(point.load())
         except Exception as error:  # whatever another package's code raises
-            package = point.dist.name if point.dist is not None else "unknown"
-            raise PluginError(self.kind, name, package, error) from error
+            raise PluginError(self.kind, name, _package_of(point), error) from error
 
     def use_plugins(self, use: Callable[[str, Any], R]) -> dict[str, R]:
         """What `use(name, thing)` makes of each plug-in; those that fail are left out, and named in the log."""
@@ -98,3 +98,7 @@ class Registry(Mapping[str, Any]):
     def usable(self) -> dict[str, Any]:
         """All of them by name, but for plug-ins that fail to import, which are named in the log."""
         return {name: self[name] for name in self.own} | self.use_plugins(lambda _, thing: thing)
+
+
+def _package_of(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "unknown"

@@ -18,7 +18,6 @@ from blemish.errors import ModelError, UnknownNameError, UsageError
 from blemish.language import Vocabulary, parse_defects
 from blemish.methods.base import Features, Scores, Targets
 from blemish.methods.faprompt import FAPrompt, FAPromptConfig, FAPromptTexts
-from blemish.methods.prompting import deep_tokens
 
 SPEC_COUNTS = {  # ViT-L/14@336, the specification's table
     "normal_tokens": 3_840,
@@ -126,8 +125,7 @@ def plain_embedding(method: FAPrompt, own: Tensor, words: Tensor, shared: Tensor
     for tokens in own:
         prompt = torch.cat([method.start, shared, tokens, words])[None]
         end = torch.tensor([prompt.shape[1] - 1])
-        overwrite = deep_tokens(method.deep_tokens, first_block=method.first_deep_block)
-        embedded.append(method.backbone.text(prompt, pool_at=end, before_block=overwrite))
+        embedded.append(method.backbone.text(prompt, pool_at=end, before_block=method.before_block()))
     return torch.cat(embedded)
 
 

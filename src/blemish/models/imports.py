@@ -236,9 +236,9 @@ def _import_prompts(checkpoint: Checkpoint, record: dict[str, Any], *, name: str
 
 
 def _is_release(checkpoint: Checkpoint) -> bool:
-    """Whether a method's authors wrote this, be it whole or damaged."""
+    """Whether some method's authors' code wrote this checkpoint, be it whole or damaged."""
     try:
-        return any(method_class(name).from_release(checkpoint.tensors) is not None for name in METHODS)
+        return any(method_class(method).from_release(checkpoint.tensors) is not None for method in METHODS)
     except ModelError:
         return True
 
