@@ -59,6 +59,9 @@ def mutated(seeds: list[Seed], seed: int, index: int) -> tuple[Seed, bytes]:
     rng = np.random.default_rng((seed, index))
     chosen = seeds[index % len(seeds)]
     data = bytearray(chosen.data)
+    if chosen.kind == "PNG" and rng.random() < 0.4:
+        _mutate_rows(data, rng)
+        return chosen, bytes(data)
     for _ in range(int(rng.integers(1, 4))):
         if len(data) > 8:
             _mutate(data, rng, seeds)
@@ -92,6 +95,22 @@ def _mutate(data: bytearray, rng: np.random.Generator, seeds: list[Seed]) -> Non
         other = seeds[int(rng.integers(0, len(seeds)))].data
         start = int(rng.integers(0, len(other)))
         data[at : at + 256] = other[start : start + 256]
+
+
+def _mutate_rows(data: bytearray, rng: np.random.Generator) -> None:
+    """Changes the rows of a PNG below their compression, where damage would otherwise be found first."""
+    at = data.index(b"IDAT") - 4
+    (length,) = struct.unpack(">I", data[at : at + 4])
+    rows = bytearray(zlib.decompress(data[at + 8 : at + 8 + length]))
+    for _ in range(int(rng.integers(1, 30))):
+        rows[int(rng.integers(0, len(rows)))] = int(rng.integers(0, 256))
+    if rng.random() < 0.3:
+        del rows[int(rng.integers(0, len(rows))) :]
+    body = zlib.compress(bytes(rows))
+    data[at : at + 12 + length] = struct.pack(">I", len(body)) + b"IDAT" + body + bytes(4)
+    if rng.random() < 0.5:  # the header's last five bytes: depth, colours, codings
+        data[24 + int(rng.integers(0, 5))] = int(rng.integers(0, 17))
+    _mend_png(data)
 
 
 def _mend_png(data: bytearray) -> None:

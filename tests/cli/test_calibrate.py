@@ -415,3 +415,15 @@ def test_an_earlier_run_without_its_setup_takes_thresholds_only(
 def test_bad_usage_is_one_clear_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     shades("good", [0.1, 0.2])
     assert message in fails(capsys, *arguments)
+
+
+def test_copies_are_named_and_count_once(capsys: pytest.CaptureFixture[str]) -> None:
+    shades("good", [step / 255 for step in range(20)])
+    copy = Path("good") / "copy.png"
+    copy.write_bytes(next(path for path in sorted(Path("good").iterdir())).read_bytes())
+    assert cli.main(["calibrate", "good", "--max-false-rejects", "5%"]) == 0
+    shown = capsys.readouterr().out
+    assert "1 image is a copy of another and does not count again: " in shown
+    found = json.loads(Path("calibration.json").read_text(encoding="utf-8"))
+    assert found["n_good"] == 20
+    assert found["rule"]["review"] == 0.1  # the default never collides with the share of false rejects

@@ -72,6 +72,30 @@ def test_a_file_that_takes_too_long_is_an_image_error_and_the_next_is_read(
     assert before not in pids()
 
 
+def test_a_decoder_that_computes_without_end_is_ended(
+    jp2: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("resource")
+    (tmp_path / "endless.py").write_text(
+        textwrap.dedent("""
+            import sys
+            from blemish.images import decoder_process, isolation
+            isolation.send(sys.stdout.buffer, {"ready": True}, {})
+            request, _ = isolation.receive(sys.stdin.buffer)
+            decoder_process._limit(request["memory"], request["seconds"])
+            while True:
+                pass
+        """),
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(isolation, "MODULE", "endless")
+    monkeypatch.setattr(isolation, "time_limit", lambda _: 1.0)
+    monkeypatch.setattr(isolation, "CLOCK_FACTOR", 100.0)
+    with pytest.raises(ImageError, match=r"a\.jp2: took longer than 1 s to decode"):
+        images.decode(jp2, source="a.jp2")
+
+
 def test_a_file_that_takes_too_much_memory_is_an_image_error(jp2: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("resource")
     stream = io.BytesIO()

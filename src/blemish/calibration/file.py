@@ -77,6 +77,10 @@ class Calibration:
         """Put the file at `path`, whole or not at all."""
         write_text(Path(path), json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
 
+    def with_note(self, note: str) -> Calibration:
+        """This calibration with one more note."""
+        return replace(self, thresholds=replace(self.thresholds, notes=(*self.thresholds.notes, note)))
+
     def check(self, setup: Setup) -> None:
         """UsageError with both sides named where scores made with `setup` cannot be held against these thresholds."""
         differences = self.setup.differences(setup)

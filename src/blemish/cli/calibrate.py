@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,7 +20,7 @@ __all__ = ["calibrate"]
 
 DEFAULT_NAME = Path("calibration.json")
 UNREADABLE = 3  # exit code
-OFF = "off"
+OFF, AUTO = "off", "auto"
 
 
 @configured("model", "vocabulary", "input", "references", "masks")
@@ -32,14 +32,17 @@ def calibrate(
         ),
     ] = None,
     *,
-    max_false_rejects: Annotated[str, typer.Option(metavar="SHARE", help="Good images that may be called NG.")] = "1%",
+    max_false_rejects: Annotated[
+        str,
+        typer.Option(metavar="SHARE", help="Good images that may be called NG; 1% takes 99 good images, 5% takes 19."),
+    ] = "1%",
     confidence: Annotated[
         str | None,
         typer.Option(metavar="SHARE", help="Promise it for this very calibration, as 95%; takes more images."),
     ] = None,
     review: Annotated[
         str, typer.Option(metavar="SHARE", help="Good images that may be called NG or review; off for no review.")
-    ] = "5%",
+    ] = AUTO,
     unlabelled: Annotated[
         bool, typer.Option("--unlabelled", help="The images are good and bad, nobody knows which: a mere estimate.")
     ] = False,
@@ -90,7 +93,7 @@ def calibrate(
             bad=bad or (),
             max_false_rejects=parse_share(max_false_rejects, option="--max-false-rejects"),
             confidence=None if confidence is None else parse_share(confidence, option="--confidence"),
-            review=None if review.strip().lower() == OFF else parse_share(review, option="--review"),
+            review=_review(review),
             unlabelled=unlabelled,
             cost_miss=cost_miss,
             cost_false_reject=cost_false_reject,
@@ -105,6 +108,13 @@ def calibrate(
     for line in [] if quiet else _summary(outcome):
         typer.echo(line)
     raise typer.Exit(UNREADABLE if outcome.unreadable else 0)
+
+
+def _review(text: str) -> float | Literal["auto"] | None:
+    word = text.strip().lower()
+    if word == AUTO:
+        return "auto"
+    return None if word == OFF else parse_share(text, option="--review")
 
 
 def _summary(outcome: CalibrationOutcome) -> list[str]:

@@ -24,8 +24,9 @@ UNTYPED = "defect"  # of a region where the method tells no types
 
 
 def inspected(run: Run) -> Iterator[dict[str, Any]]:
-    """The records of the images that could be inspected."""
-    return (record for record in read_records(run.path) if record["verdict"] is not None)
+    """The records of the images that could be inspected; their sources are found from any folder (`Run.locate`)."""
+    records = (record for record in read_records(run.path) if record["verdict"] is not None)
+    return ({**record, "source": run.locate(record["source"])} for record in records)
 
 
 def type_names(run: Run) -> list[str]:

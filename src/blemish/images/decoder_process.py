@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from contextlib import suppress
@@ -23,7 +24,7 @@ def _serve(requests: IO[bytes], answers: IO[bytes]) -> None:
         except (EOFError, OSError):
             return
         body = requests.read(request["bytes"]) if request["bytes"] else None
-        _limit_memory(request["memory"])
+        _limit(request["memory"], request["seconds"])
         said, arrays = _answer(request, body)
         isolation.send(answers, said, arrays)
 
@@ -48,17 +49,19 @@ def _answer(request: dict[str, Any], body: bytes | None) -> tuple[dict[str, Any]
     return said, {name: array for name, array in arrays.items() if array is not None}
 
 
-def _limit_memory(most_bytes: int | None) -> None:
-    """Lets this process take no more than that beside what it holds, where the system can limit it."""
-    if most_bytes is None:
-        return
+def _limit(most_bytes: int | None, most_seconds: float) -> None:
+    """Lets this process take no more memory and processor time than that beside what it has taken, where the system can."""
     with suppress(ImportError, OSError, ValueError):
         import resource
 
-        with open("/proc/self/statm", encoding="ascii") as status:  # noqa: PTH123
-            held = int(status.read().split()[0]) * resource.getpagesize()
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (held + most_bytes, hard))
+        used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])  # the system's time and the user's
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used + most_seconds), hard))
+        if most_bytes is not None:
+            with open("/proc/self/statm", encoding="ascii") as status:  # noqa: PTH123
+                held = int(status.read().split()[0]) * resource.getpagesize()
+            _, hard = resource.getrlimit(resource.RLIMIT_AS)
+            resource.setrlimit(resource.RLIMIT_AS, (held + most_bytes, hard))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -29,8 +30,10 @@ __all__ = ["decode", "is_available", "receive", "send", "stop_all", "time_limit"
 MODULE = "blemish.images.decoder_process"
 MOST_PROCESSES = 4
 START_S = 60.0  # to start a process, on a machine that is busy
-# The time that a file gets: a few times what the slowest decoders need for it.
+# The processor time that a file gets: a few times what the slowest decoders need for it. On the clock it may take longer, for a
+# machine may be busy with other things.
 BASE_S, PER_MEGABYTE_S, PER_MEGAPIXEL_S = 4.0, 1.0, 0.05
+CLOCK_FACTOR = 10.0
 MEMORY_SHARE, LEAST_MEMORY = 0.8, 2**30  # of the free memory, a process may take so much
 ARRAYS = ("values", "coverage", "inside")
 
@@ -47,7 +50,7 @@ def is_available() -> bool:
 
 
 def time_limit(found: OpenedImage) -> float:
-    """The seconds that a file gets, by its bytes and pixels."""
+    """The seconds of processor time that a file gets, by its bytes and pixels."""
     megapixels = found.width_px * found.height_px / 1e6
     return BASE_S + PER_MEGABYTE_S * found.file_bytes / 1e6 + PER_MEGAPIXEL_S * megapixels
 
@@ -65,6 +68,7 @@ def decode(item: Any, found: OpenedImage, *, max_megapixels: float) -> Samples |
         "source": source.encode("utf-8", "surrogateescape").hex(),
         "max_megapixels": max_megapixels,
         "memory": _memory_limit(),
+        "seconds": limit_s,
     }
     with _slots:
         process = _take()
@@ -116,10 +120,10 @@ class _Process:
                 self.child.stdin.flush()
             return receive(self._out)
 
-        answer = self._within(limit_s, exchange, timed_out)
+        answer = self._within(CLOCK_FACTOR * limit_s, exchange, timed_out)
         if answer is None:
             self.stop()
-            if timed_out.is_set():
+            if timed_out.is_set() or -self.child.returncode == getattr(signal, "SIGXCPU", None):
                 raise ImageError(source, f"took longer than {limit_s:.0f} s to decode: it is damaged or made to stall")
             code = self.child.returncode
             raise ImageError(source, f"its decoder crashed ({f'signal {-code}' if code < 0 else f'code {code}'})")

@@ -30,6 +30,7 @@ from blemish.images import read
 from blemish.io.atomic import replace_file
 from blemish.io.prefetch import in_order
 from blemish.io.run_files import LINES_FILE
+from blemish.runs.reading import Run
 
 __all__ = ["write_run_page"]
 
@@ -54,7 +55,9 @@ def write_run_page(
     With `inline` the pictures of full size are in the page, too. `advance` is called after each image. Pictures that are no
     longer there are left out; the page says so where they would be.
     """
-    drawing = _Drawing(folder, path.resolve().parent, _thumbnail_px(sum(run["counts"].values())), inline)
+    drawing = _Drawing(
+        folder, path.resolve().parent, _thumbnail_px(sum(run["counts"].values())), inline, Run(folder, dict(run)).locate
+    )
     count = 0
     with (
         replace_file(path) as temporary,
@@ -97,6 +100,7 @@ class _Drawing:
     page_folder: Path
     thumbnail_px: int
     inline: bool
+    locate: Callable[[str], str]  # from a record's source to where the image is
 
     def entry(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """What the page knows of an image."""
@@ -130,7 +134,7 @@ class _Drawing:
         return {**entry, "small": thumbnails, "full": {"original": original, "map": overlay, "mask": mask}}
 
     def _original(self, record: Mapping[str, Any]) -> tuple[str | None, Image.Image | None]:
-        source = Path(record["source"])
+        source = Path(self.locate(record["source"]))
         try:
             picture = read(source, value_range=record["value_range"], max_megapixels=float("inf"))
         except ImageError:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from blemish._version import __version__
 from blemish.calibration import Calibration, Rule, Scored, Setup, calibrate_scores, read_calibration
@@ -23,6 +24,9 @@ from blemish.runs.reading import read_records, read_run
 __all__ = ["CalibrationOutcome", "ScoredImages", "add_false_alarms", "calibrate", "score_images"]
 
 Images = str | Path | Iterable[str | Path]
+
+REVIEW_SHARE = 0.05  # of good images, that may be NG or review where nobody says another
+MOST_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +54,7 @@ def calibrate(
     bad: Images = (),
     max_false_rejects: float = 0.01,
     confidence: float | None = None,
-    review: float | None = 0.05,
+    review: float | Literal["auto"] | None = "auto",
     unlabelled: bool = False,
     cost_miss: float | None = None,
     cost_false_reject: float | None = None,
@@ -68,7 +72,8 @@ def calibrate(
         bad: Bad images, likewise: the threshold is then that of the highest F1, or of the least cost.
         max_false_rejects: The share (0..1) of good images that may be called NG.
         confidence: Promise it for this very calibration with this confidence, as 0.95; takes more images.
-        review: The share (0..1) of good images that may be called NG or review; None for no review band.
+        review: The share (0..1) of good images that may be called NG or review; "auto" for 5 %, or twice `max_false_rejects`
+            where that is more; None for no review band.
         unlabelled: The images are good and bad, nobody knows which: an estimate that promises nothing.
         cost_miss: What a missed bad image costs.
         cost_false_reject: What a good image called NG costs.
@@ -95,7 +100,7 @@ def calibrate(
         raise UsageError(f"{out}: is there already; --overwrite replaces it, --out writes another")
     rule = _rule(
         max_false_rejects,
-        review,
+        max(REVIEW_SHARE, min(2 * max_false_rejects, (1 + max_false_rejects) / 2)) if review == "auto" else review,
         confidence=confidence,
         unlabelled=unlabelled,
         labelled=bool(bad),
@@ -103,8 +108,8 @@ def calibrate(
         cost_false_reject=cost_false_reject,
     )
     config = _without_thresholds(merge(config, given))
-    good_paths = _paths(good)
-    bad_paths = _paths(bad) if bad else []
+    good_paths, good_copies = _distinct(_paths(good))
+    bad_paths, bad_copies = _distinct(_paths(bad) if bad else [])
     both = {path.resolve() for path in good_paths} & {path.resolve() for path in bad_paths}
     if both:
         raise UsageError(f"{min(both)}: is among the good and among the bad images")
@@ -122,6 +127,8 @@ def calibrate(
         command=command_line() if command is None else command,
         version=__version__,
     )
+    if copies := [*good_copies, *bad_copies]:
+        calibration = calibration.with_note(_copies_note(copies))
     if out is not None:
         calibration.write(out)
     return CalibrationOutcome(calibration=calibration, path=out, unreadable=images.unreadable)
@@ -259,6 +266,34 @@ def _paths(images: Images) -> list[Path]:
     for name in named:
         asked += read_list(Path(name)) if Path(name).suffix.lower() == ".txt" else [name]
     return list_images(asked)
+
+
+def _distinct(paths: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, Path]]]:
+    """The files with different content, and each copy with the file that it is a copy of."""
+    first: dict[str, Path] = {}
+    copies: list[tuple[Path, Path]] = []
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:  # its error is told where it is read
+            digest = str(path)
+        if digest in first:
+            copies.append((path, first[digest]))
+        else:
+            first[digest] = path
+    return list(first.values()), copies
+
+
+def _copies_note(copies: Sequence[tuple[Path, Path]]) -> str:
+    shown = ", ".join(f"{copy} = {original}" for copy, original in copies[:MOST_NAMED])
+    more = f" and {len(copies) - MOST_NAMED} more" if len(copies) > MOST_NAMED else ""
+    are = (
+        "1 image is a copy of another and does"
+        if len(copies) == 1
+        else f"{len(copies)} images are copies of others and do"
+    )
+    return f"{are} not count again: {shown}{more}"
 
 
 def _scores_of_run(run: str | Path, listed: Sequence[str], before: Calibration) -> list[Scored]:

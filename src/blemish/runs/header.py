@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,7 @@ class RunHeader:
     config: Mapping[str, Any] = field(default_factory=dict)  # what was asked for, but its defaults
     command: Sequence[str] = field(default_factory=command_line)
     started: str = field(default_factory=utc_now)
+    made_in: str = field(default_factory=os.getcwd)  # the folder that relative sources lie below
     versions: Mapping[str, str] = field(default_factory=versions)
 
     def to_dict(self, counts: RunCounts, *, duration_s: float) -> dict[str, Any]:
@@ -39,6 +41,7 @@ class RunHeader:
         return {
             "command": list(self.command),
             "started": self.started,
+            "made_in": self.made_in,
             "duration_s": round(duration_s, 3),
             "versions": dict(self.versions),
             "config": dict(self.config),

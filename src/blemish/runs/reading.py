@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,14 @@ class Run:
             return Setup.from_dict(self.record["setup"])
         except (KeyError, TypeError, UsageError) as error:
             raise UsageError(f"{self.path}: the run does not say how its scores were made: inspect again") from error
+
+    def locate(self, source: str) -> str:
+        """Where the image of a record is: its source, or below the folder that the run was made in."""
+        made_in = self.record.get("made_in")
+        number = source.partition("#")[2]  # of a page
+        if made_in is None or os.path.isabs(source) or os.path.exists(source.removesuffix(f"#{number}")):  # noqa: PTH110, PTH117
+            return source
+        return os.path.join(made_in, source)  # noqa: PTH118  (names that are no valid text stay as they are)
 
     @property
     def min_lead(self) -> float:

@@ -171,20 +171,18 @@ def _decide_again(run: Run, record: dict[str, Any], change: Change) -> _New:
         save(inspection.mask(), folder / record["mask"])
     new |= {"region_threshold": level, "top_type": inspection.top_type}
     new["regions"] = [region.to_dict() for region in regions]
-    return _New(
-        new, old_regions=False, old_overlay=bool(record.get("overlay")) and not _draw(folder, record, inspection)
-    )
+    return _New(new, old_regions=False, old_overlay=bool(record.get("overlay")) and not _draw(run, record, inspection))
 
 
-def _draw(folder: Path, record: Mapping[str, Any], inspection: Inspection) -> bool:
+def _draw(run: Run, record: Mapping[str, Any], inspection: Inspection) -> bool:
     """Whether the overlay could be drawn again: the image must still be where it was."""
     try:
-        picture = read(record["source"], value_range=inspection.value_range, max_megapixels=float("inf"))
+        picture = read(run.locate(record["source"]), value_range=inspection.value_range, max_megapixels=float("inf"))
     except ImageError:
         return False
     if (picture.width_px, picture.height_px) != (inspection.width_px, inspection.height_px):
         return False
-    save(draw_overlay(picture, inspection), folder / record["overlay"])
+    save(draw_overlay(picture, inspection), run.path / record["overlay"])
     return True
 
 
