@@ -79,8 +79,7 @@ def card(source: Source, sha256: str) -> dict[str, Any]:
         "source": {"repository": REPOSITORY, "commit": COMMIT, "file": source.file, "sha256": source.sha256},
         "thresholds": {"image": 0.5, "pixel": 0.5},
         "thresholds_from": (
-            "the scores' own scale, at 0.5 as near to abnormal as to normal; no image was used, so calibrate before you rely on "
-            "a verdict"
+            "the scores' own scale (at 0.5 as near to abnormal as to normal, no image was used); calibrate for better ones"
         ),
         "note": (
             f"Prompts of AnomalyCLIP's form, trained on {source.data}: results on that data set are not zero-shot. Crane changes "

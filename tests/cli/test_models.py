@@ -46,18 +46,11 @@ def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_list_shows_known_models_and_where_they_live(capsys: pytest.CaptureFixture[str], home: Path) -> None:
     lines = run(capsys, "models", "list").splitlines()
     assert lines[0].startswith("embedded")
-    shipped = [line for line in lines[:-1] if "/" in line.split()[0]]  # behind their backbones
+    shipped = [line for line in lines if "/" in line.split()[0]]
+    assert {line.partition("/")[0] for line in shipped} == {"embedded", "ViT-L-14-336"}
     assert all("prompts" in line and "in the package" in line for line in shipped)
-    assert [line.split("/")[0] for line in shipped] == ["embedded", "embedded", "ViT-L-14-336", "ViT-L-14-336"]
-    known = [line for line in lines[1:-1] if line not in shipped]
-    assert [line.split()[0] for line in known] == [
-        "ViT-B-32",
-        "ViT-B-16",
-        "ViT-L-14",
-        "ViT-L-14-336",
-        "ViT-B-16-plus-240",
-    ]
-    assert all("not pulled" in line for line in known)
+    known = [line.split()[0] for line in lines if "not pulled" in line]
+    assert known == ["ViT-B-32", "ViT-B-16", "ViT-L-14", "ViT-L-14-336", "ViT-B-16-plus-240"]
     assert lines[-1] == f"models live in {home}"
 
 

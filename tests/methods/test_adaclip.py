@@ -195,6 +195,7 @@ def test_dice_over_rows_is_dice_over_images_of_one_row_each(backbone: Clip) -> N
         ("clusters", (3, 5)),
         ("object_name", ("", "metal_nut")),
         ("smoothing", (0.0, 1.0)),
+        ("align_corners", (True, False)),
         ("tokens", (5, 2)),
         ("blocks", (4, 3)),
     ],

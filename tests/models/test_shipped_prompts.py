@@ -21,10 +21,13 @@ from blemish.backbones.layers import Block
 from blemish.backbones.model import Clip
 from blemish.backbones.text import TextTower
 from blemish.backbones.tokenizer import tokenize
+from blemish.engines.torch import TorchEngine
 from blemish.errors import ModelError
+from blemish.methods import build
 from blemish.methods.anomalyclip import AnomalyCLIP
 from blemish.models.load import load_method
 from blemish.models.prompts import find_prompts, read_prompts, shipped_prompts
+from checkpoint_files import tiny_clip
 
 BACKBONE = "ViT-L-14-336"
 SETS = {"anomalyclip": "MVTec AD", "anomalyclip-visa": "VisA"}
@@ -98,6 +101,13 @@ def test_a_trained_published_method_is_used_where_none_is_named() -> None:
     assert loaded.prompts == "shipped"
     assert loaded.thresholds == {"image": 0.5, "pixel": 0.5}
     assert loaded.notes == ()
+    first, second = loaded.remarks
+    assert "trained on MVTec AD: results on that data set are not zero-shot" in first
+    assert second.startswith("the thresholds that come with these prompts are the scores' own scale")
+    tiny = build("coop", tiny_clip())
+    engine = TorchEngine(tiny, backbone="tiny", remarks=loaded.remarks).for_product("screw")
+    assert engine.method is not tiny
+    assert engine.remarks == (first, second)
     other = load_method(BACKBONE, prompts=f"{BACKBONE}/anomalyclip-visa")
     assert isinstance(other.method, AnomalyCLIP)
     assert load_method(BACKBONE, method="ensemble").method.name == "ensemble"

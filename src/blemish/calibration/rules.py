@@ -132,7 +132,8 @@ def _promise(n: int, rule: Rule, has_review: bool) -> str:
     share = _percent(rule.max_false_rejects)
     if rule.confidence is None:
         text = (
-            f"At most {share} of good images will be NG, and at most {share} will reach the pixel threshold: on average over calibrations "
+            f"At most {share} of good images will be NG, and at most {share} will reach the pixel threshold: on average over "
+            "calibrations "
             f"with {n} good images. A single calibration may lie above or below; --confidence 95% limits this very one."
         )
     else:

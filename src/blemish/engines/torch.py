@@ -35,6 +35,7 @@ class TorchEngine(Engine):
         backbone: the backbone's name, for results.
         prompts: the name of the trained prompts, for results; "" where the method has none.
         device: "cpu", "cuda", "cuda:1" or "mps".
+        remarks: lines worth telling the user, besides the method's own.
 
     Raises:
         UsageError: the device cannot be used here.
@@ -42,7 +43,9 @@ class TorchEngine(Engine):
 
     name: ClassVar[str] = "torch"
 
-    def __init__(self, method: Method, *, backbone: str, prompts: str = "", device: str = "cpu") -> None:
+    def __init__(
+        self, method: Method, *, backbone: str, prompts: str = "", device: str = "cpu", remarks: tuple[str, ...] = ()
+    ) -> None:
         self.device = device_of(device)
         self.method = method.to(self.device).eval()
         self._texts = TextCache()
@@ -51,7 +54,8 @@ class TorchEngine(Engine):
         self.aligned_corners = bool(getattr(method.config, "align_corners", False))
         self.references = method.references
         self.good_references = method.good_references
-        self.remarks = method.remarks()
+        self.remarks = (*method.remarks(), *remarks)
+        self._own_remarks = remarks
         self.model = ModelInfo(
             backbone=backbone,
             method=method.name,
@@ -73,7 +77,13 @@ class TorchEngine(Engine):
         )
         name = loaded.method.backbone.config.name
         return LoadedEngine(
-            engine=cls(loaded.method, backbone=name, prompts=loaded.prompts, device=config.device),
+            engine=cls(
+                loaded.method,
+                backbone=name,
+                prompts=loaded.prompts,
+                device=config.device,
+                remarks=loaded.remarks,
+            ),
             thresholds=loaded.thresholds,
             thresholds_with_references=loaded.with_peers,
             min_lead=loaded.min_lead,
@@ -105,6 +115,7 @@ class TorchEngine(Engine):
             backbone=self.model.backbone,
             prompts=self.model.prompts,
             device=str(self.device),
+            remarks=self._own_remarks,
         )
 
 

@@ -151,8 +151,8 @@ def evaluate(
     if markdown is not None:
         shown = title if first else "Benchmarks"
         write_markdown(Path(markdown), groups, session.provenance, first=first, title=shown)
-    typed = typed_overview(groups)
-    tables = (*first, overview(groups), *(() if typed is None else (typed,)))
+    types = typed_overview(groups)
+    tables = (*first, overview(groups), *(() if types is None else (types,)))
     return EvaluationReport(session=session, tables=tables, page=page)
 
 

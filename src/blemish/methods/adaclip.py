@@ -89,6 +89,7 @@ class AdaCLIPConfig:
     fusion_weight: float = 0.2
     fusion_seed: int = 111
     fusion_draws: Literal["image", "stream"] = "image"
+    align_corners: bool = True  # where maps are enlarged: the centres of the outer patches lie on the border (released)
     smoothing: float = 4 / 14
     typing_share: float = 0.005
 
@@ -127,7 +128,7 @@ class AdaCLIP(Method):
     config_type = AdaCLIPConfig
     scoring_options = frozenset(
         {
-            *("object_name", "temperature", "smoothing", "typing_share"),
+            *("object_name", "temperature", "align_corners", "smoothing", "typing_share"),
             *("fusion", "clusters", "fusion_weight", "fusion_seed", "fusion_draws"),
         }
     )
@@ -321,7 +322,7 @@ class AdaCLIP(Method):
         logits = torch.stack(self.level_logits(features, states)).mean(0)  # [B, 2, h, w]
         image_score = self.image_probabilities(features, states, self.fused(features, logits))[:, 1]
         size = (features.grid[0] * cell_px, features.grid[1] * cell_px)
-        enlarged = enlarge(logits, size).softmax(1)[:, 1]  # [B, H, W]
+        enlarged = enlarge(logits, size, align_corners=config.align_corners).softmax(1)[:, 1]  # [B, H, W]
         abnormal = logits.softmax(1)[:, 1].flatten(1)  # [B, N]
         type_scores, typed = share_out(
             abnormal,
@@ -373,7 +374,8 @@ class AdaCLIP(Method):
             return terms
         counted = 0 if self.config.dice == "image" else 1  # the last axis that numbers what dice is taken of
         for logits in by_level:
-            both = enlarge(logits, (mask.shape[-2], mask.shape[-1])).softmax(1)  # [B, 2, S, S]
+            size, corners = (mask.shape[-2], mask.shape[-1]), self.config.align_corners
+            both = enlarge(logits, size, align_corners=corners).softmax(1)  # [B, 2, S, S]
             normal, abnormal, truth = (maps.flatten(0, counted) for maps in (both[:, 0], both[:, 1], mask))
             terms["focal"] = terms["focal"] + focal(both, mask > 0.5)
             terms["dice_abnormal"] = terms["dice_abnormal"] + dice(abnormal, truth)

@@ -32,6 +32,7 @@ class Loaded:
     with_peers: dict[str, float] = field(default_factory=dict)
     min_lead: float = 0.0
     notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()  # what the card says to whoever uses these prompts
 
 
 def load_method(
@@ -85,7 +86,14 @@ def load_method(
     typing = found.card.get("typing") or {}
     thresholds, lead = dict(found.card.get("thresholds") or {}), float(typing.get("min_lead", 0.0))
     with_peers = _lines_with_peers(card, name) if prompts == SHIPPED else {}
-    return Loaded(built, str(prompts), thresholds, with_peers, lead, tuple(notes))
+    return Loaded(built, str(prompts), thresholds, with_peers, lead, tuple(notes), remarks=_remarks(found.card))
+
+
+def _remarks(card: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the card of prompts says to whoever uses them."""
+    source = card.get("thresholds_from")
+    said = str(card.get("note", "")), f"the thresholds that come with these prompts are {source}" if source else ""
+    return tuple(line for line in said if line)
 
 
 def _default_method(card: Mapping[str, Any], backbone: str) -> str:
