@@ -1,4 +1,4 @@
-"""Writes the reduced golden copies that this folder holds (8 MB together) from the full sets. Run by hand:
+"""Writes the reduced golden copies that this folder holds (9 MB together) from the full sets. Run by hand:
 
     python tests/golden/reduce.py
 
