@@ -27,6 +27,7 @@ from blemish.backbones.model import Clip
 from blemish.data.samples import DataSet, Split
 from blemish.images import Picture, read
 from blemish.io.atomic import write_text
+from blemish.io.prefetch import in_chunks
 from blemish.io.progress import Reporter
 from blemish.language import Vocabulary, parse_defects
 from blemish.methods.base import Method
@@ -36,7 +37,7 @@ from blemish.models.feature_cache import FeatureStore, feature_store
 from blemish.models.load import load_method
 from blemish.synthesis import HELD_OUT_SEEDS, drawn
 from blemish.training import Recipe, train
-from blemish.training.batches import Source, cache_features, in_chunks
+from blemish.training.batches import Source, cache_features
 from blemish.training.examples import Examples, examine
 
 __all__ = ["Bench", "Variant", "arguments", "compare"]

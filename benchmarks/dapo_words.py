@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from blemish.io.prefetch import in_chunks
 from blemish.io.progress import Reporter
 from blemish.language import DefectType, Vocabulary, general
 from blemish.methods.base import Features, Method, Texts
@@ -23,7 +24,7 @@ from blemish.methods.text_cache import TextCache
 from blemish.models.feature_cache import feature_store
 from blemish.models.load import load_method
 from blemish.synthesis import HELD_OUT_SEEDS, drawn
-from blemish.training.batches import Source, cache_features, in_chunks
+from blemish.training.batches import Source, cache_features
 from blemish.training.examples import Examples, examine
 
 ASKED = (("crack", "fissure"), ("stain", "discolouration"))

@@ -38,6 +38,7 @@ from blemish.backbones.model import Clip
 from blemish.data.samples import DataSet, Split
 from blemish.images import Picture
 from blemish.io.codec import to_dict
+from blemish.io.prefetch import in_chunks
 from blemish.io.progress import Reporter
 from blemish.language import general
 from blemish.methods import build
@@ -45,7 +46,7 @@ from blemish.methods.base import Features, Targets
 from blemish.models.feature_cache import FeatureStore, feature_store
 from blemish.synthesis import rendered
 from blemish.training import Recipe, train
-from blemish.training.batches import Batch, Source, cache_features, in_chunks
+from blemish.training.batches import Batch, Source, cache_features
 from blemish.training.examples import examine
 from blemish.training.loop import Settings, Trainer, order_of_epoch
 

@@ -21,6 +21,7 @@ from blemish import models as store
 from blemish import training
 from blemish.backbones.model import Clip
 from blemish.data.samples import DataSet
+from blemish.engines.torch import TorchEngine
 from blemish.io.atomic import write_text
 from blemish.io.json_files import read_json_if_there
 from blemish.models.feature_cache import feature_store
@@ -28,8 +29,6 @@ from blemish.models.load import Loaded, load_method
 from blemish.models.paths import WEIGHTS, package_models
 from blemish.models.prompts import CARD
 from blemish.synthesis import HELD_OUT_SEEDS, drawn
-from blemish.training.batches import Source
-from blemish.training.examples import examine
 from recipes import add_device
 from recipes.typing import find_typing_rule
 
@@ -134,12 +133,12 @@ def quality(place: Path) -> float:
 
 def typing_of(loaded: Loaded, held_out: DataSet) -> dict[str, Any]:
     """When a type is unknown to this method, for its card."""
-    method = loaded.method.eval()
-    store = feature_store(method, dtype="float16")
-    examples = examine(held_out, size=method.backbone.config.preprocess.size, store=store)
-    kept = store if method.trained_parts() else None  # a training has left its features there
-    source = Source(examples, method.backbone.config.preprocess, kept)
-    rule = find_typing_rule(method, source, pixel_threshold=loaded.thresholds["pixel"])
+    method = loaded.method
+    store = (
+        feature_store(method, dtype="float16") if method.trained_parts() else None
+    )  # a training has left features there
+    engine = TorchEngine(method, backbone=method.backbone.config.name, prompts=loaded.prompts)
+    rule = find_typing_rule(engine, held_out.samples, pixel_threshold=loaded.thresholds["pixel"], store=store)
     return {
         **rule.to_dict(),
         "from": "regions on held-out renders, with the whole vocabulary and with each third of its types left out",

@@ -6,60 +6,72 @@ is lacking once, and its regions can only be named wrongly.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, cast
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from blemish.data import Sample
+from blemish.engines.base import Engine, RawScores
+from blemish.errors import ImageError
+from blemish.inspection.loader import default_workers
 from blemish.inspection.regions import find_regions
+from blemish.inspection.samples import CachedEncoder, LoadedSample, SampleLoader
+from blemish.inspection.scoring import Scorer
+from blemish.io.prefetch import in_chunks
 from blemish.language import general, parse_defects
 from blemish.language.unknown import UnknownRule, find_unknown_rule
-from blemish.methods.base import Method, Scores
-from blemish.methods.text_cache import TextCache
 from blemish.results import lead
-from blemish.training.batches import Source, in_chunks
+
+if TYPE_CHECKING:
+    from blemish.engines.torch import TorchEngine
+    from blemish.models.feature_cache import FeatureStore
 
 __all__ = ["find_typing_rule"]
 
 FOLDS = 3
 BATCH = 16
-MIN_AREA_PX = 16.0  # a quarter of a place of 8 x 8 px, as the inspector has it
+MIN_AREA_PX = 16.0  # a quarter of a patch of 8 x 8 px, as the inspector has it
 
 
-@torch.inference_mode()
-def find_typing_rule(method: Method, source: Source, *, pixel_threshold: float) -> UnknownRule:
-    """The line for a method with its trained prompts; the source's types must be in the built-in vocabulary."""
+def find_typing_rule(
+    engine: Engine, samples: Sequence[Sample], *, pixel_threshold: float, store: FeatureStore | None = None
+) -> UnknownRule:
+    """The line for an engine, whose types must be in the built-in vocabulary; `store` holds features that need no pixels."""
     names = general().names
-    lacking = [(), *(names[fold::FOLDS] for fold in range(FOLDS))]
-    cache = TextCache()
-    vocabularies = [parse_defects([name for name in names if name not in out]) for out in lacking]
-    texts = [method.encode_texts(vocabulary, cache=cache) for vocabulary in vocabularies]
-    examples = source.examples
+    left_out = [(), *(names[fold::FOLDS] for fold in range(FOLDS))]
+    vocabularies = [parse_defects([name for name in names if name not in missing]) for missing in left_out]
+    encoder = None if store is None else CachedEncoder(cast("TorchEngine", engine), store)
+    scorer = Scorer(engine, *vocabularies, batch_size=BATCH, encoder=encoder)
+    loader = SampleLoader(preprocess=engine.input, size="model", masks=True, store=store)
+    chunks = in_chunks([sample for sample in samples if sample.anomalous and sample.defect_type], BATCH)
     leads: list[float] = []
     correct: list[bool] = []
-    for batch in source.feed(in_chunks(np.flatnonzero(examples.type_ids > 0), BATCH)):
-        features = batch.features(method)
-        truths = examples.masks(batch.rows)
-        for asked in texts:
-            scores = method.score(features, asked)
-            for place, row in enumerate(batch.rows):
-                true = examples.types[examples.type_ids[row] - 1]
-                for name, ahead in _named(scores, place, truths[place], pixel_threshold):
-                    leads.append(ahead)
-                    correct.append(name == true)
+    with ThreadPoolExecutor(default_workers()) as pool:
+        for loaded in loader.chunks(chunks, pool):
+            for raw in scorer.score(loaded, pool):
+                if isinstance(raw, ImageError):
+                    raise raw
+                image = cast(LoadedSample, raw.image)
+                assert image.mask is not None  # every render has one
+                for scores in raw.scores:
+                    for name, lead_of_name in _named(scores, image.mask, pixel_threshold):
+                        leads.append(lead_of_name)
+                        correct.append(name == image.sample.defect_type)
     return find_unknown_rule(leads, correct)
 
 
-def _named(scores: Scores, place: int, truth: NDArray[np.bool_], pixel_threshold: float) -> list[tuple[str, float]]:
+def _named(scores: RawScores, truth: NDArray[np.bool_], pixel_threshold: float) -> list[tuple[str, float]]:
     """The types and leads of those regions of one image that lie on its defect, by at least half of their pixels."""
-    anomaly_map = scores.anomaly_map[place].float().numpy()
-    size = (truth.shape[1], truth.shape[0])
     regions = find_regions(
-        anomaly_map,
-        size,
+        scores.anomaly_map,
+        (truth.shape[1], truth.shape[0]),
         threshold=pixel_threshold,
         min_area_px=MIN_AREA_PX,
         types=scores.types,
-        type_maps=scores.type_maps[place].float().numpy(),
+        type_maps=scores.type_maps,
     )
     found = []
     for region in regions:

@@ -10,10 +10,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from blemish.backbones.model import Clip
+from blemish.backbones.preprocess import to_array
+from blemish.engines.base import RawScores
+from blemish.engines.torch import TorchEngine
+from blemish.images import Picture
+from blemish.io.prefetch import in_chunks
 from blemish.language import DefectType, Vocabulary, general
+from blemish.maps import enlarge
 from blemish.methods.ensemble import EnsembleConfig, PromptEnsemble
 from blemish.metrics import PixelRanking, auroc
-from recipes.embedded.config import BACKBONE
 from recipes.embedded.samples import SIZE_PX, TYPES, Samples
 from recipes.embedded.texts import token_ids
 
@@ -61,7 +66,6 @@ class Predictions:
         return float((first == self.types[self.defective]).mean())
 
 
-@torch.inference_mode()
 def predict(
     clip: Clip,
     samples: Samples,
@@ -73,25 +77,19 @@ def predict(
     """The scores of all held-out samples, or of these rows; `vocabulary` holds all types in their order by default."""
     rows = np.arange(len(samples)) if rows is None else rows
     method = PromptEnsemble(clip, EnsembleConfig(global_weight=1.0))  # so that its image score is the global one
-    texts = method.encode_texts(vocabulary)
-    device = clip.logit_scale.device
-    mean, std = (torch.tensor(value)[:, None, None] for value in (BACKBONE.preprocess.mean, BACKBONE.preprocess.std))
-    scores, maps, typed, ranking = [], [], [], PixelRanking()
-    for start in range(0, len(rows), batch):
-        seen = samples.batch(rows[start : start + batch])
-        x = (torch.from_numpy(seen.images).permute(0, 3, 1, 2).float() / 255 - mean) / std
-        result = method.score(method.encode(x.to(device)), texts)
-        anomaly_maps = result.anomaly_map.cpu()
-        full = F.interpolate(anomaly_maps[:, None], (SIZE_PX, SIZE_PX), mode="bilinear")[:, 0]
-        for anomaly_map, mask in zip(full.clamp(0, 1).numpy(), seen.masks, strict=True):
-            ranking.add(anomaly_map, mask)
-        scores.append(result.image_score.cpu().numpy())
-        maps.append(anomaly_maps.numpy())
-        typed.append(result.type_scores.cpu().numpy())
+    engine = TorchEngine(method, backbone=clip.config.name, device=str(clip.logit_scale.device))
+    texts, ranking = engine.encode_texts(vocabulary or general()), PixelRanking()
+    results: list[RawScores] = []
+    for chunk in in_chunks(rows, batch):
+        rendered = samples.batch(chunk)
+        pixels = np.stack([to_array(Picture(image, "render"), engine.input) for image in rendered.images])
+        for result, mask in zip(engine.score(engine.encode(pixels), texts), rendered.masks, strict=True):
+            ranking.add(enlarge(result.anomaly_map, (SIZE_PX, SIZE_PX)).clip(0, 1), mask)
+            results.append(result)
     return Predictions(
-        np.concatenate(scores),
-        np.concatenate(maps),
-        np.concatenate(typed),
+        np.array([result.image_score for result in results], np.float32),
+        np.stack([result.anomaly_map for result in results]),
+        np.stack([result.type_scores for result in results]),
         samples.types[rows],
         samples.contrasts[rows],
         float(ranking.auroc()),

@@ -177,9 +177,10 @@ class Inspection:
 
     def __repr__(self) -> str:
         regions = f"{len(self.regions)} region{'' if len(self.regions) == 1 else 's'}"
+        note = f"; note: {self.tags['note']}" if "note" in self.tags else ""
         return (
             f"<Inspection {self.source}: {self.verdict.value.upper()}, image score {self.image_score:.3f}, "
-            f"{self.top_type or 'no types'}, {regions}>"
+            f"{self.top_type or 'no types'}, {regions}{note}>"
         )
 
     def _repr_html_(self) -> str:

@@ -10,8 +10,9 @@ from torch import Tensor
 from blemish.backbones import windows as module
 from blemish.backbones.config import VisionConfig
 from blemish.backbones.ensemble import ImageTowerEnsemble
+from blemish.backbones.fast import image_features
 from blemish.backbones.layers import Block
-from blemish.backbones.vision import ImageTower
+from blemish.backbones.vision import Embedding, ImageTower, Tower, VisionFeatures
 from blemish.backbones.windows import embed_windows, mean_over_windows, window_patches
 from blemish.errors import UsageError
 
@@ -56,37 +57,36 @@ def masked(tower: ImageTower, stream: Tensor, visible: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("side", [1, 2, 3])
 def test_dropping_tokens_equals_masking_their_keys_in_every_block(tower: ImageTower, side: int) -> None:
-    stream, grid = tower.embed(image())
-    found = embed_windows(tower, stream, grid, side=side)
+    embedding = tower.embed(image())
+    found = embed_windows(tower, embedding, side=side)
     assert found.shape == (2, (6 - side) ** 2, JOINT)
-    for number, patches in enumerate(window_patches(grid, side)):
+    for number, patches in enumerate(window_patches(GRID, side)):
         visible = torch.zeros(1 + 25, dtype=torch.bool)
         visible[0] = True
         visible[1 + patches] = True
-        assert torch.allclose(found[:, number], masked(tower, stream, visible), atol=1e-6)
+        assert torch.allclose(found[:, number], masked(tower, embedding.tokens, visible), atol=1e-6)
 
 
 def test_the_largest_window_is_the_whole_image(tower: ImageTower) -> None:
-    stream, grid = tower.embed(image())
-    whole = tower.project(tower.continuing(stream, grid).tokens[:, 0])
-    assert torch.allclose(embed_windows(tower, stream, grid, side=5)[:, 0], whole, atol=1e-6)
+    whole = tower.project(tower(image()).tokens[:, 0])
+    assert torch.allclose(embed_windows(tower, tower.embed(image()), side=5)[:, 0], whole, atol=1e-6)
 
 
 def test_all_windows_of_a_side_are_one_batch_and_parts_of_it_give_the_same(
     tower: ImageTower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stream, grid = tower.embed(image())
+    embedding = tower.embed(image())
     batches: list[int] = []
 
-    def counted(x: Tensor, *arguments: object, **named: object) -> object:
-        batches.append(len(x))
-        return ImageTower.continuing(tower, x, *arguments, **named)  # type: ignore[arg-type]
+    def counted(tower: Tower, windows: Embedding, *, patches: bool) -> VisionFeatures:
+        batches.append(len(windows.tokens))
+        return image_features(tower, windows, patches=patches)
 
-    monkeypatch.setattr(tower, "continuing", counted)
-    together = embed_windows(tower, stream, grid, side=2)
+    monkeypatch.setattr(module.fast, "image_features", counted)
+    together = embed_windows(tower, embedding, side=2)
     assert batches == [2 * 16]
     monkeypatch.setattr(module, "MOST_BYTES", 1)
-    assert torch.allclose(embed_windows(tower, stream, grid, side=2), together, atol=1e-6)
+    assert torch.allclose(embed_windows(tower, embedding, side=2), together, atol=1e-6)
     assert batches == [2 * 16, *[2] * 16]
 
 
@@ -103,10 +103,10 @@ def test_towers_side_by_side_have_windows_too() -> None:
     )
     towers = ImageTowerEnsemble(config, JOINT).requires_grad_(False).eval()
     stream = torch.randn(1, 1 + 64, 32, generator=torch.Generator().manual_seed(2))
-    found = embed_windows(towers, stream, (8, 8), side=2)
+    found = embed_windows(towers, Embedding(tokens=stream, grid=(8, 8)), side=2)
     members = [tower for tower in towers.members if isinstance(tower, ImageTower)]
     parts = [
-        embed_windows(member, part, (8, 8), side=2)
+        embed_windows(member, Embedding(tokens=part, grid=(8, 8)), side=2)
         for member, part in zip(members, stream.chunk(2, dim=-1), strict=True)
     ]
     assert torch.allclose(found, torch.stack(parts).mean(0), atol=1e-6)

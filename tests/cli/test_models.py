@@ -9,8 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import blemish
 from blemish import cli
 from blemish import models as store
+from blemish.errors import ModelError, UsageError
 from checkpoint_files import huggingface_state, tiny_clip, write_huggingface, write_open_clip, write_torchscript
 
 CLIP = tiny_clip()
@@ -91,13 +93,45 @@ def test_import_of_prompts_says_what_they_are_and_how_to_use_them(
     assert "prompts trained" in out
     assert "--prompts trained" in out
     assert "--backbone" not in out
-    assert "abnormal_tokens: 1, 12, 8" in run(capsys, "models", "info", "trained")
+    assert "context_tokens: 12" in run(capsys, "models", "info", "trained")
+
+
+def test_import_of_aprilgans_adapters_says_what_they_are_and_what_does_not_fit(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    config = store.load_backbone("embedded").config
+    width, joint = config.vision.width, config.joint_width
+
+    def save(name: str, **changes: torch.Tensor | None) -> None:
+        state: dict[str, torch.Tensor | None] = {}
+        for number in range(len(config.levels)):
+            state |= {f"fc.{number}.weight": torch.zeros(joint, width), f"fc.{number}.bias": torch.zeros(joint)}
+        state |= {key.replace("_", "."): value for key, value in changes.items()}
+        kept = {key: value for key, value in state.items() if value is not None}
+        torch.save({"trainable_linearlayer": kept}, tmp_path / name)
+
+    save("visa_pretrained.pth")
+    out = run(capsys, "models", "import", "visa_pretrained.pth")
+    assert f"APRIL-GAN's adapters of {len(config.levels)} levels, from width {width} to {joint}" in out
+    assert "activation: gelu" in run(capsys, "models", "info", "visa_pretrained")
+    assert blemish.load(prompts="visa_pretrained").model.method == "aprilgan"
+    with pytest.raises(ModelError, match="trained with activation 'gelu', not 'quick_gelu'"):
+        blemish.load(prompts="visa_pretrained", options={"activation": "quick_gelu"})
+    with pytest.raises(UsageError, match="prompts of the method 'aprilgan', not of 'multiads'"):
+        blemish.load(prompts="visa_pretrained", method="multiads")
+
+    save("half.pth", fc_1_bias=None)
+    assert "lacks trainable_linearlayer.fc.1.bias" in failure(capsys, "models", "import", "half.pth")
+    save("wide.pth", fc_0_weight=torch.zeros(joint, width + 8))
+    run(capsys, "models", "import", "wide.pth")
+    with pytest.raises(ModelError, match=rf"adapters\.0\.weight is \[{joint}, {width + 8}\] in the checkpoint"):
+        blemish.load(prompts="wide")
 
 
 def test_as_decides(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    torch.save({"ctx": torch.zeros(4, 8)}, tmp_path / "ctx.pt")
+    torch.save({"words": torch.zeros(4, 8)}, tmp_path / "ctx.pt")
     assert "--as" in failure(capsys, "models", "import", "ctx.pt")
-    assert "expected prompts" in failure(capsys, "models", "import", "ctx.pt", "--as", "prompts")
+    assert "expected trained prompts" in failure(capsys, "models", "import", "ctx.pt", "--as", "prompts")
     assert "backbone" in failure(capsys, "models", "import", "ctx.pt", "--as", "nothing")
 
 

@@ -143,7 +143,8 @@ def test_a_context_may_start_from_words(golden: GoldenSet) -> None:
     beside_the_context(method, golden.values["coop_words.tokens"])
     with torch.inference_mode():
         features = features_of(golden, method)
-        golden.check("coop_words.logits", method.image_logits(features, method.states(features)), tolerance=FORWARD)
+        logits = method.image_logits(features, method.states(features, texts_of(method)))
+        golden.check("coop_words.logits", logits, tolerance=FORWARD)
     assert torch.equal(embed_words(method.backbone.text, CoCoOpConfig().start), golden.values["cocoop.start"])
 
 

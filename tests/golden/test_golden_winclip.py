@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from golden_sets import GoldenSet, load, relative_error, sets
 from torch import Tensor
 
+from blemish.backbones.fast import image_features
 from blemish.backbones.tokenizer import tokenize
+from blemish.backbones.vision import Embedding
 from blemish.backbones.windows import embed_windows, window_patches
 from blemish.methods.base import Features
 from blemish.methods.good_references import GoodReferences, distance_to_nearest
@@ -81,12 +83,12 @@ def test_prompts_have_the_recorded_ids_and_texts(golden: GoldenSet) -> None:
 @torch.inference_mode()
 def test_windows_of_dropped_tokens_from_the_recorded_stream(golden: GoldenSet) -> None:
     tower, grid = golden.image_tower(), grid_of(golden)
-    stream = tower.ln_pre(golden.values["embedded"])
+    embedding = Embedding(tokens=tower.ln_pre(golden.values["embedded"]), grid=grid)
     for side in golden.metadata["scales"]:
         assert torch.equal(window_patches(grid, side).T.int(), golden.values[f"windows_scale{side}"])
-        ours = embed_windows(tower, stream, grid, side=side)
+        ours = embed_windows(tower, embedding, side=side)
         golden.check(f"window_embeddings_scale{side}", ours, tolerance=TOLERANCE)
-    tokens = tower.continuing(stream, grid).tokens
+    tokens = image_features(tower, embedding).tokens
     golden.check("image_embeddings", tower.project(tokens[:, 0]), tolerance=TOLERANCE)
     golden.check("patch_embeddings", tower.last_norm(tokens[:, 1:]), tolerance=TOLERANCE)
 

@@ -38,3 +38,10 @@ def test_what_is_not_one_image_fails_at_the_call(tmp_path: Path) -> None:
     text.write_text("words")
     with text.open() as file, pytest.raises(UsageError, match="opened in binary mode"):
         inspector.inspect(file)
+
+
+def test_8_bit_values_in_16_bits_are_inspected_with_a_note() -> None:
+    result = darkness_inspector().inspect(PIXELS.astype(np.uint16))
+    assert "fit into 8 bits" in result.tags["note"]
+    assert "note: its 16-bit values fit into 8 bits (highest: 51), and were read as 0 to 1023" in repr(result)
+    assert "note" not in repr(darkness_inspector().inspect(PIXELS))

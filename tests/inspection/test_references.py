@@ -15,7 +15,7 @@ from blemish.errors import UsageError
 from blemish.images import save
 from blemish.inspection.references import MOST_REFERENCES, find_references
 from blemish.io.json_files import read_json_if_there
-from blemish.methods.mutual import LEAST_PEERS
+from blemish.methods.mutual import LEAST_REFERENCES
 from blemish.metrics import auroc
 from blemish.models.paths import package_models
 from blemish.synthesis import render_series
@@ -37,7 +37,7 @@ def images(count: int) -> list[NDArray[np.uint8]]:
 
 
 def test_few_peers_are_all_taken_and_many_drawn_by_the_same_lot() -> None:
-    assert len(find_references(images(LEAST_PEERS))) == LEAST_PEERS
+    assert len(find_references(images(LEAST_REFERENCES))) == LEAST_REFERENCES
     many = images(3 * MOST_REFERENCES)
     drawn = find_references(many)
     assert len(drawn) == MOST_REFERENCES

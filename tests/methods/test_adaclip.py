@@ -85,6 +85,7 @@ def test_sentences_of_a_product_are_the_releases() -> None:
     assert made[0] == "a bad photo of a metal_nut x."
     assert made[4] == "a bad photo of a flawless metal_nut x."
     assert made[28] == "a bad photo of a damaged metal_nut x."
+    assert sentences("")[0] == "a bad photo of a object."
     assert made[-1] == "a cropped photo of the metal_nut x with damage."
 
 
@@ -124,6 +125,19 @@ def test_the_names_that_are_asked_for_never_move_the_score(backbone: Clip) -> No
     few, many = (scored(method, images, parse_defects(names)) for names in ("scratch", "stain, hole, dent"))
     assert torch.equal(few.image_score, many.image_score)
     assert torch.equal(few.anomaly_map, many.anomaly_map)
+
+
+def test_every_image_trains_in_the_words_of_its_own_product(backbone: Clip) -> None:
+    method, products = adaclip(backbone), ("metal_nut", "screw", "metal_nut")
+    features = method.encode(random_images())
+    together = method._states_of(features, products)
+    for row, product in enumerate(products):
+        named = method.for_product(product)
+        assert torch.allclose(named.states(features, named.encode_texts(DEFECTS))[row], together[row], atol=1e-5)
+    fixed = adaclip(backbone, object_name="bottle")
+    assert fixed.for_product("screw") is fixed
+    losses = [fixed.loss(features, replace(targets(), products=named), DEFECTS).total for named in ((), products)]
+    assert torch.allclose(*losses)
 
 
 def test_without_dynamic_text_tokens_no_image_changes_the_texts(backbone: Clip) -> None:
@@ -179,7 +193,7 @@ def test_dice_over_rows_is_dice_over_images_of_one_row_each(backbone: Clip) -> N
         ("fusion", ("released", "paper", "mean", "none")),
         ("fusion_weight", (0.2, 0.7)),
         ("clusters", (3, 5)),
-        ("object_name", ("object", "metal_nut")),
+        ("object_name", ("", "metal_nut")),
         ("smoothing", (0.0, 1.0)),
         ("tokens", (5, 2)),
         ("blocks", (4, 3)),

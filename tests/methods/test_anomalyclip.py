@@ -173,6 +173,38 @@ def test_options_that_cannot_be_are_refused(backbone: Clip) -> None:
         anomalyclip(backbone, context_tokens=70, object_name="a very long name of a product").encode_texts(DEFECTS)
 
 
+def test_prompts_imported_when_they_counted_as_faprompt_s_score_the_same(backbone: Clip) -> None:
+    method = anomalyclip(backbone, deep_blocks=(2, 3), round_deep_tokens=True)
+    old_options = {
+        "abnormality_prompts": 1,
+        "normal_tokens": 12,
+        "abnormal_tokens": 12,
+        "deep_tokens": 4,
+        "round_deep_tokens": True,
+        "selection": "released",
+        "deep_blocks": [2, 3],
+        "prior": False,
+        "share_normal_tokens": False,
+        "image_score": "cls",
+        "smoothing": 4 / 14,
+    }
+    old = methods.build("faprompt", backbone, old_options)
+    assert method.deep_tokens is not None
+    old.load_trained(
+        {
+            "normal_tokens": method.normal_context,
+            "abnormal_tokens": method.abnormal_context[None],
+            "deep_tokens": method.deep_tokens,
+        }
+    )
+    images = random_images()
+    with torch.inference_mode():
+        before = old.score(old.encode(images), old.encode_texts(DEFECTS))
+    now = scored(method, images)
+    assert torch.allclose(before.image_score, now.image_score, atol=1e-6)
+    assert torch.allclose(before.anomaly_map, now.anomaly_map, atol=1e-6)
+
+
 # releases
 
 

@@ -137,6 +137,21 @@ def test_the_meta_network_shifts_all_context_of_both_prompts_alike(backbone: Cli
     assert not moved[:, :, 5:].any()
 
 
+@pytest.mark.parametrize("make", [coop, cocoop])
+def test_every_image_trains_in_the_words_of_its_own_product(backbone: Clip, make: Any) -> None:
+    method, products = make(backbone), ("metal_nut", "screw", "metal_nut")
+    features = method.encode(random_images())
+    together = method._states_of(features, products)
+    for row, product in enumerate(products):
+        named = method.for_product(product)
+        states = named.states(features, named.encode_texts(DEFECTS)).expand(3, -1, -1)
+        assert torch.allclose(states[row], together[row], atol=1e-5)
+    fixed = make(backbone, object_name="bottle")
+    assert fixed.for_product("screw") is fixed
+    losses = [fixed.loss(features, replace(targets(), products=named), DEFECTS).total for named in ((), products)]
+    assert torch.allclose(*losses)
+
+
 def test_the_temperature_is_the_backbone_s_own_unless_it_is_given(backbone: Clip) -> None:
     assert coop(backbone).temperature == pytest.approx(float(1 / backbone.logit_scale.exp()))
     assert coop(backbone, temperature=0.5).temperature == 0.5
@@ -147,7 +162,7 @@ def test_each_option_changes_what_it_names(backbone: Clip) -> None:
         "name_position": ("end", "middle", "front"),
         "class_specific": (False, True),
         "maps": ("plain", "value-value"),
-        "object_name": ("object", "metal_nut"),
+        "object_name": ("", "metal_nut"),
         "abnormal_word": ("anomalous", "damaged"),
         "smoothing": (0.0, 1.0),
     }

@@ -125,7 +125,7 @@ def plain_embedding(method: FAPrompt, own: Tensor, words: Tensor, shared: Tensor
     for tokens in own:
         prompt = torch.cat([method.start, shared, tokens, words])[None]
         end = torch.tensor([prompt.shape[1] - 1])
-        embedded.append(method.backbone.text(prompt, pool_at=end, before_block=method._overwrite))
+        embedded.append(method.backbone.text(prompt, pool_at=end, before_block=method.before_block()))
     return torch.cat(embedded)
 
 

@@ -36,7 +36,7 @@ MOST_PATCHES = 168  # the work of attention grows with the fourth power of it
 class VisionConfig:
     """Shape of an image tower; `position_grid` is the side of the stored grid of position embeddings.
 
-    With several `members`, as many towers stand side by side (`clip.abreast`): width and heads are those of all together.
+    With several `members`, as many towers stand side by side (`backbones.ensemble`): width and heads are those of all together.
     """
 
     image_size: int
@@ -69,7 +69,7 @@ class VisionConfig:
 
     @property
     def patch_px(self) -> int:
-        """Side of the square of the input that one place stands for, in pixels."""
+        """Side of a patch in pixels of the input."""
         return self.image_size // self.position_grid
 
     @property

@@ -194,10 +194,10 @@ def _infer(
     if check_ours and "image.stem.weight" not in state:
         raise ModelError(f"{path}: expected {OWN_CONFIG} beside it, which says what its stem is; found none")
     see = _Shapes(path, state)
-    places, width = see("image.position_embedding", 2)
-    grid = math.isqrt(max(places - 1, 0))
-    if grid < 1 or grid * grid != places - 1:
-        raise ModelError(f"{path}: expected positions of a square grid and CLS, found {places} positions")
+    positions, width = see("image.position_embedding", 2)
+    grid = math.isqrt(max(positions - 1, 0))
+    if grid < 1 or grid * grid != positions - 1:
+        raise ModelError(f"{path}: expected positions of a square grid and CLS, found {positions} positions")
     patch_size = see("image.stem.weight", 4)[3]
     context_length, text_width = see("text.position_embedding", 2)
     activation = hints.activation or "quick_gelu"

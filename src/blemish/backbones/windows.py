@@ -13,7 +13,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from blemish.backbones.vision import Tower
+from blemish.backbones import fast
+from blemish.backbones.vision import Embedding, Tower
 from blemish.errors import UsageError
 
 __all__ = ["embed_windows", "mean_over_windows", "window_patches"]
@@ -35,26 +36,27 @@ def window_patches(grid: tuple[int, int], side: int) -> Tensor:
     return numbers.unfold(2, side, 1).unfold(3, side, 1).reshape(-1, side * side)
 
 
-def embed_windows(tower: Tower, stream: Tensor, grid: tuple[int, int], *, side: int) -> Tensor:
+def embed_windows(tower: Tower, embedding: Embedding, *, side: int) -> Tensor:
     """The class embedding of every window in the joint space, [B, n, D], not normalised.
 
     Args:
         tower: The image tower.
-        stream: What its `embed` gives, [B, 1 + N, W]: the class token and the patches keep their own positions.
-        grid: Rows and columns of patches.
+        embedding: What its `embed` gives: the class token and the patches keep their own positions.
         side: Of a window, in patches.
 
     Raises:
         UsageError: the grid has no window of that side.
     """
-    patches = window_patches(grid, side).to(stream.device)  # [n, s * s]
+    stream = embedding.tokens  # [B, 1 + N, W]
+    patches = window_patches(embedding.grid, side).to(stream.device)  # [n, s * s]
     tokens = torch.cat([patches.new_zeros(len(patches), 1), 1 + patches], dim=1)  # the class token, then the patches
     bytes_each = tokens.shape[1] * round(tower.config.width * tower.config.mlp_ratio) * stream.element_size()
     at_once = max(1, MOST_BYTES // (bytes_each * len(stream)))
     found = []
     for some in torch.split(tokens, at_once):
         windows = stream[:, some].flatten(0, 1)  # [B, n, 1 + s * s, W] -> [B * n, 1 + s * s, W]
-        class_tokens = tower.continuing(windows, (side, side), patches=False).tokens[:, 0]
+        features = fast.image_features(tower, Embedding(tokens=windows, grid=(side, side)), patches=False)
+        class_tokens = features.tokens[:, 0]
         found.append(tower.project(class_tokens).reshape(len(stream), len(some), -1))
     return torch.cat(found, dim=1)
 

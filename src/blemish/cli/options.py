@@ -37,9 +37,8 @@ def option_of(name: str) -> Any:
     if setting.parse is None:
         kind = next((kinds[hint] for hint in hints if hint in kinds and str not in hints), kind)
     declared = f"{setting.option}/--no-{setting.option.removeprefix('--')}" if setting.hint is bool else setting.option
-    default = (
-        "" if setting.default in (None, False, {}) or "Default" in setting.help else f" Default: {setting.default}."
-    )
+    value = f"{setting.default:g}" if isinstance(setting.default, float) else setting.default
+    default = "" if value in (None, False, {}) or "Default" in setting.help else f" Default: {value}."
     return Annotated[kind, typer.Option(declared, metavar=setting.metavar, help=setting.help + default)]
 
 

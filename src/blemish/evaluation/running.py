@@ -28,15 +28,16 @@ from blemish.errors import ImageError, UsageError
 from blemish.evaluation.candidates import Candidate
 from blemish.evaluation.finding import by_product, describe, why_no_pixels
 from blemish.evaluation.ranks import own_ap
-from blemish.evaluation.samples import CachedEncoder, LoadedSample, SampleLoader, in_chunks
 from blemish.evaluation.settings import DATA_TYPES, OF_PRODUCT, Settings
 from blemish.evaluation.states import Counts, Progress, RunFolder, merged
 from blemish.evaluation.typing import Typing
 from blemish.inspection.loader import default_workers
 from blemish.inspection.masks import Masks
-from blemish.inspection.references import draw, with_references
+from blemish.inspection.references import draw_references, with_references
+from blemish.inspection.samples import CachedEncoder, LoadedSample, SampleLoader
 from blemish.inspection.scoring import Scorer
 from blemish.io.log import Log
+from blemish.io.prefetch import in_chunks
 from blemish.io.progress import Reporter
 from blemish.language import Vocabulary, general, load_vocabulary, parse_defects
 from blemish.maps import at_original
@@ -262,7 +263,7 @@ class EvaluationRun:
         key = product if own else ALL
         if self._compared is None or self._compared[0] != key:
             if references == OF_PRODUCT:
-                pictures = (sample.picture() for sample in draw(self.products[product]))
+                pictures = (sample.picture() for sample in draw_references(self.products[product]))
                 engine = engine.with_references(to_array(picture, engine.input)[None] for picture in pictures)
             else:
                 images = references if good is None else good.replace(PRODUCT, product)

@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from blemish.errors import UnknownNameError, UsageError
+from blemish.inspection.samples import Size
 from blemish.metrics.steps import AUPRO_LIMIT
 
 __all__ = ["DATA_TYPES", "LEGACY_METRIC", "OF_PRODUCT", "Kept", "Settings", "Size"]
 
-Size = Literal["model", "original"]
 Kept = Literal["none", "float16", "bfloat16", "float32"]
 DATA_TYPES = "data"  # stands for the data set's own types in `defects`
 OF_PRODUCT = "data"  # stands for the images of each image's own product in `references`

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from blemish.data import DataSet, Sample, type_mask
 from blemish.engines.base import RawScores
 from blemish.evaluation.finding import types_of
-from blemish.evaluation.samples import LoadedSample
 from blemish.evaluation.states import Counts
+from blemish.inspection.samples import LoadedSample
 from blemish.language import Vocabulary, parse_defects
 from blemish.maps import enlarge
 from blemish.metrics import ImageTypeAccumulator, PixelTypeAccumulator

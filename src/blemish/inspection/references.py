@@ -19,7 +19,14 @@ from blemish.errors import ImageError, UsageError
 from blemish.images import DEFAULT_MEGAPIXELS, ImageInput, RangeGiven, ValueRanges, find_images
 from blemish.inspection.loader import ImageLoader, LoadedImage, default_workers
 
-__all__ = ["FEWEST_REFERENCES", "MOST_REFERENCES", "References", "draw", "find_references", "with_references"]
+__all__ = [
+    "FEWEST_REFERENCES",
+    "MOST_REFERENCES",
+    "References",
+    "draw_references",
+    "find_references",
+    "with_references",
+]
 
 T = TypeVar("T")
 
@@ -50,10 +57,10 @@ def find_references(references: References, *, good: bool = False) -> list[Image
         raise UsageError("references are at least one good image of the product, not an empty list")
     if not good and len(images) < FEWEST_REFERENCES:
         raise UsageError(f"peers are at least {FEWEST_REFERENCES} images of the same product, not {len(images)}")
-    return draw(images)
+    return draw_references(images)
 
 
-def draw(images: Sequence[T]) -> list[T]:
+def draw_references(images: Sequence[T]) -> list[T]:
     """Up to `MOST_REFERENCES` of these, in their order; of more, the same are drawn every time."""
     if len(images) <= MOST_REFERENCES:
         return list(images)

@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
-__all__ = ["in_order"]
+__all__ = ["in_chunks", "in_order"]
 
 Item = TypeVar("Item")
 Done = TypeVar("Done")
+Rows = TypeVar("Rows", bound=Any)  # what has a length and can be cut
+
+
+def in_chunks(items: Rows, size: int) -> list[Rows]:
+    """The items of a sequence or an array in their order, `size` at a time; the last chunk may be smaller.
+
+    Example:
+        >>> in_chunks("abcde", 2)
+        ['ab', 'cd', 'e']
+    """
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def in_order(

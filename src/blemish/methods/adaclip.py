@@ -10,8 +10,9 @@ M sentences.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
@@ -19,16 +20,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blemish.backbones import fast
 from blemish.backbones.model import Clip
 from blemish.backbones.tokenizer import tokenize
-from blemish.backbones.vision import Interpolation
+from blemish.backbones.vision import Embedding, Interpolation
 from blemish.errors import UsageError
 from blemish.language import Vocabulary
 from blemish.methods.adaclip_release import read_release
 from blemish.methods.base import Features, Losses, Method, Release, Scores, Targets, Texts
+from blemish.methods.dapo import progressive
 from blemish.methods.fusion import Fused, Fusion, fuse
 from blemish.methods.losses import dice, focal
 from blemish.methods.naming import share_out, type_directions
+from blemish.methods.patches import reference_maps
+from blemish.methods.products import product_words
+from blemish.methods.prompting import deep_tokens
 from blemish.methods.smoothing import smooth_enlarge
 from blemish.methods.text_cache import TextCache
 from blemish.methods.typed import enlarge, level_logits
@@ -55,7 +61,8 @@ class AdaCLIPConfig:
 
     Prompts. tokens: n in each of the first `blocks` blocks, J (of the text tower from the second on). kinds: "static" learned
     tokens, "dynamic" ones that linear layers make of the image's global feature, or "both". branches: the towers that get them.
-    round_tokens: to float16, as the release does. object_name: the product, which the sentences name (a "-" becomes a blank).
+    round_tokens: to float16, as the release does. object_name: the product, which the sentences name; "" for the
+    data set's word, and "object" where there is none (a "-" becomes a blank).
     activation: of both towers, "gelu" as the release computes OpenAI's weights, or the backbone's own.
     position_interpolation: of the image tower's positions.
 
@@ -73,7 +80,7 @@ class AdaCLIPConfig:
     kinds: Literal["static", "dynamic", "both"] = "both"
     branches: Literal["image", "text", "both"] = "both"
     round_tokens: bool = False
-    object_name: str = "object"
+    object_name: str = ""
     activation: Literal["gelu", "quick_gelu", "backbone"] = "gelu"
     position_interpolation: Interpolation = "bicubic"
 
@@ -171,38 +178,56 @@ class AdaCLIP(Method):
         """
         return read_release(state)
 
+    def for_product(self, name: str) -> AdaCLIP:
+        if self.config.object_name:
+            return self
+        other = copy.copy(self)  # the trained parts are shared
+        other.config = replace(self.config, object_name=name)
+        return other
+
     # image side
 
-    def encode(self, images: Tensor) -> Features:
+    def encode(self, images: Tensor, *, compare: bool = False) -> Features:
         """CLS of the second pass and the first pass's global feature [B, 2 D]; the levels' projected patches [B, N, D]."""
-        return self.encode_trained(self.encode_frozen(images))
+        embedding, first = self._first_pass(images)
+        return self._second_pass(embedding, first, compare=compare)
 
     def encode_frozen(self, images: Tensor) -> Features:
         """The patch embedding [B, N, Wv], and with CLS's embedding the first pass's global feature [B, Wv + D]."""
-        tower = self.backbone.image
-        embedded, grid = tower.embed(images, interpolation=self.config.position_interpolation)
-        first = tower.project(tower.continuing(embedded, grid, patches=False).tokens[:, 0])
-        return Features(torch.cat([embedded[:, 0], first], dim=1), (embedded[:, 1:],), grid)
+        embedding, first = self._first_pass(images)
+        return Features(torch.cat([embedding.tokens[:, 0], first], dim=1), (embedding.tokens[:, 1:],), embedding.grid)
 
     def encode_trained(self, frozen: Features) -> Features:
-        tower, shape = self.backbone.image, self.backbone.config
+        shape = self.backbone.config
         cls, first = torch.split(frozen.global_feature, [shape.vision.width, shape.joint_width], dim=1)
-        levels = sorted(shape.levels)
-        seen = tower.continuing(
-            torch.cat([cls[:, None], frozen.levels[0]], dim=1),
-            frozen.grid,
+        tokens = torch.cat([cls[:, None], frozen.levels[0]], dim=1)
+        return self._second_pass(Embedding(tokens=tokens, grid=frozen.grid), first)
+
+    def _first_pass(self, images: Tensor) -> tuple[Embedding, Tensor]:
+        tower = self.backbone.image
+        embedding = tower.embed(images, interpolation=self.config.position_interpolation)
+        return embedding, tower.project(fast.image_features(tower, embedding, patches=False).tokens[:, 0])
+
+    def _second_pass(self, embedding: Embedding, first: Tensor, *, compare: bool = False) -> Features:
+        tower, levels = self.backbone.image, sorted(self.backbone.config.levels)
+        tokens = self.image_layer_tokens(first)
+        seen = fast.image_features(
+            tower,
+            embedding,
             levels=levels,
-            layer_tokens=self.image_layer_tokens(first),
-            patches=levels[-1] == shape.vision.depth,
+            before_block=progressive(tokens, 0.0),
+            patches=levels[-1] == self.backbone.config.vision.depth,
         )
+        inserted = 0 if tokens is None else tokens.shape[-2]
         image = F.normalize(self.image_layer(tower.project(seen.tokens[:, 0])), dim=-1)
         return Features(
             global_feature=torch.cat([image, first], dim=1),
             levels=tuple(
-                F.normalize(layer(seen.levels[level][:, 1:]), dim=-1)
+                F.normalize(layer(seen.levels[level][:, 1 + inserted :]), dim=-1)
                 for level, layer in zip(levels, self.patch_layers, strict=True)
             ),
             grid=seen.grid,
+            reference_maps=reference_maps(seen, tuple(levels), inserted=inserted) if compare else (),
         )
 
     def frozen_key(self) -> str:
@@ -216,13 +241,13 @@ class AdaCLIP(Method):
 
     # text side
 
-    def embed_sentences(self) -> tuple[Tensor, Tensor]:
+    def embed_sentences(self, product: str = "") -> tuple[Tensor, Tensor]:
         """The sentences' embeddings [M, S, W] up to the longest one's end, and the positions of their ends [M]."""
-        tower = self.backbone.text
-        ids = torch.from_numpy(tokenize(sentences(self.config.object_name)))
+        tower, last_token = self.backbone.text, self.config.tokens  # which the tokens overwrite
+        ids = torch.from_numpy(tokenize(sentences(self.config.object_name or product)))
         ids = ids.to(tower.token_embedding.weight.device)
         ends = ids.argmax(-1)  # the end of text is the largest id
-        return tower.embed(ids[:, : int(ends.max()) + 1]), ends
+        return tower.embed(ids[:, : max(int(ends.max()), last_token) + 1]), ends
 
     def encode_sentences(self, sentences: Tensor, ends: Tensor, first: Tensor) -> Tensor:
         """The sentences [B, M, D], not normalised, with the tokens of images whose first pass's features are [B, D]."""
@@ -231,13 +256,11 @@ class AdaCLIP(Method):
         count, images = len(sentences), len(first)
         if tokens is not None:
             tokens = tokens.repeat_interleave(count, dim=1)  # [J - 1, B, n, W] -> [J - 1, B M, n, W]
-        encoded = self.backbone.text(
+        encoded = fast.text_features(
+            self.backbone.text,
             sentences.repeat(images, 1, 1),
             pool_at=ends.repeat(images),
-            layer_tokens=tokens,
-            placement="overwrite",
-            first_block=2,
-            round_tokens_to_half=config.round_tokens,
+            before_block=deep_tokens(tokens, first_block=2, round_to_half=config.round_tokens),
         )
         return encoded.reshape(images, count, -1)
 
@@ -261,7 +284,7 @@ class AdaCLIP(Method):
             states = cache.features(["normal", "abnormal"], encode_states, decided_by=key)
         else:
             states = embedded.new_zeros(0, joint)
-        name = _plain(self.config.object_name)
+        name = _plain(product_words(self.config.object_name, underscores="keep"))
         defects = type_directions(self.backbone, vocabulary, object_name=name, cache=cache, decided_by=key)
         return AdaCLIPTexts(vocabulary, embedded, ends, states, defects)
 
@@ -322,13 +345,24 @@ class AdaCLIP(Method):
     ) -> Losses:
         """Focal of the image + Σ over levels (focal + dice of abnormal + dice of normal)."""
         del vocabulary, cache  # its prompts know normal and abnormal only
-        states = _states(self.encode_sentences(*self.embed_sentences(), self._first(features)))
+        states = self._states_of(features, targets.products)
         by_level = self.level_logits(features, states)
         terms = self._pixel_terms(by_level, targets)
         logits = torch.stack(by_level).mean(0)
         probabilities = self.image_probabilities(features, states, self.fused(features, logits))
         terms["image_focal"] = focal(probabilities[..., None, None], targets.label[:, None, None])
         return Losses(sum(terms.values(), torch.zeros(())), terms)
+
+    def _states_of(self, features: Features, products: Sequence[str]) -> Tensor:
+        """Normal and abnormal [B, 2, D] of each image, in the words of its own product."""
+        first = self._first(features)
+        names = list(products) or [""] * len(first)
+        states: dict[int, Tensor] = {}
+        for name in dict.fromkeys(names):
+            rows = [row for row, product in enumerate(names) if product == name]
+            encoded = _states(self.encode_sentences(*self.embed_sentences(name), first[rows]))
+            states |= zip(rows, encoded, strict=True)
+        return torch.stack([states[row] for row in range(len(first))])
 
     def _pixel_terms(self, by_level: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
         """Sums over the levels of focal and both dice terms, over the images of the batch that have a mask."""
@@ -356,12 +390,11 @@ class AdaCLIP(Method):
         return np.random.RandomState(self.config.fusion_seed)
 
 
-def sentences(object_name: str) -> list[str]:
+def sentences(product: str) -> list[str]:
     """28 sentences of normal states of a product, then 20 of abnormal ones: state by state, templates within a state."""
-    states = [*NORMAL_STATES, *ABNORMAL_STATES]
-    return [
-        template.replace("{}", state.replace("{}", _plain(object_name))) for state in states for template in TEMPLATES
-    ]
+    name = _plain(product_words(product, underscores="keep"))
+    states = [state.replace("{}", name) for state in (*NORMAL_STATES, *ABNORMAL_STATES)]
+    return [template.replace("{}", state) for state in states for template in TEMPLATES]
 
 
 def _states(encoded: Tensor) -> Tensor:

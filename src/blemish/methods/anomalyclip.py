@@ -17,17 +17,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blemish.backbones import fast
 from blemish.backbones.model import Clip
 from blemish.backbones.vision import Interpolation
 from blemish.errors import ModelError, UsageError
 from blemish.language import Vocabulary
 from blemish.methods.base import Features, Losses, Method, Release, Scores, Targets, Texts
 from blemish.methods.naming import share_out, type_directions
-from blemish.methods.prompting import Template, template_of
+from blemish.methods.patches import value_value_features
+from blemish.methods.prompting import Template, deep_tokens, template_of
 from blemish.methods.smoothing import smooth_enlarge
 from blemish.methods.text_cache import TextCache
 from blemish.methods.typed import level_logits, local_losses
-from blemish.methods.value_value import Levels, value_value_features
 
 __all__ = ["AnomalyCLIP", "AnomalyCLIPConfig", "AnomalyCLIPTexts"]
 
@@ -70,7 +71,7 @@ class AnomalyCLIPConfig:
     object_name: str = "object"
     abnormal_word: str = "damaged"
 
-    levels: Levels = "last"
+    levels: Literal["last", "backbone"] = "last"
     cls_norm: bool = False
     position_interpolation: Interpolation = "bilinear"
 
@@ -158,21 +159,22 @@ class AnomalyCLIP(Method):
                 raise ModelError(f"expected {DEEP}0 to {len(deep) - 1} of one shape, [tokens, {normal.shape[3]}]")
             parts["deep_tokens"] = torch.stack(matrices)
             options |= {"deep_tokens": len(matrices[0]), "deep_blocks": (2, 1 + len(deep))}
-        return Release(f"AnomalyCLIP prompts ({normal.shape[2]} context tokens)", options, parts)
+        return Release(f"AnomalyCLIP prompts for a text tower of width {normal.shape[3]}", options, parts)
 
     def frozen_key(self) -> str:
-        config = self.config
-        return f"value-value {config.levels} {config.cls_norm} {config.position_interpolation}"
+        config = self.config  # the same features as FAPrompt's, kept once for both
+        return f"faprompt {config.levels} {config.cls_norm} {config.position_interpolation}"
 
-    def encode(self, images: Tensor) -> Features:
+    def encode(self, images: Tensor, *, compare: bool = False) -> Features:
         """CLS [B, D] and the value-value patch features [B, N, D] in the joint space, each of length 1."""
         config = self.config
         return value_value_features(
             self.backbone,
             images,
-            levels=config.levels,
+            all_levels=config.levels == "backbone",
             cls_norm=config.cls_norm,
             interpolation=config.position_interpolation,
+            compare=compare,
         )
 
     def template(self) -> Template:
@@ -187,17 +189,21 @@ class AnomalyCLIP(Method):
 
     def embed_states(self) -> Tensor:
         """Normal and abnormal [2, D] in the joint space, not normalised."""
-        config, (first, last) = self.config, self.deep_blocks
-        ends = self.template().ends
-        if config.placement == "insert" and last == self.backbone.config.text.depth:
-            ends = ends + config.deep_tokens  # they are still there when the position is read
-        return self.backbone.text(
-            self.embed_prompts(),
-            pool_at=ends,
-            layer_tokens=cast("Tensor | None", self.deep_tokens),
-            placement=config.placement,
-            first_block=first,
-            round_tokens_to_half=config.round_deep_tokens,
+        config, ends = self.config, self.template().ends
+        insert = config.placement == "insert"
+        used = max(
+            int(ends.max()) + 1, 1 if insert else 1 + config.deep_tokens
+        )  # under the causal mask nothing else is seen
+        return fast.text_features(
+            self.backbone.text,
+            self.embed_prompts()[:, :used],
+            pool_at=ends + (config.deep_tokens if insert else 0),
+            before_block=deep_tokens(
+                cast("Tensor | None", self.deep_tokens),
+                first_block=self.deep_blocks[0],
+                insert=insert,
+                round_to_half=config.round_deep_tokens,
+            ),
         )
 
     def compute_texts(self, vocabulary: Vocabulary, cache: TextCache) -> AnomalyCLIPTexts:

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blemish.backbones import fast
 from blemish.backbones.model import Clip
 from blemish.errors import ModelError, UsageError
 from blemish.io.codec import to_dict
@@ -29,6 +30,7 @@ from blemish.methods.base import Features, Losses, Method, Release, Scores, Targ
 from blemish.methods.good_references import GoodReferences, remember
 from blemish.methods.losses import dice, focal
 from blemish.methods.naming import direction, share_out, type_directions
+from blemish.methods.patches import reference_maps
 from blemish.methods.products import Underscores, product_words
 from blemish.methods.text_cache import TextCache
 from blemish.methods.typed import anomaly_map, enlarge
@@ -169,13 +171,15 @@ class AprilGAN(Method):
         """The blocks whose tokens are the levels of the features: the adapters', then others that are compared."""
         return (*self.levels, *sorted(set(self.few_shot_levels) - set(self.levels)))
 
-    def encode(self, images: Tensor) -> Features:
+    def encode(self, images: Tensor, *, compare: bool = False) -> Features:
         tower, depth = self.backbone.image, self.backbone.config.vision.depth
-        encoded = tower(images, levels=sorted(self._encoded), patches=depth in self._encoded)
+        levels = sorted(self._encoded)
+        encoded = fast.image_features(tower, tower.embed(images), levels=levels, patches=depth in levels)
         return Features(
             global_feature=F.normalize(tower.project(encoded.tokens[:, 0]), dim=-1),
             levels=tuple(encoded.levels[level][:, 1:] for level in self._encoded),
             grid=encoded.grid,
+            reference_maps=reference_maps(encoded, self.levels) if compare else (),
         )
 
     def adapted(self, features: Features) -> list[Tensor]:

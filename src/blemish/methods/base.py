@@ -241,8 +241,8 @@ class Method(nn.Module, ABC):
     def fingerprint(self) -> str:
         """16 hex digits that tell this model from others: backbone, its input, method, options and trained parts."""
         digest = hashlib.sha256(self.backbone.fingerprint().encode())
-        told = [self.name, to_dict(self.config), to_dict(self.backbone.config.preprocess)]
-        digest.update(json.dumps(told, sort_keys=True).encode())
+        decisive = [self.name, to_dict(self.config), to_dict(self.backbone.config.preprocess)]
+        digest.update(json.dumps(decisive, sort_keys=True).encode())
         for name, part in sorted(self.trained_parts().items()):
             digest.update(name.encode() + part.detach().cpu().float().numpy().tobytes())
         return digest.hexdigest()[:16]

@@ -18,6 +18,7 @@ from blemish.language import Vocabulary
 from blemish.methods.base import Features, Release
 from blemish.methods.coop import CoOp, CoOpConfig, CoOpTexts, read_context
 from blemish.methods.naming import type_directions
+from blemish.methods.products import product_words
 from blemish.methods.text_cache import TextCache
 
 __all__ = ["CoCoOp", "CoCoOpConfig", "MetaNetwork"]
@@ -56,13 +57,15 @@ class CoCoOp(CoOp):
         names = [f"meta_net.{layer}.{part}" for layer in ("linear1", "linear2") for part in ("weight", "bias")]
         return read_context(state, others=names, method="CoCoOp")
 
-    def states(self, features: Features, texts: CoOpTexts | None = None) -> Tensor:
-        """Normal and abnormal [B, 2, D] of each image, of length 1, encoded anew with and without `texts`."""
-        del texts
-        return F.normalize(self.embed_states(self.meta_net(features.global_feature)), dim=-1)
+    def states(self, features: Features, texts: CoOpTexts) -> Tensor:
+        del texts  # each image has its own
+        return self.states_for(features.global_feature)
+
+    def states_for(self, images: Tensor, *, product: str = "") -> Tensor:
+        return F.normalize(self.embed_states(self.meta_net(images), product=product), dim=-1)
 
     def compute_texts(self, vocabulary: Vocabulary, cache: TextCache) -> CoOpTexts:
-        name = self.config.object_name.replace("_", " ")
+        name = product_words(self.config.object_name, underscores="blank")
         defects = type_directions(self.backbone, vocabulary, object_name=name, cache=cache, decided_by=self.text_key())
         return CoOpTexts(vocabulary, states=defects[:0], defects=defects)
 

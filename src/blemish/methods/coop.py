@@ -8,25 +8,28 @@ B batch, N patches, D joint width, W text width, n context tokens.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blemish.backbones import fast
 from blemish.backbones.model import Clip
 from blemish.backbones.vision import Interpolation
 from blemish.errors import ModelError, UsageError
 from blemish.language import Vocabulary
 from blemish.methods.base import Features, Losses, Method, Release, Scores, Targets, Texts
 from blemish.methods.naming import share_out, type_directions
+from blemish.methods.patches import reference_maps, value_value_features
+from blemish.methods.products import product_words
 from blemish.methods.prompting import NamePosition, Template, embed_words, template_of
 from blemish.methods.smoothing import smooth_enlarge
 from blemish.methods.text_cache import TextCache
 from blemish.methods.typed import level_logits, local_losses
-from blemish.methods.value_value import value_value_features
 
 __all__ = ["CoOp", "CoOpConfig", "CoOpTexts", "read_context"]
 
@@ -42,7 +45,7 @@ class CoOpConfig:
     Prompts. context_tokens: n. class_specific: normal and abnormal have a context each; otherwise they share one, and the prompts
     differ in one word. start: words that the context starts from, as many tokens as context_tokens; "" starts from noise.
     name_position: the name stands at the "end", in the "middle" of the context, or at its "front". normal_word and abnormal_word
-    stand before object_name, the product ("_" becomes a blank).
+    stand before object_name, the product ("_" becomes a blank); "" for the data set's word, and "object" where there is none.
 
     Scores. temperature: of all softmaxes; None is the backbone's own, 1 / exp(logit_scale). maps: patch features of "plain" CLIP,
     as the papers that print CoOp describe it, or of AnomalyCLIP's "value-value" path, which are trained with pixel losses, too.
@@ -56,7 +59,7 @@ class CoOpConfig:
     class_specific: bool = False
     start: str = ""
     name_position: NamePosition = "end"
-    object_name: str = "object"
+    object_name: str = ""
     normal_word: str = "normal"
     abnormal_word: str = "anomalous"
 
@@ -133,51 +136,66 @@ class CoOp(Method):
         """
         return read_context(state, others=(), method="CoOp")
 
+    def for_product(self, name: str) -> Self:
+        if self.config.object_name:
+            return self
+        other = copy.copy(self)  # the trained parts are shared
+        other.config = replace(self.config, object_name=name)
+        return other
+
     # image side
 
     def frozen_key(self) -> str:
-        return f"coop {self.config.maps} {self.config.position_interpolation}"
+        if self.config.maps == "value-value":  # the same features as FAPrompt's, kept once for both
+            return f"faprompt last True {self.config.position_interpolation}"
+        return f"coop plain {self.config.position_interpolation}"
 
-    def encode(self, images: Tensor) -> Features:
+    def encode(self, images: Tensor, *, compare: bool = False) -> Features:
         """CLS [B, D] and the patch features [B, N, D] in the joint space, each of length 1."""
-        config, tower = self.config, self.backbone.image
+        config, tower, levels = self.config, self.backbone.image, self.backbone.config.levels
+        interpolation = config.position_interpolation
         if config.maps == "value-value":
-            interpolation = config.position_interpolation
             return value_value_features(
-                self.backbone, images, levels="last", cls_norm=True, interpolation=interpolation
+                self.backbone, images, all_levels=False, interpolation=interpolation, compare=compare
             )
-        seen = tower(images, interpolation=config.position_interpolation)
+        embedding = tower.embed(images, interpolation=interpolation)
+        seen = fast.image_features(tower, embedding, levels=levels if compare and tower.trunk is None else ())
         projected = F.normalize(tower.project(seen.tokens), dim=-1)
-        return Features(projected[:, 0], (projected[:, 1:],), seen.grid)
+        maps = reference_maps(seen, levels) if compare else ()
+        return Features(projected[:, 0], (projected[:, 1:],), seen.grid, reference_maps=maps)
 
     # text side
 
-    def template(self) -> Template:
+    def template(self, product: str = "") -> Template:
         """The prompts of normal and abnormal with placeholders."""
         config = self.config
-        names = [
-            f"{word} {config.object_name}".replace("_", " ") for word in (config.normal_word, config.abnormal_word)
-        ]
+        name = product_words(config.object_name or product, underscores="blank")
+        names = [f"{word} {name}".replace("_", " ") for word in (config.normal_word, config.abnormal_word)]
         return template_of(self.backbone.text, names, context_tokens=config.context_tokens)
 
-    def embed_prompts(self, shift: Tensor | None = None) -> Tensor:
+    def embed_prompts(self, shift: Tensor | None = None, *, product: str = "") -> Tensor:
         """The prompts [2, 77, W] of normal and abnormal before the text tower, without positions; [B, 2, 77, W] with a shift
         [B, W] of each image's context."""
         context = self.context if self.config.class_specific else self.context.expand(2, -1, -1)  # [2, n, W]
         if shift is not None:
             context = context + shift[:, None, None]  # [B, 2, n, W]
-        return self.template().filled(context, position=self.config.name_position)
+        return self.template(product).filled(context, position=self.config.name_position)
 
-    def embed_states(self, shift: Tensor | None = None) -> Tensor:
+    def embed_states(self, shift: Tensor | None = None, *, product: str = "") -> Tensor:
         """Normal and abnormal in the joint space [2, D], not normalised; [B, 2, D] with a shift [B, W]."""
-        prompts = self.embed_prompts(shift)
-        ends = self.template().ends.expand(prompts.shape[:-2]).flatten()
-        return self.backbone.text(prompts.flatten(0, -3), pool_at=ends).unflatten(0, prompts.shape[:-2])
+        prompts, ends = self.embed_prompts(shift, product=product), self.template(product).ends
+        seen = prompts[..., : int(ends.max()) + 1, :].flatten(0, -3)  # under the causal mask nothing else is
+        encoded = fast.text_features(self.backbone.text, seen, pool_at=ends.repeat(len(seen) // 2))
+        return encoded.reshape(*prompts.shape[:-2], -1)
 
-    def states(self, features: Features, texts: CoOpTexts | None = None) -> Tensor:
-        """Normal and abnormal [2, D], of length 1: those of the texts, or without them computed with gradients."""
+    def states(self, features: Features, texts: CoOpTexts) -> Tensor:
+        """Normal and abnormal [2, D], or [B, 2, D] of each image, of length 1."""
         del features  # no image changes them
-        return F.normalize(self.embed_states(), dim=-1) if texts is None else texts.states
+        return texts.states
+
+    def states_for(self, images: Tensor, *, product: str = "") -> Tensor:
+        """As `states`, [B, 2, D] for images with global features [B, D], computed anew."""
+        return F.normalize(self.embed_states(product=product), dim=-1).expand(len(images), -1, -1)
 
     def compute_texts(self, vocabulary: Vocabulary, cache: TextCache) -> CoOpTexts:
         key = self.text_key()
@@ -186,7 +204,7 @@ class CoOp(Method):
             both = dict(zip(STATES, F.normalize(self.embed_states(), dim=-1), strict=True))
             return torch.stack([both[state] for state in states])
 
-        name = self.config.object_name.replace("_", " ")
+        name = product_words(self.config.object_name, underscores="blank")
         return CoOpTexts(
             vocabulary,
             states=cache.features(STATES, encode_states, decided_by=key),
@@ -237,7 +255,7 @@ class CoOp(Method):
     ) -> Losses:
         """Cross-entropy of the image; on value-value maps also local_loss · (focal + dice of abnormal + dice of normal)."""
         del vocabulary, cache  # its prompts know normal and abnormal only
-        states = self.states(features)
+        states = self._states_of(features, targets.products)
         terms = {"image_cross_entropy": F.cross_entropy(self.image_logits(features, states), targets.label.long())}
         total = terms["image_cross_entropy"]
         if self.config.maps == "value-value":
@@ -246,6 +264,16 @@ class CoOp(Method):
             total = total + self.config.local_loss * sum(local.values())
             terms |= local
         return Losses(total, terms)
+
+    def _states_of(self, features: Features, products: Sequence[str]) -> Tensor:
+        """Normal and abnormal [B, 2, D] of each image, in the words of its own product."""
+        images = features.global_feature
+        names = list(products) or [""] * len(images)
+        states: dict[int, Tensor] = {}
+        for name in dict.fromkeys(names):
+            rows = [row for row, product in enumerate(names) if product == name]
+            states |= zip(rows, self.states_for(images[rows], product=name), strict=True)
+        return torch.stack([states[row] for row in range(len(images))])
 
 
 def read_context(state: Mapping[str, Tensor], *, others: Sequence[str], method: str) -> Release | None:
@@ -260,4 +288,4 @@ def read_context(state: Mapping[str, Tensor], *, others: Sequence[str], method: 
         )
     options = {"context_tokens": context.shape[-2], "class_specific": context.ndim == 3, "start": ""}
     parts = {"context": context, **{name: plain[name].float() for name in others}}
-    return Release(f"{method} prompts ({context.shape[-2]} context tokens)", options, parts)
+    return Release(f"{method} prompts for a text tower of width {context.shape[-1]}", options, parts)

@@ -48,6 +48,7 @@ from blemish.language import DefectType, Vocabulary, general
 from blemish.methods.base import Features, Losses, Method, Release, Scores, Targets, Texts
 from blemish.methods.patches import reference_maps
 from blemish.methods.text_cache import TextCache
+from blemish.methods.tokens import inserted_tokens
 from blemish.methods.typed import (
     ImageTyping,
     Softmax,
@@ -388,28 +389,8 @@ class DAPO(Method):
 
 
 def progressive(tokens: Tensor | None, alpha: float, *, drop: bool = False) -> BeforeBlock | None:
-    """(3): what happens to a stream [B, N, W] before each block, for fresh tokens [d, n, W], or [d, B, n, W] of
-    each image or prompt.
-
-    Those of block 0 are inserted behind the first position; before block i < d the tokens become
-    alpha · (what the last block made of them) + (1 - alpha) · P_i. Later blocks take them as they are; with `drop` (the text
-    tower) block d is the last that sees them.
-    """
-    if tokens is None:
-        return None
-    depth, n = len(tokens), tokens.shape[-2]
-
-    def before_block(index: int, x: Tensor) -> Tensor:
-        if index == 0:
-            return torch.cat([x[:, :1], tokens[0].to(x.dtype).expand(len(x), -1, -1), x[:, 1:]], dim=1)
-        if index < depth:
-            fresh = tokens[index].to(x.dtype).expand(len(x), -1, -1)  # [(B,) n, W] -> [B, n, W]
-            if alpha:
-                fresh = alpha * x[:, 1 : 1 + n] + (1 - alpha) * fresh
-            return torch.cat([x[:, :1], fresh, x[:, 1 + n :]], dim=1)
-        return torch.cat([x[:, :1], x[:, 1 + n :]], dim=1) if drop and index == depth + 1 else x
-
-    return before_block
+    """(3) for fresh tokens [d, n, W]; with `drop` (the text tower) block d is the last that sees them."""
+    return inserted_tokens(tokens, alpha=alpha, drop=drop)
 
 
 def normal_text(config: DAPOConfig) -> str:

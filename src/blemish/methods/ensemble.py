@@ -2,7 +2,7 @@
 
 Normal and abnormal states are put into words as WinCLIP does (Jeong et al., CVPR 2023, section 4.1); many phrasings are encoded
 and averaged into one direction each. Instead of WinCLIP's windows, patch features come from the value-value path (Zhou et al.,
-AnomalyCLIP, ICLR 2024; Li et al., CLIP Surgery), which keeps places apart at the cost of one forward pass.
+AnomalyCLIP, ICLR 2024; Li et al., CLIP Surgery), which keeps them apart at the cost of one forward pass.
 """
 
 from __future__ import annotations
@@ -25,17 +25,12 @@ __all__ = ["EnsembleConfig", "PromptEnsemble"]
 
 @dataclass(frozen=True)
 class EnsembleConfig:
-    """Options of the prompt ensemble.
+    """Options of the prompt ensemble."""
 
-    temperature: of the softmax over states and over types (0.07, as in AnomalyCLIP, FAPrompt and DAPO). top_share: the share of
-    highest places whose mean stands for the map in the image score. global_weight: the weight of the global (CLS) probability
-    in the image score; the rest is the map's.
-    """
-
-    object_name: str = "object"
-    temperature: float = 0.07
-    top_share: float = 0.005
-    global_weight: float = 0.5
+    object_name: str = "object"  # what stands for the product in the phrases
+    temperature: float = 0.07  # of the softmax over states and over types, as in AnomalyCLIP, FAPrompt and DAPO
+    top_share: float = 0.005  # 0..1, of the patches, the highest ones whose mean stands for the map in the image score
+    global_weight: float = 0.5  # 0..1, of the probability of CLS in the image score; the rest is the map's
 
 
 @dataclass(frozen=True)
@@ -47,9 +42,9 @@ class EnsembleTexts(Texts):
 
 
 class PromptEnsemble(Method):
-    """p(abnormal) = softmax over {normal, abnormal} of cosine / temperature, at every place and for the whole image.
+    """p(abnormal) = softmax over {normal, abnormal} of cosine / temperature, at every patch and for the image.
 
-    At a place it is the mean over the backbone's levels, as AnomalyCLIP and DAPO add theirs up; the last level tells the types.
+    At a patch it is the mean over the backbone's levels, as AnomalyCLIP and DAPO add theirs up; types are read from the last.
     Types share this probability: a type's map is p(abnormal) times the softmax over the vocabulary's types, so that the score
     and its threshold do not depend on which names are asked for.
     """
@@ -81,7 +76,7 @@ class PromptEnsemble(Method):
         assert isinstance(texts, EnsembleTexts)
         levels, temperature = features.levels, self.config.temperature
         image_abnormal = (features.global_feature @ texts.states.T / temperature).softmax(-1)[:, 1]  # [B]
-        by_level = [(places @ texts.states.T / temperature).softmax(-1)[..., 1] for places in levels]
+        by_level = [(patches @ texts.states.T / temperature).softmax(-1)[..., 1] for patches in levels]
         abnormal = torch.stack(by_level).mean(0)  # L times [B, N] -> [B, N]
         top = max(1, round(self.config.top_share * abnormal.shape[1]))
         highest = abnormal.topk(top, dim=1).values.mean(1)  # [B]

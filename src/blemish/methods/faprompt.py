@@ -4,6 +4,25 @@ Zhu, Ong, Shen, Pang: "Fine-grained Abnormality Prompt Learning for Zero-shot An
 docs/faprompt.md reads the paper beside this file, and lists where the released code differs from it. Every such difference is
 an option of `FAPromptConfig`.
 
+The numbers of the equations are ours, for the steps below; docs/faprompt.md says where each is in the paper.
+
+symbol   shape          here                 what it is
+V        [E, W]         normal_tokens        normal tokens, shared by all prompts
+A^k      [K, E', W]     abnormal_tokens      own tokens of abnormality prompt k
+ψ                       psi                  the network of the prior
+τ                       temperature          of every softmax
+
+(1) normal prompt: [V_1] … [V_E] [object] [.]
+(2) abnormality prompt k: [V_1] … [V_E] [A^k_1] … [A^k_E'] [damaged] [object] [.]
+(3) in the text blocks 2 to 9 learnable tokens replace the first positions after the start of text
+(4) states: the normal embedding, and the mean of the K abnormality embeddings, each at unit length
+(5) p_s at a patch, stage s = 1, 2: softmax over the two states of cosine / τ, the abnormal one
+(6) prior: ψ(the M patch features of highest p_1), added to every A^k_j; with it stage 2 encodes (2) again for each image
+(7) anomaly map: (p_1 + p_2) / 2, enlarged and smoothed
+(8) image score: half softmax over stage 2's states of cosine(CLS, ·) / τ, half (2 max p_1 + max p_2) / 3
+(9) loss: focal + dice of both states for p_1, half of that for p_2; cross-entropy of CLS and focal of (8); 0.1 Σ |cos| over pairs
+    of (2); Σ over normal images of the mean square of the prior
+
 B batch, N patches, D joint width, W text width; K abnormality prompts, E normal and E' abnormal tokens, M selected patches.
 """
 
@@ -18,6 +37,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blemish.backbones import fast
+from blemish.backbones.layers import BeforeBlock
 from blemish.backbones.model import Clip
 from blemish.backbones.tokenizer import END, tokenize
 from blemish.errors import ModelError, UsageError
@@ -28,6 +48,7 @@ from blemish.methods.naming import share_out, type_directions
 from blemish.methods.patches import value_value_features
 from blemish.methods.smoothing import smooth_enlarge
 from blemish.methods.text_cache import TextCache
+from blemish.methods.tokens import overwriting_tokens
 
 __all__ = ["FAPrompt", "FAPromptConfig"]
 
@@ -38,56 +59,42 @@ ANOMALYCLIP = {"prior": False, "share_normal_tokens": False, "image_score": "cls
 
 @dataclass(frozen=True, kw_only=True)
 class FAPromptConfig:
-    """Options of FAPrompt; the defaults are the paper's, and the released code's where the paper is silent.
+    """Options of FAPrompt; the defaults are the paper's, and the released code's where the paper is silent."""
 
-    Compound abnormality prompts (CAP). abnormality_prompts: K. normal_tokens, abnormal_tokens: E and E'; the first upload of
-    the code had E' = 1. share_normal_tokens: the abnormality prompts begin with the normal tokens, too (without: each has only
-    its own, as in AnomalyCLIP). deep_tokens: learnable tokens that overwrite the first ones in each of deep_blocks (first and
-    last text block, 1-based; None: the backbone's, 2 to 9 of 12). round_deep_tokens: to float16, as the release does.
+    # of the compound abnormality prompts (CAP), (1) to (4) say
+    abnormality_prompts: int = 10  # K, from 1
+    normal_tokens: int = 5  # E, from 1
+    abnormal_tokens: int = 2  # E', from 1; 1 in the first upload of the code
+    share_normal_tokens: bool = True  # the abnormality prompts begin with V; false: with their own tokens (AnomalyCLIP)
+    deep_tokens: int = 4  # tokens of (3) in each block, 0 for none
+    deep_blocks: tuple[int, int] | None = (
+        None  # first and last text block of (3), 1-based; None: the backbone's, 2 to 9 of 12
+    )
+    round_deep_tokens: bool = False  # to float16, as the release does
+    object_name: str = "object"  # what stands for the product
+    abnormal_word: str = "damaged"  # what stands before it in (2)
 
-    Data-dependent abnormality prior (DAP). prior: whether there is one. patches: M. selection: the M patches of highest
-    abnormal probability ("paper"), or the first M of the top row, which the release takes by an indexing slip ("released").
-    hidden_share: width of ψ's hidden layer as a share of its input.
+    # of the data-dependent abnormality prior (DAP), (6) says
+    prior: bool = True  # whether there is one
+    patches: int = 10  # M, from 1
+    selection: Literal["paper", "released"] = "paper"  # the most abnormal patches, or the first of the top row (a slip)
+    hidden_share: float = 1 / 16  # above 0, width of ψ's hidden layer as a share of its input
 
-    Scores. temperature: of both softmaxes. smoothing: the Gaussian's sigma in patches (10 px of 14 px patches). image_score:
-    "released": half CLS, half (2 max p1 + max p2) / 3; "figure": half CLS, half the highest place of the averaged map, as the
-    paper's figure adds them; "cls": CLS alone (AnomalyCLIP). levels: "last", or the mean over all of the "backbone"'s levels.
-    cls_norm: whether CLS passes the tower's last layer norm, as CLIP was trained and the release leaves out.
-    position_interpolation: of the image tower's positions, where the input size is not the one it was trained with.
+    # of the scores, (5), (7) and (8) say
+    temperature: float = 0.07  # τ, above 0
+    smoothing: float = 10 / 14  # the Gaussian's sigma in patches, from 0: 10 px of patches of 14 px
+    image_score: Literal["released", "figure", "cls"] = "released"  # (8); half CLS, half the map's maximum; CLS alone
+    levels: Literal["last", "backbone"] = "last"  # (5) at the last level, or the mean over all of the backbone's
+    cls_norm: bool = False  # CLS passes the tower's last layer norm, which the release leaves out
+    position_interpolation: Literal["bilinear", "bicubic", "bicubic-antialias"] = "bilinear"  # of the image positions
 
-    Losses. image_loss: "released" passes the image score, a probability, through a sigmoid once more; "probability" takes its
-    logit. image_cross_entropy: the CLS loss, absent from the first upload. second_stage, orthogonality, prior_weight: weights.
-    prior_reduction: over the normal images of a batch.
-    """
-
-    abnormality_prompts: int = 10
-    normal_tokens: int = 5
-    abnormal_tokens: int = 2
-    share_normal_tokens: bool = True
-    deep_tokens: int = 4
-    deep_blocks: tuple[int, int] | None = None
-    round_deep_tokens: bool = False
-    object_name: str = "object"
-    abnormal_word: str = "damaged"
-
-    prior: bool = True
-    patches: int = 10
-    selection: Literal["paper", "released"] = "paper"
-    hidden_share: float = 1 / 16
-
-    temperature: float = 0.07
-    smoothing: float = 10 / 14
-    image_score: Literal["released", "figure", "cls"] = "released"
-    levels: Literal["last", "backbone"] = "last"
-    cls_norm: bool = False
-    position_interpolation: Literal["bilinear", "bicubic", "bicubic-antialias"] = "bilinear"
-
-    image_loss: Literal["released", "probability"] = "released"
-    image_cross_entropy: bool = True
-    second_stage: float = 0.5
-    orthogonality: float = 0.1
-    prior_weight: float = 1.0
-    prior_reduction: Literal["sum", "mean"] = "sum"
+    # of the losses, (9) says
+    image_loss: Literal["released", "probability"] = "released"  # (8) passes another sigmoid, or its logit is taken
+    image_cross_entropy: bool = True  # the CLS loss, absent from the first upload
+    second_stage: float = 0.5  # weight
+    orthogonality: float = 0.1  # weight
+    prior_weight: float = 1.0  # weight
+    prior_reduction: Literal["sum", "mean"] = "sum"  # over the normal images of a batch
 
     def __post_init__(self) -> None:
         for name in ("abnormality_prompts", "normal_tokens", "abnormal_tokens", "patches"):
@@ -122,7 +129,7 @@ class Stages:
 class FAPrompt(Method):
     """One normal prompt, K abnormality prompts that share its tokens, and a prior that each image's own patches set.
 
-    Stage 1 scores the places of an image with the prompts as learned; the M most abnormal places pass through ψ and become a
+    Stage 1 scores the patches of an image with the prompts as learned; the M most abnormal patches pass through ψ and become a
     prior that is added to the abnormal tokens; stage 2 encodes the prompts again, per image, and scores once more.
     """
 
@@ -220,12 +227,11 @@ class FAPrompt(Method):
     # text side
 
     def embed_normal(self, copies: int = 1) -> Tensor:
-        """The normal prompt in the joint space [copies, D], not normalised: [V1] … [VE] [object] [.]"""
+        """(1): the normal prompt in the joint space [copies, D], not normalised."""
         return self._encode(self.normal_tokens, self.normal_words.expand(copies, -1, -1))
 
     def embed_abnormal(self, priors: Tensor | None = None) -> Tensor:
-        """The abnormality prompts [K, D], or [B, K, D] with priors [B, W], not normalised:
-        [V1] … [VE] [A1 + prior] … [AE' + prior] [damaged] [object] [.]"""
+        """(2): the abnormality prompts [K, D], or with priors [B, W] those of (6), [B, K, D], not normalised."""
         own: Tensor = self.abnormal_tokens  # [K, E', W]
         if priors is not None:
             own = own + priors[:, None, None]  # [B, K, E', W]
@@ -234,20 +240,20 @@ class FAPrompt(Method):
         shared = self.normal_tokens if self.config.share_normal_tokens else self.normal_tokens[:0]
         return self._encode(shared, prompts).reshape(*own.shape[:-2], -1)
 
-    def prior(self, places: Tensor, abnormal: Tensor) -> Tensor | None:
-        """The prior [B, W] from normalised places [B, N, D] and their first-stage probabilities [B, N]."""
+    def prior(self, patches: Tensor, abnormal: Tensor) -> Tensor | None:
+        """(6): the prior [B, W] from normalised patches [B, N, D] and their first-stage probabilities [B, N]."""
         if self.psi is None:
             return None
         m = self.config.patches
-        if places.shape[1] < m:
+        if patches.shape[1] < m:
             raise UsageError(
-                f"the prior takes {m} patches, the image has {places.shape[1]}; choose a smaller `patches`"
+                f"the prior takes {m} patches, the image has {patches.shape[1]}; choose a smaller `patches`"
             )
         if self.config.selection == "released":
-            selected = places[:, :m]
+            selected = patches[:, :m]
         else:
             best = abnormal.topk(m, dim=1).indices  # [B, M], the most abnormal first
-            selected = places.gather(1, best[..., None].expand(-1, -1, places.shape[2]))
+            selected = patches.gather(1, best[..., None].expand(-1, -1, patches.shape[2]))
         return self.psi(selected.flatten(1))  # [B, M, D] -> [B, W]
 
     # both stages
@@ -273,7 +279,7 @@ class FAPrompt(Method):
         return Stages(states1, states2, abnormal1, abnormal2, image_logits, embeddings, priors)
 
     def image_score(self, stages: Stages) -> Tensor:
-        """The image score [B] in 0..1."""
+        """(8): the image score [B] in 0..1."""
         cls = stages.image_logits.softmax(-1)[:, 1]
         if self.config.image_score == "cls":
             return cls
@@ -326,7 +332,7 @@ class FAPrompt(Method):
     def loss(
         self, features: Features, targets: Targets, vocabulary: Vocabulary, *, cache: TextCache | None = None
     ) -> Losses:
-        """The training loss: pixel focal and dice of both stages, two image losses, orthogonality and prior."""
+        """(9): pixel focal and dice of both stages, two image losses, orthogonality and prior."""
         del vocabulary, cache  # its prompts know normal and abnormal only
         config, stages = self.config, self.stages(features)
         terms = self._pixel_terms(stages.abnormal1, features.grid, targets, stage=1)
@@ -350,16 +356,18 @@ class FAPrompt(Method):
             total = total + config.prior_weight * terms["prior"]
         return Losses(total, terms)
 
-    def _pixel_terms(self, places: Tensor, grid: tuple[int, int], targets: Targets, *, stage: int) -> dict[str, Tensor]:
+    def _pixel_terms(
+        self, patches: Tensor, grid: tuple[int, int], targets: Targets, *, stage: int
+    ) -> dict[str, Tensor]:
         """Focal and both dice terms of one stage's map over the images that have a mask."""
         mask = targets.mask
         if targets.has_mask is not None:
-            places, mask = places[targets.has_mask], mask[targets.has_mask]
+            patches, mask = patches[targets.has_mask], mask[targets.has_mask]
         if not len(mask):
             return {
-                name: places.sum() * 0 for name in (f"focal{stage}", f"dice{stage}_abnormal", f"dice{stage}_normal")
+                name: patches.sum() * 0 for name in (f"focal{stage}", f"dice{stage}_abnormal", f"dice{stage}_normal")
             }
-        abnormal = F.interpolate(places.reshape(-1, 1, *grid), mask.shape[-2:], mode="bilinear")  # [B, 1, S, S]
+        abnormal = F.interpolate(patches.reshape(-1, 1, *grid), mask.shape[-2:], mode="bilinear")  # [B, 1, S, S]
         both = torch.cat([1 - abnormal, abnormal], dim=1)
         return {
             f"focal{stage}": focal(both, mask > 0.5),
@@ -368,36 +376,28 @@ class FAPrompt(Method):
         }
 
     def _abnormal(self, levels: tuple[Tensor, ...], texts: Tensor) -> Tensor:
-        """The abnormal probability [B, N] of places with texts [2, D] or [B, 2, D], a mean over the levels.
+        """(5): the abnormal probability [B, N] of patches with texts [2, D] or [B, 2, D], a mean over the levels.
 
         A softmax over two is a sigmoid of the difference: one product with one vector instead of two.
         """
         difference = (texts[..., 1, :] - texts[..., 0, :]) / self.config.temperature  # [D] or [B, D]
         pattern = "bnd,bd->bn" if difference.ndim == 2 else "bnd,d->bn"
-        by_level = [torch.einsum(pattern, places, difference).sigmoid() for places in levels]
+        by_level = [torch.einsum(pattern, patches, difference).sigmoid() for patches in levels]
         return by_level[0] if len(by_level) == 1 else torch.stack(by_level).mean(0)
 
     def _encode(self, shared: Tensor, prompts: Tensor) -> Tensor:
         """The joint vectors [P, D] of start of text, shared tokens [s, W] and prompts [P, n, W], read at their ends."""
         tower, start = self.backbone.text, torch.cat([self.start, shared])  # [1 + s, W]
         if self._rounds_gradients or len(start) < 1 + self.config.deep_tokens:
-            whole = torch.cat([start.expand(len(prompts), -1, -1), prompts], dim=1)  # [P, 1 + s + n, W]
-            end = torch.full((len(whole),), whole.shape[1] - 1, device=whole.device)
-            return fast.text_features(tower, whole, pool_at=end, before_block=self._overwrite)
-        return fast.shared_start_features(tower, start, prompts, before_block=self._overwrite)
+            prompts = torch.cat([start.expand(len(prompts), -1, -1), prompts], dim=1)  # [P, 1 + s + n, W]
+            end = torch.full((len(prompts),), prompts.shape[1] - 1, device=prompts.device)
+            return fast.text_features(tower, prompts, pool_at=end, before_block=self.before_block())
+        return fast.shared_start_features(tower, start, prompts, before_block=self.before_block())
 
-    def _overwrite(self, index: int, x: Tensor) -> Tensor:
-        """The stream [P, S, W] before a text block, with the block's deep tokens in place of what follows the first position."""
-        deep, block = cast("Tensor | None", self.deep_tokens), index + 1 - self.first_deep_block
-        if deep is None or not 0 <= block < len(deep):
-            return x
-        n = deep.shape[1]
-        if x.shape[1] < 1 + n:
-            raise UsageError(f"{n} deep tokens do not fit into a prompt of {x.shape[1]} tokens")
-        tokens = deep[block].expand(len(x), -1, -1)  # [n, W] -> [P, n, W]
-        if self.config.round_deep_tokens:
-            tokens = tokens.half()  # after the expansion: the gradient is rounded prompt by prompt, as in the release
-        return torch.cat([x[:, :1], tokens.to(x.dtype), x[:, 1 + n :]], dim=1)
+    def before_block(self) -> BeforeBlock | None:
+        """(3): the deep tokens in place of positions 1 to n of their blocks."""
+        tokens, rounded = cast("Tensor | None", self.deep_tokens), self.config.round_deep_tokens
+        return overwriting_tokens(tokens, first=self.first_deep_block - 1, round_to_half=rounded)
 
     @property
     def _rounds_gradients(self) -> bool:
@@ -429,5 +429,5 @@ def _tokens(*shape: int) -> nn.Parameter:
 
 
 def _directions(normal: Tensor, abnormal: Tensor) -> Tensor:
-    """Embeddings [B, D] and [B, D] as unit directions [B, 2, D], the normal one first."""
+    """(4): embeddings [B, D] and [B, D] as unit directions [B, 2, D], the normal one first."""
     return F.normalize(torch.stack([normal, abnormal], dim=1), dim=-1)

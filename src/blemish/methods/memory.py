@@ -1,7 +1,7 @@
 """A memory of patch features: what patches look like on reference images, and how far others are from the nearest of them.
 
-Mutual scoring stands on it, and so does anything else that compares patches with patches that were seen before. B batch, R
-reference images, N patches of a grid h x w, M entries of the memory, C channels.
+Mutual scoring stands on it; a memory of good images can, too. B batch, R reference images, N patches of a grid h x w, M entries
+of the memory, C channels.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class FeatureBank(nn.Module):
         pooled = _pooled(maps, self.view.window) - self.mean  # no distance changes, and less is lost in rounding
         if self.view.standardised:
             pooled = F.normalize(pooled / self.deviation, dim=1)
-        return pooled.flatten(2).transpose(1, 2)
+        return pooled.flatten(2).transpose(1, 2).contiguous()
 
     def norm(self) -> float:
         """The root mean square length of the entries: the scale of their distances."""
@@ -105,9 +105,9 @@ class FeatureBank(nn.Module):
         own = patches.square().sum(1)[:, None]
         best = Neighbours(patches.new_full((len(patches), 0), torch.inf), patches.new_zeros(len(patches), 0).long())
         for first, parts in self._blocks(patches, whole_images=False):
-            found = [products.topk(min(k, products.shape[1]), dim=1, largest=False) for products in parts]
-            values = torch.cat([best.distances, torch.cat([part.values for part in found])], dim=1)
-            numbers = torch.cat([best.entries, first + torch.cat([part.indices for part in found])], dim=1)
+            nearest = [products.topk(min(k, products.shape[1]), dim=1, largest=False) for products in parts]
+            values = torch.cat([best.distances, torch.cat([part.values for part in nearest])], dim=1)
+            numbers = torch.cat([best.entries, first + torch.cat([part.indices for part in nearest])], dim=1)
             kept = values.topk(min(k, values.shape[1]), dim=1, largest=False)
             best = Neighbours(kept.values, numbers.gather(1, kept.indices))
         return Neighbours((best.distances + own).clamp_min(0).sqrt(), best.entries)

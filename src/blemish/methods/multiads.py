@@ -43,35 +43,26 @@ from blemish.methods.typed import (
 
 __all__ = ["MultiADS", "MultiADSConfig", "phrases"]
 
-HIGHEST = 3  # places that make the released image score
+HIGHEST = 3  # patches that make the released image score
 
 
 @dataclass(frozen=True, kw_only=True)
 class MultiADSConfig:
-    """Options of MultiADS; the defaults are the released code's.
+    """Options of MultiADS; the defaults are the released code's."""
 
-    object_name: the product in the phrases; the authors give each product its own. words: a type's phrases say its "name"
-    (released), or "all" its wordings: synonyms and sentence, too. temperature: of the softmax over the classes. softmax:
-    "after" the logits are enlarged to the input's size (released), or "before".
+    object_name: str = "object"  # the product in the phrases; the authors give each product its own
+    words: Words = "name"  # a type's phrases say its "name", or "all" its wordings: synonyms and sentence, too
 
-    image_score: "top3", the mean of the anomaly map's three highest values (released, there scaled to 0..1 over the test set);
-    "global+map", the mean of the global score and the map's maximum (the authors' script with filtered texts); "global",
-    1 - p(normal) of CLS. image_typing, typing_share: our image-level typing, see `typed.type_scores`.
-
-    dice: whether the loss has dice beside focal; the authors' multi-type script trains with focal alone.
-    """
-
-    object_name: str = "object"
-    words: Words = "name"
-
-    temperature: float = 0.01
-    softmax: Softmax = "after"
-    align_corners: bool = True
+    temperature: float = 0.01  # of the softmax over the classes, above 0
+    softmax: Softmax = "after"  # the softmax comes "before" or "after" the logits are enlarged to the input's size
+    align_corners: bool = True  # enlarge with the outer patches' centres on the border
+    # top3: the mean of the map's three highest values (in the release scaled to 0..1 over the test set); global: 1 - p(normal)
+    # of CLS; global+map: its mean with the map's maximum (the authors' script with filtered texts)
     image_score: Literal["top3", "global+map", "global"] = "top3"
-    image_typing: ImageTyping = "places"
-    typing_share: float = 0.005
+    image_typing: ImageTyping = "places"  # how an image's types are scored, see `typed.type_scores`
+    typing_share: float = 0.005  # 0..1, of all patches, the most anomalous ones that count there
 
-    dice: bool = True
+    dice: bool = True  # beside focal; the authors' multi-type script trains with focal alone
 
     def __post_init__(self) -> None:
         if self.temperature <= 0 or not 0 < self.typing_share <= 1:
@@ -88,7 +79,7 @@ class MultiADSTexts(Texts):
 
 
 class MultiADS(Method):
-    """At every place of every level: the softmax over normal and the vocabulary's types of cosine / temperature.
+    """At every patch of every level: the softmax over normal and the vocabulary's types of cosine / temperature.
 
     Texts are frozen; only the adapters are trained, so that what the image tower sees can be kept.
     """
@@ -188,30 +179,30 @@ class MultiADS(Method):
         config, count = self.config, len(features.levels)
         with torch.no_grad():
             texts = self.compute_texts(vocabulary, cache or TextCache())
-        found = local_losses(
+        losses = local_losses(
             self._logits(features, texts.states),
             targets,
             softmax=config.softmax,
             align_corners=config.align_corners,
         )
-        terms = {"focal": found["focal"] / count}
+        terms = {"focal": losses["focal"] / count}
         if not config.dice:
             return Losses(terms["focal"], terms)
-        terms["dice_abnormal"] = found["dice_abnormal"] / count
+        terms["dice_abnormal"] = losses["dice_abnormal"] / count
         return Losses((terms["focal"] + terms["dice_abnormal"]) / 2, terms)
 
     def _image_score(self, abnormal: Tensor, cosines: Tensor) -> Tensor:
         """The image score [B] from the anomaly map's pixels [B, S S] and the cosines of CLS with all texts [B, 1 + T]."""
         if self.config.image_score == "top3":
             return abnormal.topk(HIGHEST, dim=1).values.mean(1)
-        whole = 1 - (cosines / self.config.temperature).softmax(1)[:, 0]
-        return whole if self.config.image_score == "global" else (whole + abnormal.amax(1)) / 2
+        score = 1 - (cosines / self.config.temperature).softmax(1)[:, 0]
+        return score if self.config.image_score == "global" else (score + abnormal.amax(1)) / 2
 
     def _logits(self, features: Features, texts: Tensor) -> tuple[Tensor, ...]:
-        places = [
+        patches = [
             F.normalize(adapter(level), dim=-1) for adapter, level in zip(self.adapters, features.levels, strict=True)
         ]
-        return level_logits(places, texts, grid=features.grid, temperature=self.config.temperature)
+        return level_logits(patches, texts, grid=features.grid, temperature=self.config.temperature)
 
     def _encode_types(self, types: Sequence[DefectType]) -> Tensor:
         return torch.cat([self._encode(phrases("typed", words_of(defect, self.config.words))) for defect in types])

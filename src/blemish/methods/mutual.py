@@ -186,15 +186,15 @@ class MutualScoring(Method):
     def _distances(self, maps: Sequence[Tensor], digests: Sequence[bytes]) -> list[Tensor]:
         """d(p) of (2) for each view, [B, h, w], from the levels' maps [B, C, h, w]."""
         others = [self.others(digest) for digest in digests]
-        found = []
+        by_view = []
         for bank in self._banks:
             level = maps[bank.view.level]
             by_image = [
                 mean_of_nearest(bank.distances(patches)[own], self.counted)
                 for patches, own in zip(bank.patches(level), others, strict=True)
             ]
-            found.append(torch.stack(by_image).reshape(len(level), *level.shape[-2:]))
-        return found
+            by_view.append(torch.stack(by_image).reshape(len(level), *level.shape[-2:]))
+        return by_view
 
     def _standardised(self, distances: Sequence[Tensor]) -> Tensor:
         """(4): z(p), [B, h, w], of the views' distances."""

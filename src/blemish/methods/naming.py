@@ -1,7 +1,7 @@
-"""Names for what a binary method found: at every place, its anomaly probability shared out among the defect types.
+"""Names for what a binary method found: at every patch, its anomaly probability shared out among the defect types.
 
 For methods whose prompts know only normal and abnormal. The words of each type are put into the frozen text tower, and the
-share of a type at a place is the softmax over types of cosine / temperature. So the names that a user asks for never move a
+share of a type at a patch is the softmax over types of cosine / temperature. So the names that a user asks for never move a
 score. B batch, N patches, D joint width, T defect types.
 """
 
@@ -25,14 +25,14 @@ __all__ = ["direction", "phrases", "share_out", "type_directions"]
 
 
 def share_out(
-    abnormal: Tensor, places: Tensor, *, types: Tensor, temperature: float, image_score: Tensor, top: int
+    abnormal: Tensor, patches: Tensor, *, types: Tensor, temperature: float, image_score: Tensor, top: int
 ) -> tuple[Tensor, Tensor]:
     """Scores [B, T] and maps [B, T, N] of types whose directions are [T, D].
 
-    abnormal [B, N] is the anomaly probability of places [B, N, D], normalised. A map is abnormal times the type's share; the
-    scores are the maps' means over the `top` most abnormal places, scaled to add up to image_score [B].
+    abnormal [B, N] is the anomaly probability of patches [B, N, D], normalised. A map is abnormal times the type's share; the
+    scores are the maps' means over the `top` most abnormal patches, scaled to add up to image_score [B].
     """
-    share = (places @ types.T / temperature).softmax(-1)  # [B, N, T]
+    share = (patches @ types.T / temperature).softmax(-1)  # [B, N, T]
     maps = (abnormal[..., None] * share).transpose(1, 2)  # [B, T, N]
     highest = abnormal.topk(top, dim=1).indices  # [B, top]
     strongest = maps.gather(2, highest[:, None].expand(-1, maps.shape[1], -1)).mean(2)  # [B, T]

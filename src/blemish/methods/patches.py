@@ -5,6 +5,8 @@ B batch, N patches of a grid h x w, C channels, D joint width.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -14,7 +16,9 @@ from blemish.backbones.model import Clip
 from blemish.backbones.vision import Interpolation, VisionFeatures
 from blemish.methods.base import Features
 
-__all__ = ["reference_maps", "value_value_features"]
+__all__ = ["Levels", "reference_maps", "value_value_features"]
+
+Levels = Literal["last", "backbone"]  # of the features: the last block alone, or all of the backbone's
 
 
 def value_value_features(

@@ -1,6 +1,6 @@
-"""What DAPO and MultiADS share: probabilities of normal and of every defect type at every place, level by level.
+"""What DAPO and MultiADS share: probabilities of normal and of every defect type at every patch, level by level.
 
-Both compare the places of each level with one text for normal (class 0) and one for each defect type (classes 1..T).
+Both compare the patches of each level with one text for normal (class 0) and one for each defect type (classes 1..T).
 B batch, L levels, N patches, D joint width, T types, C = 1 + T classes, h×w the patch grid, S side of the tower's input.
 """
 
@@ -34,15 +34,17 @@ __all__ = [
 Softmax = Literal["before", "after"]
 ImageTyping = Literal["places", "cls", "both"]
 Words = Literal["name", "all"]
-TYPES_AT_ONCE = 8  # maps of a whole batch that are enlarged together
+TYPES_AT_ONCE = 8  # maps of a batch that are enlarged together
 
 
 def level_logits(
     levels: Sequence[Tensor], texts: Tensor, *, grid: tuple[int, int], temperature: float
 ) -> tuple[Tensor, ...]:
-    """cosine / temperature of normalised places [B, N, D] with texts [C, D], or [B, C, D] of each image: for each level
+    """cosine / temperature of normalised patches [B, N, D] with texts [C, D], or [B, C, D] of each image: for each level
     [B, C, h, w]."""
-    return tuple((places @ texts.mT / temperature).transpose(1, 2).reshape(len(places), -1, *grid) for places in levels)
+    return tuple(
+        (patches @ texts.mT / temperature).transpose(1, 2).reshape(len(patches), -1, *grid) for patches in levels
+    )
 
 
 def probabilities(
@@ -66,15 +68,15 @@ def anomaly_map(
     if softmax == "before":  # enlarging is linear: once for all levels
         normal = torch.stack([level.softmax(1)[:, :1] for level in logits]).mean(0)
         return enlarge(1 - normal, size, align_corners=align_corners)[:, 0]
-    found = []
+    maps = []
     for level in logits:
         normal = enlarge(level[:, :1], size, align_corners=align_corners)
         abnormal = torch.full_like(normal, -torch.inf)  # the logarithm of the sum over types
         for part in torch.split(level[:, 1:], TYPES_AT_ONCE, dim=1):
             some = enlarge(part, size, align_corners=align_corners).logsumexp(1, keepdim=True)
             abnormal = torch.logaddexp(abnormal, some)
-        found.append((abnormal - normal).sigmoid()[:, 0])  # a softmax over two
-    return torch.stack(found).mean(0)
+        maps.append((abnormal - normal).sigmoid()[:, 0])  # a softmax over two
+    return torch.stack(maps).mean(0)
 
 
 def enlarge(maps: Tensor, size: tuple[int, int], *, align_corners: bool = True) -> Tensor:
@@ -88,8 +90,8 @@ def type_scores(
 ) -> Tensor:
     """The image-level scores [B, T] of the types; they add up to image_score [B]. Our own: neither release types images.
 
-    maps [B, T, N] are the types' maps, cosines [B, T] those of the whole image with the types' texts. Each type gets its share
-    of the image score: of the maps' means over the most anomalous `share` of all places ("places"), of the softmax of
+    maps [B, T, N] are the types' maps, cosines [B, T] those of CLS with the types' texts. Each type gets its share
+    of the image score: of the maps' means over the most anomalous `share` of all patches ("places"), of the softmax of
     cosine / temperature over the types ("cls"), or the mean of the two ("both").
     """
     shares = []
@@ -108,7 +110,7 @@ def local_losses(
 ) -> dict[str, Tensor]:
     """Sums over the levels of focal, dice_normal and dice_abnormal, over the images of the batch that have a mask.
 
-    logits are the levels' [B, C, h, w]. An image has one defect type, so of its classes only three are told apart at full
+    logits are the levels' [B, C, h, w]. An image has one defect type, so of its classes only three are kept apart at full
     size: normal, its own type, and all others together, which gives the same numbers as all C would. In an image whose type
     nobody named (type_id below 1, or none given) the defect may be of any type.
     """
@@ -125,16 +127,16 @@ def local_losses(
         raise UsageError(f"type {int(kinds.max())} of {classes - 1}: give the vocabulary of the data's own types")
     for level in logits:
         if softmax == "before":
-            three = enlarge(_told_apart(level.softmax(1), kinds), size, align_corners=align_corners)
+            three = enlarge(_three_classes(level.softmax(1), kinds), size, align_corners=align_corners)
         else:
-            three = _told_apart(enlarge(level, size, align_corners=align_corners).softmax(1), kinds)
+            three = _three_classes(enlarge(level, size, align_corners=align_corners).softmax(1), kinds)
         terms["focal"] = terms["focal"] + focal(three, mask > 0.5, classes=classes)
         terms["dice_normal"] = terms["dice_normal"] + dice(three[:, 0], 1 - mask)
         terms["dice_abnormal"] = terms["dice_abnormal"] + dice(three[:, 1] + three[:, 2], mask)
     return terms
 
 
-def _told_apart(p: Tensor, kinds: Tensor) -> Tensor:
+def _three_classes(p: Tensor, kinds: Tensor) -> Tensor:
     """Probabilities [B, C, h, w] as [B, 3, h, w]: normal, the image's own type (kinds [B]; any type below 1), all others."""
     abnormal = p[:, 1:].sum(1, keepdim=True)  # [B, 1, h, w]
     index = kinds.long().clamp_min(1)[:, None, None, None].expand(-1, 1, *p.shape[2:])

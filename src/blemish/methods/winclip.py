@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from blemish.backbones import fast
 from blemish.backbones.model import Clip
 from blemish.backbones.tokenizer import tokenize
 from blemish.backbones.windows import embed_windows, mean_over_windows, window_patches
@@ -28,6 +29,7 @@ from blemish.language import Vocabulary
 from blemish.methods.base import Features, Method, Scores, Texts
 from blemish.methods.good_references import GoodReferences, remember
 from blemish.methods.naming import share_out, type_directions
+from blemish.methods.patches import reference_maps
 from blemish.methods.products import Underscores, product_words
 from blemish.methods.text_cache import TextCache
 
@@ -159,18 +161,19 @@ class WinCLIP(Method):
     def frozen_key(self) -> str:
         return f"winclip {self.config.scales} {self.config.patch_tokens}"
 
-    def encode(self, images: Tensor) -> Features:
-        tower = self.backbone.image
-        stream, grid = tower.embed(images)
-        tokens = tower.continuing(stream, grid).tokens
-        patches = tokens[:, 1:]
+    def encode(self, images: Tensor, *, compare: bool = False) -> Features:
+        tower, shape = self.backbone.image, self.backbone.config
+        embedding = tower.embed(images)
+        seen = fast.image_features(tower, embedding, levels=shape.levels if compare else ())
+        patches = seen.tokens[:, 1:]
         if self.config.patch_tokens == "normed":
             patches = tower.last_norm(patches)
-        windows = [embed_windows(tower, stream, grid, side=scale) for scale in self.config.scales]
+        windows = [embed_windows(tower, embedding, side=scale) for scale in self.config.scales]
         return Features(
-            global_feature=F.normalize(tower.project(tokens[:, 0]), dim=-1),
+            global_feature=F.normalize(tower.project(seen.tokens[:, 0]), dim=-1),
             levels=tuple(F.normalize(level, dim=-1) for level in (patches, *windows)),
-            grid=grid,
+            grid=seen.grid,
+            reference_maps=reference_maps(seen, shape.levels) if compare else (),
         )
 
     def score(self, features: Features, texts: Texts) -> Scores:

@@ -155,8 +155,10 @@ def _recognise(checkpoint: Checkpoint) -> Kind:
     from blemish.backbones.state_names import find_naming
 
     backbone = find_naming(checkpoint.tensors) is not None
-    prompts = any(name.startswith(PROMPTS_PREFIX) for name in checkpoint.tensors) or (
+    prompts = (
         checkpoint.path.name == WEIGHTS["prompts"]
+        or any(name.startswith(PROMPTS_PREFIX) for name in checkpoint.tensors)
+        or (not backbone and _is_release(checkpoint))
     )
     if backbone and prompts:
         raise UsageError(f"{checkpoint.path}: holds a backbone and prompts; say which with --as backbone or prompts")
@@ -231,6 +233,14 @@ def _import_prompts(checkpoint: Checkpoint, record: dict[str, Any], *, name: str
         save_prompts(folder, parts, method=method, options=options, card=card)
         _write_record(folder, "prompts", record | {"format": checkpoint.container})
     return Imported(name, "prompts", place, tuple(notes))
+
+
+def _is_release(checkpoint: Checkpoint) -> bool:
+    """Whether some method's authors' code wrote this checkpoint, be it whole or damaged."""
+    try:
+        return any(method_class(method).from_release(checkpoint.tensors) is not None for method in METHODS)
+    except ModelError:
+        return True
 
 
 def _released(checkpoint: Checkpoint) -> tuple[str, Release]:

@@ -169,7 +169,7 @@ def _decide_again(run: Run, record: dict[str, Any], change: Change) -> _New:
     inspection = replace(inspection, verdict=verdict, thresholds=thresholds, regions=regions, region_threshold=level)
     if record.get("mask"):
         save(inspection.mask(), folder / record["mask"])
-    new["region_threshold"] = level
+    new |= {"region_threshold": level, "top_type": inspection.top_type}
     new["regions"] = [region.to_dict() for region in regions]
     return _New(
         new, old_regions=False, old_overlay=bool(record.get("overlay")) and not _draw(folder, record, inspection)

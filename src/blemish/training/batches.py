@@ -17,13 +17,13 @@ from torch import Tensor
 
 from blemish.backbones.config import PreprocessConfig
 from blemish.backbones.preprocess import to_array
-from blemish.io.prefetch import in_order
+from blemish.io.prefetch import in_chunks, in_order
 from blemish.io.progress import Reporter
 from blemish.methods.base import Features, Method, Targets
 from blemish.models.feature_cache import FeatureStore
 from blemish.training.examples import Examples
 
-__all__ = ["Batch", "Rows", "Source", "cache_features", "in_chunks"]
+__all__ = ["Batch", "Rows", "Source", "cache_features"]
 
 Rows = NDArray[np.int64]
 AHEAD = 3  # batches under way
@@ -79,11 +79,6 @@ class Source:
             return self.store.read([self.examples.digests[row] for row in rows])
         pictures = [self.examples.samples[row].picture() for row in rows]
         return torch.stack([torch.from_numpy(to_array(picture, self.preprocess)) for picture in pictures])
-
-
-def in_chunks(rows: Rows, size: int) -> list[Rows]:
-    """The rows in their order, `size` at a time; the last chunk may be smaller."""
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def cache_features(

@@ -1,22 +1,26 @@
-"""What a method's prompts are worth on images that it was not trained on, and the thresholds that follow from the good ones.
-
-B batch, S side of the tower's input.
-"""
+"""What a method's prompts are worth on images that it was not trained on, and the thresholds that follow from the good ones."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
-from blemish.errors import ModelError
-from blemish.methods.base import Method, Texts
+from blemish.engines.torch import TorchEngine
+from blemish.errors import ImageError
+from blemish.inspection.loader import default_workers
+from blemish.inspection.samples import CachedEncoder, LoadedSample, SampleLoader
+from blemish.inspection.scoring import Scorer
+from blemish.io.prefetch import in_chunks
+from blemish.language import Vocabulary
+from blemish.maps import enlarge
+from blemish.methods.base import Method
 from blemish.metrics import PixelRanking, auroc
-from blemish.training.batches import Source, in_chunks
+from blemish.training.batches import Source
 
 __all__ = ["REGION_SHARE", "REJECT_SHARE", "REVIEW_SHARE", "HeldOut", "card_thresholds", "measure"]
 
@@ -32,31 +36,41 @@ class HeldOut:
     thresholds: dict[str, float]
 
 
-def measure(method: Method, source: Source, *, texts: Texts, device: torch.device, batch_size: int) -> HeldOut:
-    """Scores the source's images with the method as it is, in float32; ModelError where it gives no numbers.
+def measure(
+    method: Method, source: Source, *, vocabulary: Vocabulary, device: torch.device, batch_size: int
+) -> HeldOut:
+    """What the method, as it is now, is worth on the source's images.
 
-    Pixels are compared at the tower's input size, over all images that have a mask. `texts` are of the prompts as they are now.
+    Pixels are compared at the tower's input size, over all images that have a mask. ModelError where it gives no numbers.
     """
-    examples = source.examples
-    scores = np.zeros(len(examples))
-    peaks = np.zeros(len(examples))
-    pixels = PixelRanking()
-    with torch.inference_mode():
-        for batch in source.feed(in_chunks(np.arange(len(examples)), batch_size)):
-            found = method.score(batch.to(device).features(method), texts)
-            maps = _numbers(found.anomaly_map)
-            scores[batch.rows], peaks[batch.rows] = _numbers(found.image_score), maps.max((1, 2))
-            enlarged = _enlarged(torch.from_numpy(maps), examples.size)
-            for row, one, mask in zip(batch.rows, enlarged, examples.masks(batch.rows), strict=True):
-                if examples.has_mask[row]:
-                    pixels.add(one, mask)
-    metrics = {"image_auroc": float(auroc(scores, examples.anomalous))}
-    if (examples.has_mask & examples.mask_bits.any(axis=1)).any():
+    engine = TorchEngine(method, backbone=method.backbone.config.name, device=str(device))
+    encoder = None if source.store is None else CachedEncoder(engine, source.store)
+    scorer = Scorer(engine, vocabulary, batch_size=batch_size, encoder=encoder)
+    loader = SampleLoader(preprocess=engine.input, size="model", masks=True, store=source.store)
+    chunks = in_chunks(source.examples.samples, batch_size)
+    scores, peaks, anomalous, pixels = [], [], [], PixelRanking()
+    has_anomalous_pixels = False
+    with ThreadPoolExecutor(default_workers(), thread_name_prefix="blemish") as pool:
+        for loaded in loader.chunks(chunks, pool):
+            for raw in scorer.score(loaded, pool):
+                if isinstance(raw, ImageError):
+                    raise raw  # it could be read a moment ago
+                image = cast(LoadedSample, raw.image)
+                result = raw.scores[0]
+                scores.append(result.image_score)
+                peaks.append(float(result.anomaly_map.max()))
+                anomalous.append(image.sample.anomalous)
+                if image.mask is not None:
+                    side = engine.input.size
+                    pixels.add(enlarge(result.anomaly_map, (side, side)).clip(0, 1), image.mask)
+                    has_anomalous_pixels |= bool(image.mask.any())
+    labels = np.array(anomalous, bool)
+    metrics = {"image_auroc": float(auroc(scores, labels))}
+    if has_anomalous_pixels:
         metrics["pixel_auroc"] = float(pixels.auroc())
-    normal = ~examples.anomalous
     return HeldOut(
         metrics={name: round(value, 6) for name, value in metrics.items()},
-        thresholds=card_thresholds(scores[normal], peaks[normal]),
+        thresholds=card_thresholds(np.array(scores)[~labels], np.array(peaks)[~labels]),
     )
 
 
@@ -67,18 +81,3 @@ def card_thresholds(scores: NDArray[np.floating], peaks: NDArray[np.floating]) -
         "review": round(float(np.quantile(scores, 1 - REVIEW_SHARE)), 6),
         "pixel": round(float(np.quantile(peaks, 1 - REGION_SHARE)), 6),
     }
-
-
-def _enlarged(maps: Tensor, size: int) -> NDArray[np.float32]:
-    """Maps [B, h, w] at [B, S, S], bilinear."""
-    if maps.shape[1:] != (size, size):
-        maps = F.interpolate(maps[:, None], size=(size, size), mode="bilinear", align_corners=False)[:, 0]
-    enlarged: NDArray[np.float32] = maps.clamp(0, 1).numpy()
-    return enlarged
-
-
-def _numbers(tensor: Tensor) -> NDArray[np.float32]:
-    values: NDArray[np.float32] = tensor.detach().to("cpu", torch.float32).numpy()
-    if not np.isfinite(values).all():
-        raise ModelError("the prompts give scores that are not numbers on the held-out images")
-    return values

@@ -18,12 +18,13 @@ import torch
 
 from blemish.errors import MissingExtraError, ModelError, OutputError
 from blemish.io.log import Log
+from blemish.io.prefetch import in_chunks
 from blemish.io.progress import Reporter
 from blemish.language import Vocabulary
 from blemish.methods.base import Losses, Method
 from blemish.methods.text_cache import TextCache
 from blemish.models.prompts import write_prompts
-from blemish.training.batches import Batch, Rows, Source, in_chunks
+from blemish.training.batches import Batch, Rows, Source
 from blemish.training.held_out import HeldOut, measure
 from blemish.training.log import LOG_FILE, plot_losses
 from blemish.training.optimisers import optimiser_of, rate_of_epoch
@@ -181,8 +182,13 @@ class Trainer:
         if self.held_out is None:
             return None
         self.method.eval()
-        texts = self.method.encode_texts(self.vocabulary, cache=self.cache)
-        return measure(self.method, self.held_out, texts=texts, device=self.device, batch_size=self.recipe.batch_size)
+        return measure(
+            self.method,
+            self.held_out,
+            vocabulary=self.vocabulary,
+            device=self.device,
+            batch_size=self.recipe.batch_size,
+        )
 
     def _write_prompts(self, number: int, record: Mapping[str, Any], found: HeldOut | None) -> None:
         from safetensors import SafetensorError

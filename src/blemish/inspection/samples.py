@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from blemish.backbones.config import PreprocessConfig
 from blemish.backbones.preprocess import to_array
 from blemish.data import Sample
 from blemish.errors import ImageError, OutputError
-from blemish.evaluation.settings import Size
 from blemish.images import Picture
 from blemish.inspection.loader import MEMORY_AHEAD, PICTURE_BYTES, LoadedImage, default_workers
 from blemish.io.prefetch import in_order
@@ -28,7 +27,9 @@ if TYPE_CHECKING:
     from blemish.methods.base import Features
     from blemish.models.feature_cache import FeatureStore
 
-__all__ = ["CachedEncoder", "LoadedSample", "SampleLoader", "in_chunks"]
+__all__ = ["CachedEncoder", "LoadedSample", "SampleLoader", "Size"]
+
+Size = Literal["model", "original"]  # at which pixels are compared
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -39,11 +40,6 @@ class LoadedSample(LoadedImage):
     digest: str  # of the image's content
     mask: NDArray[np.bool_] | None  # [H, W]; None where nobody drew one, or nobody asks
     cached: bool = False  # its features are on the disk, so that the picture is a stand-in without pixels
-
-
-def in_chunks(samples: Sequence[Sample], size: int) -> list[Sequence[Sample]]:
-    """The samples in their order, `size` at a time; the last chunk may be smaller."""
-    return [samples[start : start + size] for start in range(0, len(samples), size)]
 
 
 @dataclass(frozen=True, kw_only=True)
