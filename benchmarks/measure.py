@@ -302,6 +302,7 @@ def _restored(fields: dict[str, Any]) -> Row:
         replicates = own.pop("replicates", None)
         own["interval"] = own["interval"] and tuple(own["interval"])
         own["without"] = tuple(own["without"])
+        own["reason"] = own.pop("why")
         values[name] = Value(**own, replicates=None if replicates is None else np.array(replicates, float))
     return Row(**{**fields, **values})
 

@@ -126,7 +126,7 @@ print(main(["data", "list"]))
         assert f"the {kind} 'broken' of the package broken-toys cannot be used" in line
         assert "No module named 'nowhere_to_be_found'" in line
     assert "broken-toys" in result.stderr  # lists leave it out, and say so
-    assert "ensemble, faprompt: " in result.stdout
+    assert "ensemble, " in result.stdout
     assert "mvtec: " in result.stdout
 
 
