@@ -18,22 +18,22 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from blemish import images
 from blemish.synthesis import render
 
-MANY, FEW = 200, 20
+MANY, FEW, RENDERED = 200, 20, 64
 SIZES_PX = (256, 384, 448, 512)
 
 
 def make_images(folder: Path) -> tuple[Path, Path]:
-    """Two folders: all the images, and the first few of them. Sixty-four pictures are rendered, others are copies."""
+    """Two folders: all the images, and the first few of them. Sixty-four pictures are rendered, others are these, turned."""
     many, few = folder / "many", folder / "few"
+    rendered = [render(70_000_000 + number, size_px=SIZES_PX[number % 4]).image for number in range(RENDERED)]
     for index in range(MANY):
         path = many / f"{index:03d}.{'jpg' if index % 2 else 'png'}"
-        if index < 64:
-            images.save(render(70_000_000 + index, size_px=SIZES_PX[index % 4]).image, path)
-        else:
-            shutil.copyfile(many / f"{index % 64:03d}{path.suffix}", path)
+        images.save(np.rot90(rendered[index % RENDERED], index // RENDERED), path)
         if index < FEW:
             few.mkdir(exist_ok=True)
             shutil.copyfile(path, few / path.name)

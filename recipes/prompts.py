@@ -44,7 +44,7 @@ class Plan:
     options: dict[str, Any]
     images: int
     epochs: int
-    rate: float
+    rate: float | None  # None: the authors'
     seeds: int = 3
 
 
@@ -53,6 +53,12 @@ class Plan:
 PLANS = {
     "faprompt": Plan(options={"smoothing": 0.0}, images=1000, epochs=2, rate=1e-4),
     "dapo": Plan(options={"variant": "clean"}, images=1500, epochs=2, rate=2e-4),
+    # as FAPrompt's; nothing was tried out for them
+    "anomalyclip": Plan(options={"smoothing": 0.0}, images=1000, epochs=2, rate=1e-4),
+    "adaclip": Plan(options={"smoothing": 0.0, "activation": "backbone"}, images=1000, epochs=2, rate=1e-4),
+    # the first epoch of their schedule hardly moves anything
+    "coop": Plan(options={"maps": "value-value"}, images=1000, epochs=4, rate=None),
+    "cocoop": Plan(options={"maps": "value-value"}, images=1000, epochs=4, rate=None),
 }
 
 
@@ -111,7 +117,9 @@ def train(
         out=folder,
         backbone=clip,
         options=plan.options,
-        recipe=training.Recipe(epochs=plan.epochs, seed=seed, rate=plan.rate),
+        recipe=training.recipe_of(
+            method, epochs=plan.epochs, batch_size=8, seed=seed, **({} if plan.rate is None else {"rate": plan.rate})
+        ),
         held_out=held_out,
         device=device,
         command=f"python -m recipes.prompts {method}",

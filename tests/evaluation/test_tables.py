@@ -36,6 +36,8 @@ def test_published_rows_have_a_source_and_a_quality_and_the_most_trusted_come_fi
     assert qualities == sorted(qualities, key=("paper", "author-repo", "figure", "third-party").index)
     assert published("ensemble", "mvtec") == ()
     assert "not stated" in str(published_table(published("faprompt", "mpdd")).rows)
+    assert published_table(rows).title == published_table(rows, measured=15).title == "published"
+    assert "means over 15 products, of which 1 was measured here" in published_table(rows, measured=1).title
 
 
 def test_the_published_file_is_small() -> None:

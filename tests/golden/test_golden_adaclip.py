@@ -16,8 +16,8 @@ from blemish.backbones.vision import interpolate_positions
 from blemish.language import general
 from blemish.methods.adaclip import AdaCLIP, AdaCLIPConfig, AdaCLIPTexts, sentences
 from blemish.methods.base import Features, Release, Targets
-from blemish.methods.dapo import progressive
 from blemish.methods.fusion import fuse
+from blemish.methods.tokens import inserted_tokens
 from blemish.methods.typed import enlarge
 from blemish.training import recipe_of
 from blemish.training.optimisers import optimiser_of
@@ -130,7 +130,7 @@ def test_positions_both_passes_and_dynamic_prompts(golden: GoldenSet) -> None:
         seen = tower(
             values["image"],
             levels=levels,
-            before_block=progressive(method.image_layer_tokens(first), 0.0),
+            before_block=inserted_tokens(method.image_layer_tokens(first)),
             interpolation="bicubic",
         )
         for level in levels:

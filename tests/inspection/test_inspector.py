@@ -326,8 +326,8 @@ def test_an_inspection_is_short_in_words_and_a_picture_in_a_notebook(tmp_path: P
         assert len(repr(result)) < 300
         assert "NG, image score 0.984, scratch, 1 region" in repr(result)
         assert '<img src="data:image/png;base64,' in result._repr_html_()
-        with Image.open(result.save(tmp_path / "overlay.png")) as saved:
-            assert saved.size == (128, 128)
+        with Image.open(result.save(tmp_path / "overlay.png")) as overlay:
+            assert overlay.size == (128, 128)
     listed = darkness_inspector().inspect([spotted(left=True)])[0]
     assert "<img" not in listed._repr_html_()  # of several images, the pictures are not kept
     with pytest.raises(UsageError, match="the image is not at hand"):

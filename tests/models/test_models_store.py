@@ -331,13 +331,13 @@ def test_a_file_that_is_no_prompts_says_what_was_expected_and_found(tmp_path: Pa
 
 
 def test_real_prompts_of_crane(tmp_path: Path) -> None:
-    golden = Path(os.environ.get("BLEMISH_GOLDEN") or Path(__file__).parents[2] / "shared" / "golden")
+    golden = Path(os.environ.get("BLEMISH_GOLDEN") or Path(__file__).parents[3] / "shared" / "golden")
     path = golden / "crane" / "prompts_trained_on_mvtec.pth"
     if not path.is_file():
         pytest.skip(f"no {path} (set BLEMISH_GOLDEN)")
     assert "AnomalyCLIP" in store.import_model(path).notes[0]
-    assert store.info("prompts_trained_on_mvtec")["tensors"]["abnormal_tokens"] == [1, 12, 768]
-    assert store.info("prompts_trained_on_mvtec")["card"]["options"]["share_normal_tokens"] is False
+    assert store.info("prompts_trained_on_mvtec")["tensors"]["abnormal_context"] == [12, 768]
+    assert store.info("prompts_trained_on_mvtec")["card"]["method"] == "anomalyclip"
 
 
 def test_where_a_file_holds_both_the_user_decides(tmp_path: Path) -> None:
@@ -348,10 +348,10 @@ def test_where_a_file_holds_both_the_user_decides(tmp_path: Path) -> None:
 
 
 def test_where_a_file_holds_neither_the_user_may_decide(tmp_path: Path) -> None:
-    torch.save({"ctx": torch.ones(4, 8)}, tmp_path / "ctx.pth")
+    torch.save({"context": torch.ones(4, 8)}, tmp_path / "ctx.pth")
     with pytest.raises(ModelError, match="neither"):
         store.import_model(tmp_path / "ctx.pth")
-    with pytest.raises(ModelError, match="expected prompts"):
+    with pytest.raises(ModelError, match="expected trained prompts"):
         store.import_model(tmp_path / "ctx.pth", kind="prompts")
     with pytest.raises(ModelError, match="expected CLIP weights"):
         store.import_model(tmp_path / "ctx.pth", kind="backbone")

@@ -89,7 +89,10 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"asks for {asked[1]}" if asked else "is damaged, or asks for more than tensors"
-        raise ModelError(f"{path}: {what}; only tensors are read from a model file, so it is refused") from error
+        raise ModelError(
+            f"{path}: {what}; only tensors are read from a model file, so it is refused; where you trust it, save its tensors "
+            "alone and import those"
+        ) from error
     except (RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError, EOFError) as error:
         raise ModelError(f"{path}: {EXPECTED}, found a damaged one ({_first_line(error)}); fetch it again") from error
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):

@@ -132,13 +132,13 @@ def _promise(n: int, rule: Rule, has_review: bool) -> str:
     share = _percent(rule.max_false_rejects)
     if rule.confidence is None:
         text = (
-            f"At most {share} of good images will be NG, and at most {share} will have a region: on average over calibrations "
+            f"At most {share} of good images will be NG, and at most {share} will reach the pixel threshold: on average over calibrations "
             f"with {n} good images. A single calibration may lie above or below; --confidence 95% limits this very one."
         )
     else:
         text = (
             f"With a confidence of {_percent(rule.confidence)}, at most {share} of good images will be NG with this very "
-            f"calibration; the same holds, by itself, for the share with a region."
+            f"calibration; the same holds, by itself, for the share that reaches the pixel threshold."
         )
     if has_review and rule.review is not None:
         text += f" At most {_percent(rule.review)} will be NG or review."

@@ -92,6 +92,9 @@ def train(
     cache_dtype: Annotated[
         CacheName, typer.Option(help="What image features are kept in on the disk; none computes them in every step.")
     ] = CacheName.FLOAT16,
+    mosaics: Annotated[
+        float, typer.Option(metavar="SHARE", help="Share of the images that become mosaics of four of their product.")
+    ] = 0.0,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read, instead of refusing.")
     ] = False,
@@ -113,6 +116,7 @@ def train(
         **{name: value for name, value in asked.items() if value is not None},
         precision=precision.value,
         cache_dtype=cache_dtype.value,
+        mosaics=mosaics,
     )
     done = training.train(
         method,

@@ -16,7 +16,7 @@ from blemish.evaluation.markdown import write_markdown
 from blemish.evaluation.session import Session, open_session
 from blemish.evaluation.settings import DATA_TYPES, Kept, Settings, Size
 from blemish.evaluation.suites import load_suite, run_suite
-from blemish.evaluation.tables import Table, overview
+from blemish.evaluation.tables import Table, overview, typed_overview
 from blemish.inspection.load import merge
 from blemish.inspection.tiling import check_tiles
 from blemish.io.progress import Reporter
@@ -151,7 +151,9 @@ def evaluate(
     if markdown is not None:
         shown = title if first else "Benchmarks"
         write_markdown(Path(markdown), groups, session.provenance, first=first, title=shown)
-    return EvaluationReport(session=session, tables=(*first, overview(groups)), page=page)
+    typed = typed_overview(groups)
+    tables = (*first, overview(groups), *(() if typed is None else (typed,)))
+    return EvaluationReport(session=session, tables=tables, page=page)
 
 
 def _settings(config: Config, **others: Any) -> Settings:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from blemish.data import DataSet, Sample, is_known, known_sets, open_data
+from blemish.data import DataSet, Sample, entry, is_known, known_sets, open_data
 from blemish.errors import UnknownNameError, UsageError
 
-__all__ = ["by_product", "describe", "find_data", "list_digest", "types_of", "why_no_pixels"]
+__all__ = ["by_product", "describe", "find_data", "list_digest", "products_of", "types_of", "why_no_pixels"]
 
 PARTS = ("test", "train", "all")
 
@@ -36,6 +36,12 @@ def find_data(where: str, *, root: Path | None = None, part: str | None = None) 
     if not chosen.samples:
         raise UsageError(f"{data.name} has no images in its {part} split; see --split")
     return chosen
+
+
+def products_of(name: str) -> int:
+    """How many products the official set of this name has; 1 where it is not divided, or not known."""
+    known = is_known(name) and not name.startswith("synthetic")
+    return max(1, len(entry(name).products)) if known else 1
 
 
 def why_no_pixels(data: DataSet) -> str:

@@ -69,7 +69,7 @@ def _section(one: Evaluation) -> Iterator[str]:
     if one.image_types is not None:
         yield from _table(types_table(one.image_types, "types of anomalous images (this measure is ours)"))
     if one.published:
-        yield from _table(published_table(one.published))
+        yield from _table(published_table(one.published, measured=len(one.report.products)))
 
 
 def _table(table: Table) -> Iterator[str]:

@@ -72,7 +72,7 @@ def _section(one: Evaluation, pictures: Sequence[Shown]) -> str:
         parts.append(f'<div class="note"><ul>{"".join(f"<li>{escape(note)}</li>" for note in one.notes)}</ul></div>')
     parts += map(_table, parts_of(one))
     if one.published:
-        parts.append(_table(published_table(one.published)))
+        parts.append(_table(published_table(one.published, measured=len(one.report.products))))
     parts.append(_charts(one))
     if one.pixel_types is not None:
         parts.append(_table(types_table(one.pixel_types, "types of pixels, macro over normal and every type")))

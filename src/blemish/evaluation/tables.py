@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from blemish.evaluation.finding import products_of
 from blemish.evaluation.outcome import Evaluation, Group, Spread
 from blemish.evaluation.published import Published
 from blemish.evaluation.settings import LEGACY_METRIC
@@ -21,6 +22,7 @@ __all__ = [
     "parts_of",
     "published_table",
     "title_of",
+    "typed_overview",
     "types_table",
 ]
 
@@ -159,8 +161,41 @@ def types_table(report: Report, title: str) -> Table:
     return _rows(title, rows, list(report.mean.values))
 
 
-def published_table(rows: Sequence[Published]) -> Table:
-    """Published rows, each with its source and quality; percent as printed."""
+def typed_overview(groups: Sequence[Group]) -> Table | None:
+    """What the types came to, a row for each evaluation that asked for them; None where none did."""
+    reports = [
+        (one, level, report)
+        for group in groups
+        for one in group.members
+        for level, report in (("pixels", one.pixel_types), ("anomalous images", one.image_types))
+        if report is not None
+    ]
+    metrics = list(dict.fromkeys(name for *_, report in reports for name in report.mean.values))
+    rows = [
+        (
+            str(one.data["name"]),
+            str(one.model["method"]),
+            level,
+            *(cell(report.mean.values[name]) if name in report.mean.values else "–" for name in metrics),
+        )
+        for one, level, report in reports
+    ]
+    header = ("data set", "method", "types of", *map(title_of, metrics))
+    return Table("which type it is, means over products", header, tuple(rows), words=3) if rows else None
+
+
+def published_table(rows: Sequence[Published], *, measured: int | None = None) -> Table:
+    """Published rows, each with its source and quality; percent as printed.
+
+    Args:
+        rows: Rows of one data set.
+        measured: Products that were measured here; a published mean over more of them is marked as one.
+    """
+    official = products_of(rows[0].dataset)
+    title = "published"
+    if measured is not None and official > measured:
+        were = "was" if measured == 1 else "were"
+        title = f"published, means over {official} products, of which {measured} {were} measured here"
     metrics = [name for name in TITLES if any(name in row.values for row in rows)]
     lines = tuple(
         (
@@ -171,7 +206,7 @@ def published_table(rows: Sequence[Published]) -> Table:
         )
         for row in rows
     )
-    return Table("published", ("source", "quality", "trained on", *map(title_of, metrics)), lines, words=3)
+    return Table(title, ("source", "quality", "trained on", *map(title_of, metrics)), lines, words=3)
 
 
 def _short(why: str) -> str:

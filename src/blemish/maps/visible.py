@@ -9,7 +9,7 @@ from blemish.maps.components import Part, part_above
 
 __all__ = ["COLOUR_LEVELS", "TRANSPARENT_SHARE", "visible_from", "visible_part"]
 
-TRANSPARENT_SHARE = 0.6  # of the pixel threshold: scores up to it have no colour (blemish.drawing.colours)
+TRANSPARENT_SHARE = 0.3  # of the pixel threshold: scores up to it have no colour (blemish.drawing.colours)
 COLOUR_LEVELS = 1024  # steps of the colour scale
 
 
@@ -17,7 +17,7 @@ def visible_from(pixel_threshold: float) -> float:
     """A score (0..1) below which no pixel has a colour or belongs to a region.
 
     Example:
-        >>> visible_from(0.5) < 0.6 * 0.5
+        >>> visible_from(0.5) < 0.3 * 0.5
         True
     """
     return max(0.0, TRANSPARENT_SHARE * pixel_threshold - 1 / COLOUR_LEVELS)

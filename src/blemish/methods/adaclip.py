@@ -28,15 +28,14 @@ from blemish.errors import UsageError
 from blemish.language import Vocabulary
 from blemish.methods.adaclip_release import read_release
 from blemish.methods.base import Features, Losses, Method, Release, Scores, Targets, Texts
-from blemish.methods.dapo import progressive
 from blemish.methods.fusion import Fused, Fusion, fuse
 from blemish.methods.losses import dice, focal
 from blemish.methods.naming import share_out, type_directions
 from blemish.methods.patches import reference_maps
 from blemish.methods.products import product_words
-from blemish.methods.prompting import deep_tokens
 from blemish.methods.smoothing import smooth_enlarge
 from blemish.methods.text_cache import TextCache
+from blemish.methods.tokens import inserted_tokens, overwriting_tokens
 from blemish.methods.typed import enlarge, level_logits
 
 __all__ = ["AdaCLIP", "AdaCLIPConfig", "AdaCLIPTexts", "sentences"]
@@ -215,7 +214,7 @@ class AdaCLIP(Method):
             tower,
             embedding,
             levels=levels,
-            before_block=progressive(tokens, 0.0),
+            before_block=inserted_tokens(tokens),
             patches=levels[-1] == self.backbone.config.vision.depth,
         )
         inserted = 0 if tokens is None else tokens.shape[-2]
@@ -260,7 +259,7 @@ class AdaCLIP(Method):
             self.backbone.text,
             sentences.repeat(images, 1, 1),
             pool_at=ends.repeat(images),
-            before_block=deep_tokens(tokens, first_block=2, round_to_half=config.round_tokens),
+            before_block=overwriting_tokens(tokens, first=1, round_to_half=config.round_tokens),
         )
         return encoded.reshape(images, count, -1)
 

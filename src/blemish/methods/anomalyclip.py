@@ -25,9 +25,10 @@ from blemish.language import Vocabulary
 from blemish.methods.base import Features, Losses, Method, Release, Scores, Targets, Texts
 from blemish.methods.naming import share_out, type_directions
 from blemish.methods.patches import value_value_features
-from blemish.methods.prompting import Template, deep_tokens, template_of
+from blemish.methods.prompting import Template, template_of
 from blemish.methods.smoothing import smooth_enlarge
 from blemish.methods.text_cache import TextCache
+from blemish.methods.tokens import inserted_tokens, overwriting_tokens
 from blemish.methods.typed import level_logits, local_losses
 
 __all__ = ["AnomalyCLIP", "AnomalyCLIPConfig", "AnomalyCLIPTexts"]
@@ -189,22 +190,16 @@ class AnomalyCLIP(Method):
 
     def embed_states(self) -> Tensor:
         """Normal and abnormal [2, D] in the joint space, not normalised."""
-        config, ends = self.config, self.template().ends
-        insert = config.placement == "insert"
-        used = max(
-            int(ends.max()) + 1, 1 if insert else 1 + config.deep_tokens
-        )  # under the causal mask nothing else is seen
-        return fast.text_features(
-            self.backbone.text,
-            self.embed_prompts()[:, :used],
-            pool_at=ends + (config.deep_tokens if insert else 0),
-            before_block=deep_tokens(
-                cast("Tensor | None", self.deep_tokens),
-                first_block=self.deep_blocks[0],
-                insert=insert,
-                round_to_half=config.round_deep_tokens,
-            ),
-        )
+        config, ends, first = self.config, self.template().ends, self.deep_blocks[0] - 1
+        deep, rounded = cast("Tensor | None", self.deep_tokens), config.round_deep_tokens
+        if config.placement == "insert":  # to the end, where they move what is read
+            used, pool_at = int(ends.max()) + 1, ends + config.deep_tokens
+            before_block = inserted_tokens(deep, first=first, round_to_half=rounded)
+        else:
+            used, pool_at = max(int(ends.max()), config.deep_tokens) + 1, ends
+            before_block = overwriting_tokens(deep, first=first, round_to_half=rounded)
+        prompts = self.embed_prompts()[:, :used]  # under the causal mask nothing else is seen
+        return fast.text_features(self.backbone.text, prompts, pool_at=pool_at, before_block=before_block)
 
     def compute_texts(self, vocabulary: Vocabulary, cache: TextCache) -> AnomalyCLIPTexts:
         key = self.text_key()

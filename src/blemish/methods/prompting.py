@@ -13,12 +13,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from blemish.backbones.layers import BeforeBlock
 from blemish.backbones.text import TextTower
 from blemish.backbones.tokenizer import default_tokenizer, tokenize
 from blemish.errors import UsageError
 
-__all__ = ["NamePosition", "Template", "deep_tokens", "embed_words", "template_of"]
+__all__ = ["NamePosition", "Template", "embed_words", "template_of"]
 
 NamePosition = Literal["end", "middle", "front"]
 PLACEHOLDER = "X"  # one token
@@ -66,33 +65,3 @@ def embed_words(tower: TextTower, text: str) -> Tensor:
     """The embeddings [n, W] of a text's tokens, without start and end."""
     ids = torch.tensor([default_tokenizer().encode(text)], device=tower.token_embedding.weight.device)
     return tower.embed(ids)[0].detach()
-
-
-def deep_tokens(
-    tokens: Tensor | None, *, first_block: int, insert: bool = False, round_to_half: bool = False
-) -> BeforeBlock | None:
-    """What happens to a stream [P, S, W] of the text tower before each block, with learned tokens in some of them.
-
-    Args:
-        tokens: Those of each block, [d, n, W], or [d, P, n, W] where each prompt has its own; None for none.
-        first_block: The first block that gets some, 1-based; the d - 1 after it do, too.
-        insert: They stand behind the first position and stay there to the end, instead of in place of what stands there.
-        round_to_half: To float16, and backwards each prompt's gradient before the prompts are added, as some releases do.
-    """
-    if tokens is None:
-        return None
-    n = tokens.shape[-2]
-
-    def before_block(index: int, x: Tensor) -> Tensor:
-        number = index + 1 - first_block
-        if not 0 <= number < len(tokens):
-            return x
-        fresh = tokens[number].expand(len(x), -1, -1)  # [n, W] or [P, n, W] -> [P, n, W]
-        if round_to_half:
-            fresh = fresh.half()  # after the expansion, so that the gradient is rounded prompt by prompt
-        behind = 1 if insert and number == 0 else 1 + n
-        if x.shape[1] < behind:
-            raise UsageError(f"{n} deep tokens do not fit into a prompt of {x.shape[1]} tokens")
-        return torch.cat([x[:, :1], fresh.to(x.dtype), x[:, behind:]], dim=1)
-
-    return before_block

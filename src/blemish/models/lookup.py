@@ -118,13 +118,14 @@ def list_models() -> list[Model]:
             str(config.get("licence", "MIT")),
         )
     ]
-    models += [_shipped(file.parent) for file in sorted(package_models().glob(f"*/*/{WEIGHTS['prompts']}"))]
+    models += _shipped_for(EMBEDDED)
     there = installed("backbone")
     for name, entry in catalog().items():
         if name in there:
             models.append(_of_folder(name, "backbone", there.pop(name)))
         else:
             models.append(Model(name, "backbone", None, 0, entry.config.source, entry.config.licence))
+        models += _shipped_for(name)
     models += [_of_folder(name, "backbone", folder) for name, folder in there.items()]
     return models + [_of_folder(name, "prompts", folder) for name, folder in installed("prompts").items()]
 
@@ -177,6 +178,11 @@ def _of_folder(name: str, kind: Kind, folder: Path) -> Model:
     origin = str(config.get("source") or record.get("file", ""))
     size = sum(size_of(file) for file in files_of(folder))
     return Model(name, kind, folder, size, origin, str(config.get("licence", "")))
+
+
+def _shipped_for(backbone: str) -> list[Model]:
+    """The prompts that ship for a backbone."""
+    return [_shipped(file.parent) for file in sorted((package_models() / backbone).glob(f"*/{WEIGHTS['prompts']}"))]
 
 
 def _shipped(folder: Path) -> Model:

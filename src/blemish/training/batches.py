@@ -22,6 +22,7 @@ from blemish.io.progress import Reporter
 from blemish.methods.base import Features, Method, Targets
 from blemish.models.feature_cache import FeatureStore
 from blemish.training.examples import Examples
+from blemish.training.mosaics import Mosaics
 
 __all__ = ["Batch", "Rows", "Source", "cache_features"]
 
@@ -57,11 +58,14 @@ class Source:
     examples: Examples
     preprocess: PreprocessConfig
     store: FeatureStore | None = None
+    mosaics: Mosaics | None = None  # without a store
 
     def feed(self, batches: Sequence[Rows]) -> Iterator[Batch]:
         """These batches, in this order."""
 
         def load(rows: Rows) -> Batch:
+            if self.mosaics is not None:
+                return self._with_mosaics(rows, self.mosaics)
             return Batch(rows, self._inputs(rows), self.examples.targets(rows))
 
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="blemish") as pool:
@@ -73,6 +77,22 @@ class Source:
 
     def names(self, rows: Rows) -> str:
         return ", ".join(self.examples.samples[row].name for row in rows)
+
+    def _with_mosaics(self, rows: Rows, mosaics: Mosaics) -> Batch:
+        """The batch of these images, some of them replaced."""
+        targets, images = self.examples.targets(rows), []
+        assert targets.has_mask is not None
+        assert targets.type_id is not None
+        for place, row in enumerate(rows.tolist()):
+            mosaic = mosaics.mosaic(self.examples, row, self.preprocess)
+            if mosaic is None:
+                images.append(torch.from_numpy(to_array(self.examples.samples[row].picture(), self.preprocess)))
+                continue
+            images.append(mosaic.image)
+            targets.mask[place] = torch.from_numpy(mosaic.mask)
+            targets.label[place], targets.type_id[place] = int(mosaic.type_id != 0), mosaic.type_id
+            targets.has_mask[place] = True
+        return Batch(rows, torch.stack(images), targets)
 
     def _inputs(self, rows: Rows) -> Features | Tensor:
         if self.store is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from blemish.models.prompts import write_prompts
 from blemish.training.batches import Batch, Rows, Source
 from blemish.training.held_out import HeldOut, measure
 from blemish.training.log import LOG_FILE, plot_losses
+from blemish.training.mosaics import Mosaics
 from blemish.training.optimisers import optimiser_of, rate_of_epoch
 from blemish.training.recipe import Recipe
 from blemish.training.state import STATE_FILE, Progress, load_state, save_state
@@ -112,7 +113,7 @@ class Trainer:
         self.method.backbone.eval()  # frozen: no statistics of its layers may move
         started = saved = time.perf_counter()
         before = self.progress.seconds
-        for batch in self.source.feed(batches):
+        for batch in self._source_of_epoch().feed(batches):
             losses = self.step(batch.to(self.device))
             progress = self.progress
             progress.steps += 1
@@ -127,6 +128,12 @@ class Trainer:
                 self._save(log)
                 saved = time.perf_counter()
             advance()
+
+    def _source_of_epoch(self) -> Source:
+        if not self.recipe.mosaics:
+            return self.source
+        mosaics = Mosaics(self.recipe.mosaics, seed=(self.recipe.seed, self.progress.epochs))
+        return replace(self.source, mosaics=mosaics)
 
     def step(self, batch: Batch) -> dict[str, float]:
         """One step of the optimiser on a batch that is on the device; the losses by name, their total last."""

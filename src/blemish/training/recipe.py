@@ -31,6 +31,9 @@ class Recipe:
     seed: int = 111  # decides the first prompts, the order of the images in every epoch, and whatever a step draws
     precision: Precision = "fp32"  # of the training step, or automatic mixed precision (fp16 on a GPU only)
     cache_dtype: Kept = "float16"  # what image features are kept in; "none" computes them anew in every step
+    mosaics: float = (
+        0.0  # share of the images that become mosaics, see `mosaics`; 0.2 in APRIL-GAN's release on MVTec AD
+    )
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
@@ -46,6 +49,12 @@ class Recipe:
             )
         if self.momentum and self.optimiser != "sgd":
             raise UsageError(f"momentum belongs to the optimiser sgd, not to {self.optimiser}")
+        if not 0 <= self.mosaics <= 1:
+            raise UsageError(f"the share of mosaics lies in 0..1, not {self.mosaics:g}")
+        if self.mosaics and self.cache_dtype != "none":
+            raise UsageError(
+                "mosaics are other images in every epoch, whose features cannot be kept: --cache-dtype none"
+            )
         if self.seed < 0:
             raise UsageError(f"the seed must not be negative, not {self.seed}")
         for kind, value, known in (
