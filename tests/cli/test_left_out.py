@@ -68,7 +68,7 @@ def test_odd_files_are_rows_with_an_error_and_their_neighbour_is_done(parts: Pat
     (parts / "broken.dcm").write_bytes(bytes(128) + b"DICM" + b"\x28\0\x11\0US\x08\0" + bytes(8) + b"\xff" * 90)
     assert cli.main(["inspect", "parts", "--out", "out", "--quiet"]) == 3
     found = records()
-    assert {name for name, record in found.items() if record["error"] is None} == {"part.png", "zstd.tif"}
+    assert [found[name]["error"] for name in ("part.png", "zstd.tif")] == [None, None]
     assert "cannot be decoded" in found["lzma.tif"]["error"]
 
 

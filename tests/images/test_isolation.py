@@ -50,6 +50,17 @@ def test_files_and_bytes_come_back_as_they_would_here(jp2: bytes, tmp_path: Path
     assert pids() != [os.getpid()]
 
 
+def test_a_relative_path_is_that_of_the_program_wherever_it_has_gone(
+    jp2: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images.decode(jp2)  # starts the process, here
+    (tmp_path / "a.jp2").write_bytes(jp2)
+    monkeypatch.chdir(tmp_path)
+    samples = images.decode("a.jp2")
+    np.testing.assert_array_equal(samples.values, PIXELS)
+    assert samples.source == "a.jp2"
+
+
 def test_what_is_wrong_with_a_file_is_said_as_here(jp2: bytes) -> None:
     for item in (jp2[: len(jp2) // 2], jp2[:300]):
         with pytest.raises(ImageError) as elsewhere:

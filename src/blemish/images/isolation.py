@@ -63,7 +63,8 @@ def decode(item: Any, found: OpenedImage, *, max_megapixels: float) -> Samples |
     source, limit_s = found.source, time_limit(found)
     body = bytes(item) if isinstance(item, bytes | bytearray | memoryview) else None
     request = {
-        "path": None if body is not None else os.fsencode(item).hex(),
+        # absolute: this program may have changed its folder since the process was started
+        "path": None if body is not None else os.fsencode(os.path.abspath(os.fsdecode(item))).hex(),  # noqa: PTH100
         "bytes": 0 if body is None else len(body),
         "source": source.encode("utf-8", "surrogateescape").hex(),
         "max_megapixels": max_megapixels,
