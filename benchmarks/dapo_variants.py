@@ -10,6 +10,7 @@ from __future__ import annotations
 from recipes.prompts import PLANS
 
 from benchmarks.ablation import Variant, arguments, compare
+from blemish.training import recipe_of
 
 AUTHORS_RATE = 1e-3
 RELEASED, CLEAN = {"variant": "released"}, {"variant": "clean"}
@@ -34,7 +35,7 @@ VARIANTS = {
 def main() -> None:
     plan = PLANS["dapo"]
     settings = arguments("dapo", __doc__, images=1000, epochs=plan.epochs)
-    compare("dapo", VARIANTS, settings, base={}, rate=plan.rate)
+    compare("dapo", VARIANTS, settings, base={}, rate=plan.rate or recipe_of("dapo").rate)
 
 
 if __name__ == "__main__":

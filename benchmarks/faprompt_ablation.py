@@ -10,6 +10,7 @@ from __future__ import annotations
 from recipes.prompts import PLANS
 
 from benchmarks.ablation import Variant, arguments, compare
+from blemish.training import recipe_of
 
 PAPERS_RATE = 1e-3
 VARIANTS = {
@@ -29,7 +30,7 @@ VARIANTS = {
 def main() -> None:
     plan = PLANS["faprompt"]
     settings = arguments("faprompt", __doc__, images=1000, epochs=plan.epochs)
-    compare("faprompt", VARIANTS, settings, base=plan.options, rate=plan.rate)
+    compare("faprompt", VARIANTS, settings, base=plan.options, rate=plan.rate or recipe_of("faprompt").rate)
 
 
 if __name__ == "__main__":
