@@ -14,11 +14,17 @@ from blemish.images import save
 from blemish.reports.sheet import write_contact_sheet
 
 
+WORDS = {"verdict": "ng", "top_type": "scratch"}
+
+
 def results(folder: Path, *, tail: bytes = b"") -> Path:
     """A folder with a drawn image, one without a picture, and one whose picture is missing."""
     save(np.full((30, 40, 3), 200, np.uint8), folder / "overlays" / "a.png")
     overlays = {"overlays/a.png": 0.5, None: 0.9, "overlays/missing.jpg": 0.7}
-    lines = [json.dumps({"overlay": overlay, "image_score": score}) + "\n" for overlay, score in overlays.items()]
+    lines = [
+        json.dumps({"source": "a.png", "overlay": overlay, "image_score": score, **WORDS}) + "\n"
+        for overlay, score in overlays.items()
+    ]
     (folder / "results.jsonl").write_bytes("".join(lines).encode() + tail)
     return folder
 
