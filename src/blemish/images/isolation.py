@@ -122,7 +122,7 @@ class _Process:
             return receive(self._out)
 
         answer = self._within(CLOCK_FACTOR * limit_s, exchange, timed_out)
-        if answer is None:
+        if answer is None or timed_out.is_set():  # an answer that came as the process was ended is the last one of it
             self.stop()
             if timed_out.is_set() or -self.child.returncode == getattr(signal, "SIGXCPU", None):
                 raise ImageError(source, f"took longer than {limit_s:.0f} s to decode: it is damaged or made to stall")
