@@ -13,7 +13,6 @@ from blemish.errors import UsageError
 from blemish.images import save
 from blemish.reports.sheet import write_contact_sheet
 
-
 WORDS = {"verdict": "ng", "top_type": "scratch"}
 
 
