@@ -196,5 +196,9 @@ def test_intervals_hold_the_estimate_and_are_repeatable() -> None:
     assert wider[0] < found["auroc"].interval[0]  # type: ignore[index]
 
 
-def test_interval_of_a_perfect_ranking_is_a_point() -> None:
-    assert auroc([0, 0, 1, 1], [0, 0, 1, 1], rounds=50).interval == (1.0, 1.0)
+@pytest.mark.parametrize(("images", "low"), [(4, 0.398), (100, 0.964)])
+def test_perfect_separation_of_few_images_admits_how_little_that_is(images: int, low: float) -> None:
+    scores = np.r_[np.linspace(0, 0.4, images), np.linspace(0.6, 1, 200)]
+    value = auroc(scores, np.r_[np.zeros(images), np.ones(200)], rounds=50)
+    assert value.value == 1
+    assert value.interval == (low, 1.0)

@@ -17,7 +17,7 @@ from blemish.metrics import steps as step_metrics
 from blemish.metrics.checks import checked_labels, checked_map, find_mask_regions
 from blemish.metrics.legacy import SteppedAupro
 from blemish.metrics.steps import AUPIMO_BOUNDS, AUPRO_LIMIT, Steps
-from blemish.metrics.values import Value, undefined, with_interval
+from blemish.metrics.values import Value, admit_few, undefined, with_interval
 
 __all__ = ["Aupimo", "aupimo", "aupro", "auroc", "average_precision", "f1_max", "image_metrics"]
 
@@ -102,8 +102,12 @@ def image_metrics(
         again = replace(table, added={name: counts.astype(np.float64) for name, counts in drawn.items()})
         for name, metric in chosen.items():
             resampled[name].append(float(metric(again)))
+    least = min(int(truth.sum()), int((~truth).sum()))
     return {
-        name: with_interval(value, np.array(resampled[name]), confidence=confidence) for name, value in values.items()
+        name: admit_few(
+            with_interval(value, np.array(resampled[name]), confidence=confidence), least, confidence=confidence
+        )
+        for name, value in values.items()
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from blemish.errors import UsageError
 
-__all__ = ["Value", "mean", "undefined", "with_interval"]
+__all__ = ["Value", "admit_few", "mean", "undefined", "with_interval"]
 
 Floats = NDArray[np.float64]
+ROUNDING = 1e-9  # of a sum of shares
 _LEAST_DEFINED = 0.8  # of the resamples, for an interval to mean something
 
 
@@ -82,6 +83,27 @@ def undefined(reason: str) -> Value:
     return Value(value=None, reason=reason)
 
 
+def admit_few(value: Value, images: int, *, confidence: float = 0.95) -> Value:
+    """The value with an interval that admits how little a perfect result on few images says.
+
+    Where every resample is perfect, a bootstrap says 1 to 1 whatever their number. The lower end is then the least share of
+    right images that so many right ones do not exclude (Clopper and Pearson 1934).
+
+    Args:
+        value: A metric of at most 1, with its bootstrap interval.
+        images: The number of images of the smaller class.
+        confidence: Of the interval.
+
+    Example:
+        >>> admit_few(Value(value=1.0, interval=(1.0, 1.0)), 4).interval
+        (0.398, 1.0)
+    """
+    if value.interval is None or value.interval[0] < 1 - ROUNDING:
+        return value
+    low = ((1 - confidence) / 2) ** (1 / images)
+    return replace(value, interval=(round(low, 3), 1.0))
+
+
 def mean(values: Mapping[str, Value], *, confidence: float = 0.95) -> Value:
     """The unweighted mean of the defined values; the names of the others stand in `without`.
 
@@ -93,6 +115,8 @@ def mean(values: Mapping[str, Value], *, confidence: float = 0.95) -> Value:
     """
     defined = {name: value for name, value in values.items() if value.value is not None}
     without = tuple(name for name in values if name not in defined)
+    if len(defined) == 1 and not without:
+        return next(iter(defined.values()))
     if not defined:
         reasons = "; ".join(f"{name}: {value.reason}" for name, value in values.items())
         return undefined(f"there is nothing to average ({reasons or 'no values at all'})")

@@ -58,7 +58,9 @@ def load_method(
     found = None if prompts is None else read_prompts(find_prompts(prompts))
     if found is not None and method not in (None, found.method):
         raise UsageError(f"{found.place}: prompts of the method {found.method!r}, not of {method!r}")
-    clip = models.load_backbone(backbone).at_input(input_px)
+    original = models.load_backbone(backbone)
+    clip = original.at_input(input_px)
+    sizes = _other_size(original.config.preprocess.size, clip.config.preprocess.size)
     name = found.method if found is not None else method or _default_method(card, clip.config.name)
     if found is None and (shipped := shipped_prompts(clip.config.name, name)) is not None:
         found, prompts = read_prompts(shipped), SHIPPED
@@ -71,7 +73,13 @@ def load_method(
             )
         lead = float(card.get("typing", {}).get(name, {}).get("min_lead", 0.0))
         lines = dict(card.get("thresholds", {}).get(name, {}))
-        return Loaded(built, thresholds=lines, with_peers=_lines_with_peers(card, name), min_lead=lead)
+        return Loaded(
+            built,
+            thresholds=lines,
+            with_peers=_lines_with_peers(card, name),
+            min_lead=lead,
+            remarks=sizes if lines else (),
+        )
     try:
         built = build(name, clip, {**found.options, **(options or {})})
     except UsageError as error:
@@ -86,7 +94,8 @@ def load_method(
     typing = found.card.get("typing") or {}
     thresholds, lead = dict(found.card.get("thresholds") or {}), float(typing.get("min_lead", 0.0))
     with_peers = _lines_with_peers(card, name) if prompts == SHIPPED else {}
-    return Loaded(built, str(prompts), thresholds, with_peers, lead, tuple(notes), remarks=_remarks(found.card))
+    remarks = (*_remarks(found.card), *(sizes if thresholds else ()))
+    return Loaded(built, str(prompts), thresholds, with_peers, lead, tuple(notes), remarks=remarks)
 
 
 def _remarks(card: Mapping[str, Any]) -> tuple[str, ...]:
@@ -100,6 +109,16 @@ def _default_method(card: Mapping[str, Any], backbone: str) -> str:
     """The method of a backbone where none is named: its card's, the catalog's, else the prompt ensemble."""
     known = catalog().get(backbone)
     return str(card.get("default_method") or (known.default_method if known else "") or "ensemble")
+
+
+def _other_size(own_px: int, used_px: int) -> tuple[str, ...]:
+    """A remark where images are resized to another size than the card's thresholds were found at."""
+    if used_px == own_px:
+        return ()
+    return (
+        f"the card has no thresholds for an input of {used_px} px: those of {own_px} px stand in, and may be far off, unless "
+        "yours or a calibration's are given",
+    )
 
 
 def _lines_with_peers(card: Mapping[str, Any], method: str) -> dict[str, float]:
