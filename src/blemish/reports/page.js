@@ -31,7 +31,7 @@ const UNKNOWN = "unknown defect";
 
 // A region's type with that name's own probability; a type that is too unsure stands as a question.
 function typeWords(region) {
-  if (region.type === null || region.share === null) return shownType(region.type);
+  if (region.type === null || region.share == null) return shownType(region.type);
   const share = `${Math.round(100 * region.share)} %`;
   return region.guess && region.guess !== region.type ? `unknown (${region.guess}? ${share})` : `${region.type} ${share}`;
 }

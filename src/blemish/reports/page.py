@@ -115,7 +115,7 @@ class _Drawing:
                 {
                     "type": region["type"],
                     "guess": region.get("best_guess"),
-                    "share": region["type_probability"],
+                    "share": region.get("type_probability"),
                     "peak": region["peak_score"],
                     "area": region["area_px"],
                     "mm2": region["area_mm2"],
