@@ -427,3 +427,15 @@ def test_copies_are_named_and_count_once(capsys: pytest.CaptureFixture[str]) -> 
     found = json.loads(Path("calibration.json").read_text(encoding="utf-8"))
     assert found["n_good"] == 20
     assert found["rule"]["review"] == 0.1  # the default never collides with the share of false rejects
+
+
+def test_copies_are_named_where_they_leave_too_few_images(capsys: pytest.CaptureFixture[str]) -> None:
+    shades("good", [0.1])
+    original = next(Path("good").iterdir())
+    for number in range(30):
+        (Path("good") / f"copy-{number:02d}.png").write_bytes(original.read_bytes())
+    assert cli.main(["calibrate", "good", "--max-false-rejects", "5%"]) == 2
+    said = capsys.readouterr().err
+    assert "1 good image is too few for 5 %" in said
+    assert "30 images are copies of others and do not count again: " in said
+    assert not Path("calibration.json").exists()

@@ -118,16 +118,22 @@ def calibrate(
     inspector = load(config)
     images = score_images(inspector, [*good_paths, *bad_paths], reporter=reporter)
     count = len(good_paths)
-    calibration = calibrate_scores(
-        rule,
-        [score for score in images.scores[:count] if score is not None],
-        [score for score in images.scores[count:] if score is not None],
-        setup=images.setup,
-        types=inspector.types,
-        command=command_line() if command is None else command,
-        version=__version__,
-    )
-    if copies := [*good_copies, *bad_copies]:
+    copies = [*good_copies, *bad_copies]
+    try:
+        calibration = calibrate_scores(
+            rule,
+            [score for score in images.scores[:count] if score is not None],
+            [score for score in images.scores[count:] if score is not None],
+            setup=images.setup,
+            types=inspector.types,
+            command=command_line() if command is None else command,
+            version=__version__,
+        )
+    except UsageError as error:
+        if not copies:
+            raise
+        raise UsageError(f"{error} ({_copies_note(copies)})") from error  # they may be why there are too few
+    if copies:
         calibration = calibration.with_note(_copies_note(copies))
     if out is not None:
         calibration.write(out)
