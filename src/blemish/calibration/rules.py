@@ -153,8 +153,8 @@ def _too_few(n: int, rule: Rule) -> str:
     how = "on average over calibrations" if rule.confidence is None else f"with {_percent(rule.confidence)} confidence"
     best = best_share(n, confidence=rule.confidence)
     return (
-        f"{n} good {'image is' if n == 1 else 'images are'} too few for {_percent(rule.max_false_rejects)}: the best that they can "
-        f"promise, {how}, is "
+        f"{n} good {'image is' if n == 1 else 'images are'} too few for {_percent(rule.max_false_rejects)}: the best that they "
+        f"can promise, {how}, is "
         f"{_percent(best)}; give {needed(rule.max_false_rejects, confidence=rule.confidence)}, or allow more with "
         f"--max-false-rejects"
     )
