@@ -173,6 +173,9 @@ class Inspection:
     mm_per_px: float | None = None
     min_lead: float = 0.0  # a type that leads the next by less is unknown (see `lead`), 0..1
     tags: Mapping[str, str] = field(default_factory=dict)  # what a DICOM file says of itself
+    statistics: Mapping[str, float] = field(
+        default_factory=dict
+    )  # how it looks, where there is a profile: brightness …
     picture: Picture | None = None  # the image itself, where it was given alone and not as a file
 
     def __repr__(self) -> str:
@@ -285,6 +288,7 @@ class Inspection:
             "mm_per_px": self.mm_per_px,
             "value_range": None if self.value_range is None else list(self.value_range),
             "tags": dict(self.tags),
+            "statistics": dict(self.statistics),
             "model": self.model.to_dict(),
         }
 

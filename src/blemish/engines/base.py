@@ -17,9 +17,10 @@ from blemish.backbones.config import PreprocessConfig
 from blemish.config import ModelConfig
 from blemish.errors import UsageError
 from blemish.language import Vocabulary
+from blemish.methods.reference_memory import ReferenceMemory
 from blemish.results import ModelInfo
 
-__all__ = ["Engine", "LoadedEngine", "RawScores"]
+__all__ = ["Engine", "LoadedEngine", "RawScores", "ReferenceMemory"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +96,21 @@ class Engine(ABC):
         """
         del images, good
         raise UsageError(f"the engine {self.name!r} takes no reference images; use --engine torch")
+
+    def remember(self, images: Iterable[NDArray[np.float32]]) -> ReferenceMemory:
+        """What `with_memory` needs of good images of one product, in prepared batches [B, 3, S, S]."""
+        del images
+        raise UsageError(f"the engine {self.name!r} has no memory of good images; use --engine torch")
+
+    def leave_one_out(self, memory: ReferenceMemory, texts: Any) -> list[RawScores]:
+        """The scores of each image of the memory by the memory without it, in their order."""
+        del memory, texts
+        raise UsageError(f"the engine {self.name!r} has no memory of good images; use --engine torch")
+
+    def with_memory(self, memory: ReferenceMemory) -> Engine:
+        """An engine that compares each image with what it remembers; UsageError where the memory is of another model."""
+        del memory
+        raise UsageError(f"the engine {self.name!r} has no memory of good images; use --engine torch")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -16,6 +16,7 @@ from blemish.images import REST_S, Arrivals, FoundImage, find_images, watch_imag
 from blemish.inspection.inspector import Inspected, Inspector
 from blemish.inspection.load import load, merge
 from blemish.io.progress import Reporter
+from blemish.profiles.drift import Drift
 from blemish.results import Thresholds
 from blemish.runs.counts import RunCounts
 from blemish.runs.folder import ResultsFolder, check_out
@@ -37,6 +38,8 @@ class FinishedRun:
     resumed: int  # images that an earlier run had done
     thresholds: Thresholds
     references: str  # the images that all were compared with, "" for none
+    profile: str  # the file and the identity of the product's profile, "" for none
+    drift: Drift | None  # how the images compare with the profile's good ones; None without a profile
     remarks: tuple[str, ...]  # lines worth telling the user about the model
 
 
@@ -125,10 +128,11 @@ def inspect_folder(
     found = None if watch else find_images(named, skip=out)
     inspector = load(config.with_settings(batch_size=1) if watch else config)
     # the folder is made only now, so that a start that fails leaves none behind
+    header = header_of(inspector, config=config, command=command)
     with (
         ResultsFolder(
             out,
-            header_of(inspector, config=config, command=command),
+            header,
             overwrite=overwrite,
             keep_maps=keep_maps,
             parquet=parquet,
@@ -155,6 +159,8 @@ def inspect_folder(
         resumed=results.resumed,
         thresholds=inspector.thresholds,
         references=inspector.engine.references or inspector.engine.good_references,
+        profile="" if inspector.profile is None else inspector.profile.name,
+        drift=header.drift(results.counts),
         remarks=inspector.engine.remarks,
     )
 
