@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from blemish.exports.formats import export
     from blemish.inspection.inspector import Inspector
     from blemish.inspection.load import load
-    from blemish.profiles import Profile, read_profile
+    from blemish.profiles import Profile
     from blemish.reports.report import WrittenReport, report
     from blemish.results import Inspection, Region, Thresholds, Verdict
     from blemish.runs.calibrate import CalibrationOutcome, add_false_alarms, calibrate
-    from blemish.runs.feedback import MissedReport, add_good_images, merge_profiles, remove_images, report_missed
+    from blemish.runs.feedback import MissedReport, report_missed, update_profile
     from blemish.runs.learn import Learned, learn
     from blemish.runs.reading import results_from
     from blemish.runs.rethreshold import Redecided, rethreshold
@@ -46,11 +46,11 @@ _LAZY = {
     "blemish.exports.formats": ("export",),
     "blemish.inspection.inspector": ("Inspector",),
     "blemish.inspection.load": ("load",),
-    "blemish.profiles": ("Profile", "read_profile"),
+    "blemish.profiles": ("Profile",),
     "blemish.reports.report": ("WrittenReport", "report"),
     "blemish.results": ("Inspection", "Region", "Thresholds", "Verdict"),
     "blemish.runs.calibrate": ("CalibrationOutcome", "add_false_alarms", "calibrate"),
-    "blemish.runs.feedback": ("MissedReport", "add_good_images", "merge_profiles", "remove_images", "report_missed"),
+    "blemish.runs.feedback": ("MissedReport", "report_missed", "update_profile"),
     "blemish.runs.learn": ("Learned", "learn"),
     "blemish.runs.reading": ("results_from",),
     "blemish.runs.rethreshold": ("Redecided", "rethreshold"),
@@ -87,21 +87,18 @@ __all__ = [
     "WrittenReport",
     "__version__",
     "add_false_alarms",
-    "add_good_images",
     "calibrate",
     "evaluate",
     "export",
     "inspect_folder",
     "learn",
     "load",
-    "merge_profiles",
-    "read_profile",
-    "remove_images",
     "report",
     "report_missed",
     "results_from",
     "rethreshold",
     "train",
+    "update_profile",
 ]
 
 

@@ -82,11 +82,10 @@ def learn(
 
     Exit codes: 0 done, 2 bad usage or images to decide about, 3 done, but some images could not be read.
     """
-    changes = {"--add": add, "--remove": remove, "--merge": merge, "--found": found}
-    asked = [option for option, value in changes.items() if value]
-    if len(asked) > 1:
-        raise UsageError(f"one at a time: {asked[0]} or {asked[1]}")
-    if (profile is None) == bool(asked) or bool(paths) == (profile is not None):
+    changed = bool(add or remove or merge)
+    if found and (changed or out):
+        raise UsageError("--found reports and changes nothing: leave --add, --remove, --merge and --out out")
+    if (profile is None) == bool(changed or found) or bool(paths) == (profile is not None):
         raise UsageError("give the good images; or --profile with --add, --remove, --merge or --found")
     reporter = TerminalReporter(quiet=quiet)
     common: dict[str, Any] = {"config": config, "reporter": reporter}
@@ -95,15 +94,9 @@ def learn(
         return
     common |= {"command": command_words(), "overwrite": overwrite}
     if profile is not None:
-        from blemish.runs import feedback
+        from blemish.runs.feedback import update_profile
 
-        if add:
-            learned = feedback.add_good_images(add, profile, out=out, **common)
-        elif remove:
-            learned = feedback.remove_images(remove, profile, out=out, **common)
-        else:
-            assert merge is not None
-            learned = feedback.merge_profiles(profile, merge, out=out, **common)
+        learned = update_profile(profile, add=add or (), remove=remove or (), merge_with=merge, out=out, **common)
     else:
         from blemish.runs import learn as learning
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from blemish.config import Config
-from blemish.engines.base import ReferenceMemory
 from blemish.errors import ImageError, UsageError
 from blemish.inspection.inspector import Inspector
-from blemish.inspection.load import choose_vocabulary, load, merge, with_profile
+from blemish.inspection.load import load, merge, with_profile
 from blemish.inspection.masks import Masks
 from blemish.io.progress import Reporter
 from blemish.io.provenance import command_line
@@ -24,13 +23,15 @@ from blemish.runs.learn import Learned, check_new_file, remembering, too_few_not
 from blemish.runs.promise import Wanted, promised
 from blemish.runs.suspects import score_remembered
 
-__all__ = ["Missed", "MissedReport", "add_good_images", "merge_profiles", "remove_images", "report_missed"]
+__all__ = ["Missed", "MissedReport", "report_missed", "update_profile"]
 
 
-def add_good_images(
-    images: ImageNames,
+def update_profile(
     profile: str | Path,
     *,
+    add: ImageNames = (),
+    remove: ImageNames = (),
+    merge_with: str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     config: Config | None = None,
@@ -38,11 +39,14 @@ def add_good_images(
     command: Sequence[str] | None = None,
     **given: Any,
 ) -> Learned:
-    """Puts good images that were called NG into a profile's memory and finds its thresholds again, as `learn --add` does.
+    """Changes a profile by what was learned since, and finds its thresholds again, as `blemish learn --profile` does.
 
     Args:
-        images: The false alarms: files, folders, patterns, .txt lists of them.
         profile: The file of the profile.
+        add: Good images that were called NG: files, folders, patterns, .txt lists of them. The memory then has them, and the
+            thresholds, which each image's score without itself decides again, are only raised by them.
+        remove: Images to forget, likewise; also copies of them that have moved since.
+        merge_with: The file of another profile of the same product and model. Images that both hold count once.
         out: The file to write; None replaces `profile`.
         overwrite: Replace `out`.
         config: A configuration: where and how the model runs.
@@ -54,104 +58,54 @@ def add_good_images(
         The profile after and before, and the images that could not be read.
 
     Raises:
-        UsageError: All images are in the profile already, or the profile is of another model.
+        UsageError: Nothing would change, an image to forget is not in the profile, or the profiles are of other models.
+
+    Example:
+        >>> from blemish.runs.learn import learn
+        >>> first = learn("good", out="part.blemish", keep_all=True)
+        >>> learned = update_profile("part.blemish", add="parts/good.png", out="second.blemish")
+        >>> len(learned.before.images), len(learned.profile.images)
+        (20, 21)
     """
-    path, before, base = _open(profile, out, overwrite, config, given)
-    files, _ = distinct_files(image_files(images))
-    reader = GoodReader(base, files, known=[image.digest for image in before.images], reporter=reporter)
-    new = base.engine.remember(reader.batches())
-    if not reader.read:
-        raise UsageError(
-            f"all of these images are in the profile {profile} already"
-            if not reader.unreadable
-            else f"none of the {len(files)} images can be used; the first: {reader.unreadable[0]}"
-        )
-    memory = merge_memories(before.memory, new)
-    added = [
-        replace(image.good, origin="added", memory_digest=digest)
-        for image, digest in zip(reader.read, new.digests, strict=True)
-    ]
+    path = Path(profile).expanduser() if out is None else check_new_file(out, overwrite=overwrite)
+    before, base = _open(profile, config, given)
     command = command_line() if command is None else command
-    after = _again(before, base, memory, [*before.images, *added], command=command, reporter=reporter)
-    after = after.with_history(what="added", added=[image.source for image in added], command=list(command))
-    above = _above(after, {image.digest for image in added})
-    notes = (
-        [] if above is None else [f"of {len(added)} added images, {above} would be NG by a memory without themselves"]
-    )
-    return _written(after, before, path, notes=notes, unreadable=tuple(reader.unreadable))
-
-
-def remove_images(
-    images: ImageNames,
-    profile: str | Path,
-    *,
-    out: str | Path | None = None,
-    overwrite: bool = False,
-    config: Config | None = None,
-    reporter: Reporter | None = None,
-    command: Sequence[str] | None = None,
-    **given: Any,
-) -> Learned:
-    """Takes images out of a profile and finds its thresholds again, as `learn --remove` does; else as `add_good_images`."""
-    path, before, base = _open(profile, out, overwrite, config, given)
-    files = image_files(images)
-    places = {Path(image.source).resolve(): image for image in before.images}
-    gone = {places[file.resolve()].digest for file in files if file.resolve() in places}
-    others = [file for file in files if file.resolve() not in places]
-    if others:  # moved or renamed since: known by their pixels
-        reader = GoodReader(base, others, reporter=reporter)
-        for _ in reader.batches():
-            pass
-        known = {image.digest for image in before.images}
-        strange = [image.path for image in reader.read if image.good.digest not in known]
-        if strange or reader.unreadable:
-            raise UsageError(
-                f"{strange[0] if strange else reader.unreadable[0]}: the profile {profile} holds no such image"
+    changed = replace(before, path=None)
+    notes, unreadable = [], []
+    if merge_with is not None:
+        changed = _merged(changed, read_profile(merge_with), path=Path(profile), other=Path(merge_with))
+    if removed := image_files(remove) if remove else []:
+        changed = _without(changed, base, removed, where=profile, reporter=reporter)
+    added: list[GoodImage] = []
+    if files := distinct_files(image_files(add))[0] if add else []:
+        changed, reader = _with_added(changed, base, files, where=profile, reporter=reporter)
+        added = [image for image in changed.images if image.digest in {read.good.digest for read in reader.read}]
+        unreadable = reader.unreadable
+        if reader.known:
+            notes.append(
+                f"{len(reader.known)} of the images to add are in the profile already ({reader.known[0]} the first)"
             )
-        gone |= {image.good.digest for image in reader.read}
-    kept = [image for image in before.images if image.digest not in gone]
-    if not any(image.memory_digest for image in kept):
-        raise UsageError("a profile keeps at least one image: learn the product again")
-    memory = before.memory
-    for image in before.images:
-        if image.digest in gone and image.memory_digest is not None:
-            memory = forget(memory, image.memory_digest)
-    command = command_line() if command is None else command
-    after = _again(before, base, memory, kept, command=command, reporter=reporter)
-    sources = [image.source for image in before.images if image.digest in gone]
-    after = after.with_history(what="removed", removed=sources, command=list(command))
-    return _written(after, before, path, notes=[], unreadable=())
-
-
-def merge_profiles(
-    profile: str | Path,
-    other: str | Path,
-    *,
-    out: str | Path | None = None,
-    overwrite: bool = False,
-    config: Config | None = None,
-    reporter: Reporter | None = None,
-    command: Sequence[str] | None = None,
-    **given: Any,
-) -> Learned:
-    """Joins another profile of the same product and model into one, as `learn --merge` does; else as `add_good_images`.
-
-    Images that both hold count once.
-    """
-    path, before, base = _open(profile, out, overwrite, config, given)
-    second = read_profile(other)
-    _check_alike(before, second)
-    known = {image.digest for image in before.images}
-    new = [image for image in second.images if image.digest not in known]
-    if not new:
-        raise UsageError(f"{other}: all of its images are in {profile} already")
-    memory = merge_memories(before.memory, second.memory)
-    command = command_line() if command is None else command
-    after = _again(before, base, memory, [*before.images, *new], command=command, reporter=reporter)
-    after = after.with_history(
-        what="merged", other=second.identity, added=[image.source for image in new], command=list(command)
+    if changed.images == before.images:
+        raise UsageError("nothing to change: give images to add or to remove, or another profile")
+    changed = _scored_again(changed, base, command=command, reporter=reporter)
+    limit = None if changed.calibration is None else changed.calibration.thresholds.image
+    if added and limit is not None:
+        scores = {image.digest: image.seen.image_score or 0.0 for image in changed.images}
+        above = sum(scores[image.digest] >= limit for image in added)
+        notes.append(f"of {len(added)} added images, {above} would be NG by a memory without themselves")
+    if limit is None:
+        notes.append(too_few_note(len(changed.images)))
+    digests = {image.digest for image in changed.images}
+    changed = changed.with_history(
+        what="changed",
+        added=[image.source for image in added],
+        removed=[image.source for image in before.images if image.digest not in digests],
+        merged_with=None if merge_with is None else str(merge_with),
+        before=before.identity,
+        command=list(command),
     )
-    return _written(after, before, path, notes=[], unreadable=())
+    written = write_profile(changed, path)
+    return Learned(profile=written, notes=tuple(notes), unreadable=tuple(unreadable), before=before)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +161,18 @@ def report_missed(
         config: A configuration: where and how the model runs.
         reporter: Is told how the work goes on.
         **given: Settings by their names, as `blemish.load` takes them.
+
+    Returns:
+        Each image with the highest image threshold that catches it, and how many good images are NG then.
+
+    Raises:
+        UsageError: None of the images can be read, or the profile is of another model.
+
+    Example:
+        >>> from blemish.runs.learn import learn
+        >>> first = learn("good", out="part.blemish", keep_all=True)
+        >>> report_missed("parts/bad.png", "part.blemish").good_images
+        20
     """
     config = merge(config, given).with_settings(profile=profile)
     inspector = load(config)
@@ -231,11 +197,8 @@ def report_missed(
     )
 
 
-def _open(
-    profile: str | Path, out: str | Path | None, overwrite: bool, config: Config | None, given: dict[str, Any]
-) -> tuple[Path, Profile, Inspector]:
-    """The file to write, the profile, and an inspector of its model and masks without its memory."""
-    path = Path(profile).expanduser() if out is None else check_new_file(out, overwrite=overwrite)
+def _open(profile: str | Path, config: Config | None, given: dict[str, Any]) -> tuple[Profile, Inspector]:
+    """The profile, and an inspector of its model, words and masks without its memory."""
     before = read_profile(profile)
     config = before.merged(without_thresholds(merge(config, given)).with_settings(profile=None))
     plain = load(config)
@@ -243,40 +206,97 @@ def _open(
     inspector = Inspector(
         plain.engine,
         thresholds=plain.thresholds,
-        vocabulary=choose_vocabulary(config.vocabulary) or before.vocabulary,
+        vocabulary=before.vocabulary or plain.vocabulary,
         min_lead=plain.min_lead,
         batch_size=plain.batch_size,
         value_range=before.setup.value_range or plain.value_range,
         max_megapixels=plain.max_megapixels,
         masks=Masks.of_pixels(before.roi, before.ignore, path=Path(profile)),
     )
-    return path, before, inspector
+    return before, inspector
 
 
-def _again(
-    before: Profile,
-    base: Inspector,
-    memory: ReferenceMemory,
-    images: Sequence[GoodImage],
-    *,
-    command: Sequence[str],
-    reporter: Reporter | None,
+def _with_added(
+    profile: Profile, base: Inspector, files: list[Path], *, where: str | Path, reporter: Reporter | None
+) -> tuple[Profile, GoodReader]:
+    """The profile with the images of these files in its memory, not scored yet, and what was read."""
+    reader = GoodReader(base, files, known=[image.digest for image in profile.images], reporter=reporter)
+    batches = list(reader.batches())
+    if not batches:
+        raise UsageError(
+            f"none of the {len(files)} images can be used; the first: {reader.unreadable[0]}"
+            if reader.unreadable
+            else f"all of the images to add are in the profile {where} already"
+        )
+    new = base.engine.remember(batches)
+    added = [
+        replace(image.good, origin="added", memory_digest=digest)
+        for image, digest in zip(reader.read, new.digests, strict=True)
+    ]
+    return replace(profile, memory=merge_memories(profile.memory, new), images=(*profile.images, *added)), reader
+
+
+def _without(
+    profile: Profile, base: Inspector, files: Sequence[Path], *, where: str | Path, reporter: Reporter | None
 ) -> Profile:
-    """The profile with another memory and other images: all are scored again, and thresholds found by the same rule."""
-    inspector = remembering(base, memory, ranges=set())
-    by_digest = {image.memory_digest: image for image in images}
-    remembered = [by_digest[digest] for digest in memory.digests]
-    calibrating = [image for image in images if image.memory_digest is None]
-    scored = score_remembered(inspector, memory, remembered)
+    """The profile without the images of these files, which are known by their paths, or else by their pixels."""
+    places = {Path(image.source).resolve(): image.digest for image in profile.images}
+    gone = {places[file.resolve()] for file in files if file.resolve() in places}
+    moved = [file for file in files if file.resolve() not in places]
+    if moved:
+        reader = GoodReader(base, moved, reporter=reporter)
+        for _ in reader.batches():
+            pass
+        known = set(places.values())
+        strange = [image.path for image in reader.read if image.good.digest not in known]
+        if strange or reader.unreadable:
+            raise UsageError(
+                f"{strange[0] if strange else reader.unreadable[0]}: the profile {where} holds no such image"
+            )
+        gone |= {image.good.digest for image in reader.read}
+    kept = tuple(image for image in profile.images if image.digest not in gone)
+    if not any(image.memory_digest for image in kept):
+        raise UsageError("a profile keeps at least one image: learn the product again")
+    memory = profile.memory
+    for image in profile.images:
+        if image.digest in gone and image.memory_digest is not None:
+            memory = forget(memory, image.memory_digest)
+    return replace(profile, memory=memory, images=kept)
+
+
+def _merged(first: Profile, second: Profile, *, path: Path, other: Path) -> Profile:
+    """The first profile with the images of the second that it does not hold, not scored again yet."""
+    alike = {
+        "weights or options of the model": first.model.fingerprint == second.model.fingerprint,
+        "defect types": first.vocabulary == second.vocabulary,
+        "masks": (first.setup.roi, first.setup.ignore) == (second.setup.roi, second.setup.ignore),
+        "value range (--range)": first.setup.value_range == second.setup.value_range,
+    }
+    for what, same in alike.items():
+        if not same:
+            raise UsageError(f"{other}: was learned with other {what} than {path}, and profiles of one kind are merged")
+    known = {image.digest for image in first.images}
+    new = tuple(image for image in second.images if image.digest not in known)
+    if not new:
+        raise UsageError(f"{other}: all of its images are in {path} already")
+    return replace(first, memory=merge_memories(first.memory, second.memory), images=(*first.images, *new))
+
+
+def _scored_again(profile: Profile, base: Inspector, *, command: Sequence[str], reporter: Reporter | None) -> Profile:
+    """The profile with all its images scored by its memory without each, and thresholds found by the rule it had."""
+    inspector = remembering(base, profile.memory, ranges=set())
+    by_digest = {image.memory_digest: image for image in profile.images}
+    calibrating = [image for image in profile.images if image.memory_digest is None]
+    scored = score_remembered(inspector, profile.memory, [by_digest[digest] for digest in profile.memory.digests])
     if calibrating:
         read, errors = score_good_images(inspector, [Path(image.source) for image in calibrating], reporter=reporter)
         if errors or [image.good.digest for image in read] != [image.digest for image in calibrating]:
             raise UsageError(
-                "the images that calibrate this profile are no longer where they were, or are others now, so that its thresholds "
+                "images that calibrate this profile are no longer where they were, or are others now, so that its thresholds "
                 "cannot be found again: learn the product again"
             )
         scored += [replace(image.good, origin=old.origin) for image, old in zip(read, calibrating, strict=True)]
-    wanted = Wanted() if before.calibration is None else Wanted.of(before.calibration.rule)
+    wanted = Wanted() if profile.calibration is None else Wanted.of(profile.calibration.rule)
     calibration = promised(
         wanted,
         scored,
@@ -285,36 +305,4 @@ def _again(
         command=command,
         split=bool(calibrating),
     )
-    return replace(
-        before, memory=memory, setup=inspector.setup, images=tuple(scored), calibration=calibration, path=None
-    )
-
-
-def _written(
-    after: Profile, before: Profile, path: Path, *, notes: Sequence[str], unreadable: tuple[ImageError, ...]
-) -> Learned:
-    notes = [*notes, *([too_few_note(len(after.images))] if after.calibration is None else [])]
-    return Learned(profile=write_profile(after, path), notes=tuple(notes), unreadable=unreadable, before=before)
-
-
-def _above(profile: Profile, digests: set[str]) -> int | None:
-    if profile.calibration is None:
-        return None
-    limit = profile.calibration.thresholds.image
-    return sum((image.seen.image_score or 0) >= limit for image in profile.images if image.digest in digests)
-
-
-def _check_alike(first: Profile, second: Profile) -> None:
-    """UsageError where the profiles are of other models, words, masks or value ranges."""
-    if first.model.fingerprint != second.model.fingerprint:
-        raise UsageError(
-            f"{second.path}: was learned with another model than {first.path}: profiles of one model are merged"
-        )
-    alike = {
-        "defect types": first.vocabulary == second.vocabulary,
-        "masks": first.setup.roi == second.setup.roi and first.setup.ignore == second.setup.ignore,
-        "value range (--range)": first.setup.value_range == second.setup.value_range,
-    }
-    for what, same in alike.items():
-        if not same:
-            raise UsageError(f"{second.path}: was learned with other {what} than {first.path}")
+    return replace(profile, setup=inspector.setup, images=tuple(scored), calibration=calibration)
