@@ -284,6 +284,7 @@ class Inspector:
             mm_per_px=self.mm_per_px,
             min_lead=self.min_lead,
             tags=picture.tags,
+            reasons=scores.reasons,
         )
         part = visible_part(scores.anomaly_map, scored.full_map, pixel_threshold=threshold)
         return Inspected(inspection, picture, part if part.scores.nbytes <= MOST_CACHED_BYTES else None)
