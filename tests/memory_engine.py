@@ -13,7 +13,7 @@ from blemish.config import ModelConfig
 from blemish.engines.base import Engine, LoadedEngine, RawScores
 from blemish.errors import UsageError
 from blemish.language import Vocabulary
-from blemish.methods.reference_memory import ReferenceMemory
+from blemish.methods.reference_memory import MemoryOptions, ReferenceMemory
 from fakes import CARD, GRID, DarknessEngine
 
 
@@ -34,7 +34,10 @@ class MemoryEngine(DarknessEngine):
         del input_px
         return LoadedEngine(engine=cls(backbone=config.backbone), thresholds=CARD)
 
-    def remember(self, images: Iterable[NDArray[np.float32]]) -> ReferenceMemory:
+    def remember(
+        self, images: Iterable[NDArray[np.float32]], *, options: MemoryOptions | None = None
+    ) -> ReferenceMemory:
+        del options
         batches = list(images)
         pixels = np.concatenate(batches) if batches else np.zeros((0, 3, 64, 64), np.float32)
         count = len(pixels)
@@ -60,9 +63,11 @@ class MemoryEngine(DarknessEngine):
     def score(self, features: NDArray[np.float32], texts: Any) -> list[RawScores]:
         if self.memory is None:
             return super().score(features, texts)
-        return self._rows(features, [self.memory.arrays["map0"][:, 0]] * len(features), texts)
+        greys = self.memory.arrays["map0"][:, 0]
+        others = [greys[(greys != own).any((1, 2))] for own in features]  # an image is not compared with itself
+        return self._rows(features, [some if len(some) else greys for some in others], texts)
 
-    def leave_one_out(self, memory: ReferenceMemory, texts: Any) -> list[RawScores]:
+    def leave_one_out(self, memory: ReferenceMemory, texts: Any = None) -> list[RawScores]:
         greys = memory.arrays["map0"][:, 0]
         return self._rows(greys, [np.delete(greys, number, axis=0) for number in range(len(greys))], texts)
 

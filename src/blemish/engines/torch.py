@@ -5,7 +5,7 @@ B batch, S side of the input in pixels, T defect types, h×w the size of a map.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -15,14 +15,15 @@ from torch import Tensor
 
 from blemish._version import __version__
 from blemish.config import ModelConfig
-from blemish.engines.base import Engine, LoadedEngine, RawScores
+from blemish.engines.base import Engine, LoadedEngine, MemoryOptions, RawScores, ReferenceMemory
 from blemish.errors import UsageError
 from blemish.language import Vocabulary
 from blemish.methods.base import Features, Method, Scores, Texts
 from blemish.methods.mutual import MutualScoring
+from blemish.methods.referenced import ReferencedScoring, add, remember
 from blemish.methods.text_cache import TextCache
 from blemish.models.load import load_method
-from blemish.results import ModelInfo
+from blemish.results import ModelInfo, Reasons
 
 __all__ = ["TorchEngine", "device_of", "rows_of"]
 
@@ -104,8 +105,45 @@ class TorchEngine(Engine):
         return self._with(self.method.for_product(name))
 
     def with_references(self, images: Iterable[NDArray[np.float32]], *, good: bool = False) -> TorchEngine:
-        batches = (torch.from_numpy(batch).to(self.device) for batch in images)
-        return self._with(self.method.with_references(batches) if good else MutualScoring(self.method, batches))
+        if good and self.method.has_own_memory:
+            return self._with(self.method.with_references(self._tensors(images)))
+        if good:
+            return self.with_memory(self.remember(images))
+        return self._with(MutualScoring(self.method, self._tensors(images)))
+
+    def remember(
+        self, images: Iterable[NDArray[np.float32]], *, options: MemoryOptions | None = None
+    ) -> ReferenceMemory:
+        return remember(self._without_own_memory(), self._tensors(images), options)
+
+    def add(self, memory: ReferenceMemory, images: Iterable[NDArray[np.float32]]) -> ReferenceMemory:
+        return add(self._without_own_memory(), memory, self._tensors(images))
+
+    def with_memory(self, memory: ReferenceMemory) -> TorchEngine:
+        return self._with(ReferencedScoring(self._without_own_memory(), memory))
+
+    @torch.inference_mode()
+    def leave_one_out(self, memory: ReferenceMemory, texts: Texts | None = None) -> list[RawScores]:
+        method = ReferencedScoring(self._without_own_memory(), memory)
+        image_scores, maps = method.leave_one_out(texts or method.encode_texts(cache=self._texts))
+        grid = method.word_grid
+        none = np.zeros(0, np.float32)
+        return [
+            RawScores(float(score), _numpy(one), types=(), type_scores=none, type_maps=None, grid=grid)
+            for score, one in zip(image_scores, maps, strict=True)
+        ]
+
+    def _without_own_memory(self) -> Method:
+        """The method whose words are read beside a memory; UsageError where it has a memory of its own."""
+        method = self.method.inner if isinstance(self.method, ReferencedScoring) else self.method
+        if method.has_own_memory:
+            raise UsageError(
+                f"the method {method.name!r} has a memory of good images of its own, which no file holds: use --references"
+            )
+        return method
+
+    def _tensors(self, images: Iterable[NDArray[np.float32]]) -> Iterator[Tensor]:
+        return (torch.from_numpy(batch).to(self.device) for batch in images)
 
     def _with(self, method: Method) -> TorchEngine:
         if method is self.method:
@@ -123,6 +161,7 @@ def rows_of(scores: Scores, grid: tuple[int, int]) -> list[RawScores]:
     """The scores of each image of a batch, as NumPy."""
     image_scores, anomaly_maps, type_scores = map(_numpy, (scores.image_score, scores.anomaly_map, scores.type_scores))
     type_maps = None if scores.type_maps is None else _numpy(scores.type_maps)
+    reasons = None if scores.reasons is None else _numpy(scores.reasons)
     return [
         RawScores(
             image_score=float(image_scores[row]),
@@ -131,6 +170,7 @@ def rows_of(scores: Scores, grid: tuple[int, int]) -> list[RawScores]:
             type_scores=type_scores[row],
             type_maps=None if type_maps is None else type_maps[row],
             grid=grid,
+            reasons=None if reasons is None else Reasons(words=float(reasons[row, 0]), distance=float(reasons[row, 1])),
         )
         for row in range(len(image_scores))
     ]

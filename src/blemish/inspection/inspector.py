@@ -309,6 +309,7 @@ class Inspector:
             min_lead=self.min_lead,
             tags=picture.tags,
             statistics={} if self.profile is None else statistics_of(picture),
+            reasons=scores.reasons,
         )
         part = visible_part(scores.anomaly_map, scored.full_map, pixel_threshold=threshold)
         return Inspected(inspection, picture, part if part.scores.nbytes <= MOST_CACHED_BYTES else None)

@@ -19,7 +19,7 @@ from blemish.errors import UsageError
 __all__ = ["MEMORY_SCHEMA", "MemoryOptions", "ReferenceMemory", "merge", "reduce", "remove"]
 
 MEMORY_SCHEMA = 1
-BY_IMAGE = ("log_odds", "image_log_odds", "global", "turns")  # and every map: arrays with a row for each image
+BY_IMAGE = ("log_odds", "image_log_odds", "global")  # and every map: arrays with a row for each image
 MAP, LEVEL = "map", "level"  # "map0", "map1", ...: appearance; "level0", ...: the words' features, a row for each entry
 COUNTED = (
     "counted"  # begins the names of what was counted over the whole memory, and is counted again when that changes
@@ -109,9 +109,9 @@ def merge(first: ReferenceMemory, second: ReferenceMemory) -> ReferenceMemory:
         return first
     second = _with_images(second, new)
     arrays = {
-        name: np.concatenate([array, second.arrays[name]])
+        name: np.concatenate([array, second.arrays[name]]) if _is_by_image(name) or name.startswith(LEVEL) else array
         for name, array in first.arrays.items()
-        if _is_by_image(name) or name.startswith(LEVEL)
+        if not name.startswith(COUNTED)
     }
     moved = second.arrays["entries"] + np.array([first.images, 0], np.int32)
     arrays["entries"] = np.concatenate([first.arrays["entries"], moved])
@@ -129,10 +129,13 @@ def reduce(memory: ReferenceMemory, entries: int) -> ReferenceMemory:
         raise UsageError(f"a memory holds at least one patch, not {entries}")
     if memory.entries <= entries:
         return memory
-    from blemish.methods.coreset import choose_entries  # torch makes it fast
+    import torch
 
-    kept = np.sort(choose_entries(memory.arrays, entries))
-    return _with_entries(memory, kept)
+    from blemish.methods.appearance import entry_vectors
+    from blemish.methods.coreset import choose
+
+    chosen = choose(entry_vectors(memory.arrays, torch.device("cpu")), entries)
+    return _with_entries(memory, np.sort(chosen.numpy()))
 
 
 def _with_images(memory: ReferenceMemory, kept: NDArray[np.bool_]) -> ReferenceMemory:

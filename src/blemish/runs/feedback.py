@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from blemish.config import Config
+from blemish.engines.base import merge as merge_memories
+from blemish.engines.base import remove as forget
 from blemish.errors import ImageError, UsageError
 from blemish.inspection.inspector import Inspector
 from blemish.inspection.load import load, merge, with_profile
 from blemish.inspection.masks import Masks
 from blemish.io.progress import Reporter
 from blemish.io.provenance import command_line
-from blemish.methods.reference_memory import merge as merge_memories
-from blemish.methods.reference_memory import remove as forget
 from blemish.profiles import GoodImage, Profile, read_profile, write_profile
 from blemish.runs.calibrate import ImageNames, distinct_files, image_files, score_images, without_thresholds
 from blemish.runs.good_images import GoodReader, score_good_images

@@ -117,7 +117,7 @@ def learn(
     if suspects is not None and leave_out is None and not keep_all:
         hint = "look at them, then repeat with --keep-all or --leave-out LIST"
         if path is not None:
-            sheet, listed = write_suspects(suspects, inspector, memory, beside=path)
+            sheet, listed = write_suspects(suspects, inspector, beside=path)
             hint = f"look at {sheet}, then repeat with --leave-out {listed} (take out of it what is good) or --keep-all"
         raise UsageError(f"{suspects.words}; nothing is learned before you decide: {hint}")
     calibration = promised(

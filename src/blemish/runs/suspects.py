@@ -18,7 +18,6 @@ from blemish.images import save
 from blemish.inspection.inspector import Inspected, Inspector
 from blemish.inspection.scoring import counted, inside_of
 from blemish.io.atomic import write_text
-from blemish.methods.reference_memory import remove
 from blemish.profiles import GoodImage
 from blemish.profiles.checks import suspicious
 from blemish.results import Thresholds
@@ -79,9 +78,7 @@ def find_suspects(read: Sequence[GoodImage]) -> Suspects | None:
     )
 
 
-def write_suspects(
-    suspects: Suspects, inspector: Inspector, memory: ReferenceMemory, *, beside: Path
-) -> tuple[Path, Path]:
+def write_suspects(suspects: Suspects, inspector: Inspector, *, beside: Path) -> tuple[Path, Path]:
     """Writes a picture of the suspicious images and a list of their paths beside the profile; both paths.
 
     Each picture is an overlay by the memory without the image; a usual good image stands first. What lies there already stays.
@@ -91,7 +88,7 @@ def write_suspects(
         number += 1
         stem = f"{beside.stem}.suspicious-{number}"
     shown = [suspects.usual, *suspects.images[:MOST_SHOWN]]
-    cells = (_cell(image, suspects, inspector, memory) for image in shown)
+    cells = (_cell(image, suspects, inspector) for image in shown)
     save(draw_sheet(cells, count=len(shown)), sheet)
     lines = [image.source for image in suspects.images]
     write_text(
@@ -100,19 +97,17 @@ def write_suspects(
     return sheet, listed
 
 
-def _cell(image: GoodImage, suspects: Suspects, inspector: Inspector, memory: ReferenceMemory) -> SheetCell:
+def _cell(image: GoodImage, suspects: Suspects, inspector: Inspector) -> SheetCell:
     is_usual = image is suspects.usual
     words = f"{'a usual one' if is_usual else 'suspicious'}, score {image.seen.image_score:.2f}"
     colour = VERDICT_COLOURS["ok" if is_usual else "ng"]
-    return SheetCell(_overlay(image, suspects, inspector, memory), colour, (Path(image.source).name, words))
+    return SheetCell(_overlay(image, suspects, inspector), colour, (Path(image.source).name, words))
 
 
-def _overlay(image: GoodImage, suspects: Suspects, inspector: Inspector, memory: ReferenceMemory) -> Image.Image:
-    """The overlay of an image by the memory without it: coloured where it reaches what no other image reaches."""
-    digest = image.memory_digest
+def _overlay(image: GoodImage, suspects: Suspects, inspector: Inspector) -> Image.Image:
+    """The overlay of an image, compared with the others of its memory, coloured where it exceeds them all."""
     level = min(float(np.nextafter(np.float32(suspects.highest_peak), np.float32(1))), 1.0)
-    engine = inspector.engine if digest is None else inspector.engine.with_memory(remove(memory, digest))
-    seen = inspector.with_engine(engine, thresholds=Thresholds(image=1.0, pixel=max(level, 1e-6)))
+    seen = inspector.with_engine(inspector.engine, thresholds=Thresholds(image=1.0, pixel=max(level, 1e-6)))
     outcome: Inspected | ImageError = next(iter(seen.stream([Path(image.source)])))
     if isinstance(outcome, ImageError):
         return Image.new("RGB", (64, 64))
