@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.config import ModelConfig
-from blemish.engines.base import Engine, LoadedEngine, RawScores
+from blemish.engines.base import Engine, LoadedEngine, MemoryOptions, RawScores, ReferenceMemory, merge
 from blemish.errors import UsageError
 from blemish.language import Vocabulary
-from blemish.methods.reference_memory import MemoryOptions, ReferenceMemory
 from fakes import CARD, GRID, DarknessEngine
 
 
@@ -56,6 +55,9 @@ class MemoryEngine(DarknessEngine):
         if memory.facts["model"] != self.fingerprint:
             raise UsageError(f"the memory is of the model {memory.facts['model']}, not of {self.fingerprint}")
         return type(self)(backbone=self.model.backbone, memory=memory)
+
+    def add(self, memory: ReferenceMemory, images: Iterable[NDArray[np.float32]]) -> ReferenceMemory:
+        return merge(memory, self.remember(images))
 
     def encode_texts(self, vocabulary: Vocabulary) -> Any:
         return vocabulary.names

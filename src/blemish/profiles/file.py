@@ -131,13 +131,13 @@ def kept_config(config: Config) -> Config:
 
 def write_profile(profile: Profile, path: str | Path) -> Profile:
     """Puts the profile at `path`, whole or not at all; the profile of that file."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     path = Path(path).expanduser()
     data = {"schema": f"{PROFILE_SCHEMA}/{PROFILE_VERSION}", "id": profile.identity, **profile.to_dict()}
     arrays = {name: np.ascontiguousarray(array) for name, array in profile.arrays().items()}
     with replace_file(path) as temporary:
-        save_file(arrays, temporary, metadata={METADATA_KEY: json.dumps(data, allow_nan=False)})
+        temporary.write_bytes(save(arrays, metadata={METADATA_KEY: json.dumps(data, allow_nan=False)}))
     return replace(profile, path=path)
 
 

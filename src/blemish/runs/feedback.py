@@ -228,12 +228,12 @@ def _with_added(
             if reader.unreadable
             else f"all of the images to add are in the profile {where} already"
         )
-    new = base.engine.remember(batches)
+    memory = base.engine.add(profile.memory, batches)
     added = [
         replace(image.good, origin="added", memory_digest=digest)
-        for image, digest in zip(reader.read, new.digests, strict=True)
+        for image, digest in zip(reader.read, memory.digests[profile.memory.images :], strict=True)
     ]
-    return replace(profile, memory=merge_memories(profile.memory, new), images=(*profile.images, *added)), reader
+    return replace(profile, memory=memory, images=(*profile.images, *added)), reader
 
 
 def _without(
