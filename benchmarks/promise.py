@@ -9,9 +9,8 @@ images of each real set (measured only: nothing is chosen by it).
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,17 +18,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.real_sets import available
 from blemish.backbones.config import BackboneConfig
 from blemish.backbones.model import Clip
-from blemish.backbones.preprocess import to_array
-from blemish.calibration.conformal import allowed_above, best_share, threshold_above
-from blemish.data.elpv import solar_cells
+from blemish.calibration.conformal import allowed_above, threshold_above
 from blemish.engines.base import Engine
 from blemish.engines.torch import TorchEngine
-from blemish.images import read
-from blemish.inspection.load import load_engine
-from blemish.config import ModelConfig
 from blemish.language import Vocabulary, general
 from blemish.methods.base import Features, Method, Scores, Texts
 from blemish.methods.text_cache import TextCache
@@ -113,7 +106,10 @@ class Rates:
 
     def row(self) -> str:
         """Means with their standard errors."""
-        return " | ".join(f"{100 * each.mean():.2f} % ± {100 * each.std() / np.sqrt(len(each)):.2f}" for each in (self.image, self.region))
+        return " | ".join(
+            f"{100 * each.mean():.2f} % ± {100 * each.std() / np.sqrt(len(each)):.2f}"
+            for each in (self.image, self.region)
+        )
 
 
 def repeated(
@@ -151,7 +147,10 @@ def simulate(repetitions: int) -> list[str]:
     for count, share in CASES:
         rng = np.random.default_rng(count)
         rates = repeated(
-            engine, lambda count=count, rng=rng: (simulated_images(count, rng), simulated_images(NEW_IMAGES, rng)), share, repetitions
+            engine,
+            lambda count=count, rng=rng: (simulated_images(count, rng), simulated_images(NEW_IMAGES, rng)),
+            share,
+            repetitions,
         )
         exact = allowed_above(count, share)
         assert exact is not None

@@ -38,7 +38,7 @@ TYPES = (
     "FinishedRun",
     "Inspection",
     "Inspector",
-    "Learned",
+    "LearnedProfile",
     "MissedReport",
     "Profile",
     "Recipe",

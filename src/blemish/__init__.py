@@ -1,6 +1,7 @@
 """Zero-shot visual anomaly detection that finds, locates and names defects.
 
-Importing this package is quick: torch comes in with the first name that needs it.
+Importing this package is quick: torch comes in with the first name that needs it. OpenMP's threads, which torch computes with,
+then sleep while they wait, unless the environment says how they wait (docs/engines.md).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from blemish.errors import (
     UnknownNameError,
     UsageError,
 )
+from blemish.io.processors import wait_passively
 
 if TYPE_CHECKING:
     from blemish.calibration import Calibration
@@ -32,11 +34,13 @@ if TYPE_CHECKING:
     from blemish.results import Inspection, Region, Thresholds, Verdict
     from blemish.runs.calibrate import CalibrationOutcome, add_false_alarms, calibrate
     from blemish.runs.feedback import MissedReport, report_missed, update_profile
-    from blemish.runs.learn import Learned, learn
+    from blemish.runs.learn import LearnedProfile, learn
     from blemish.runs.reading import results_from
     from blemish.runs.rethreshold import Redecided, rethreshold
     from blemish.runs.run import FinishedRun, inspect_folder
     from blemish.training import Recipe, Trained, train
+
+wait_passively()
 
 # The module of every name that comes in with its first use.
 _LAZY = {
@@ -51,7 +55,7 @@ _LAZY = {
     "blemish.results": ("Inspection", "Region", "Thresholds", "Verdict"),
     "blemish.runs.calibrate": ("CalibrationOutcome", "add_false_alarms", "calibrate"),
     "blemish.runs.feedback": ("MissedReport", "report_missed", "update_profile"),
-    "blemish.runs.learn": ("Learned", "learn"),
+    "blemish.runs.learn": ("LearnedProfile", "learn"),
     "blemish.runs.reading": ("results_from",),
     "blemish.runs.rethreshold": ("Redecided", "rethreshold"),
     "blemish.runs.run": ("FinishedRun", "inspect_folder"),
@@ -69,7 +73,7 @@ __all__ = [
     "ImageError",
     "Inspection",
     "Inspector",
-    "Learned",
+    "LearnedProfile",
     "MissedReport",
     "MissingExtraError",
     "ModelError",

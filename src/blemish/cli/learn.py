@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,7 +14,7 @@ from blemish.io.parsing import parse_share
 from blemish.io.progress import TerminalReporter
 
 if TYPE_CHECKING:
-    from blemish.runs.learn import Learned
+    from blemish.runs.learn import LearnedProfile
 
 __all__ = ["learn"]
 
@@ -103,11 +103,9 @@ def learn(
         learned = learning.learn(
             paths or [],
             out=out or DEFAULT_NAME,
-            max_false_rejects=AUTO
-            if _is(max_false_rejects, AUTO)
-            else parse_share(max_false_rejects, option="--max-false-rejects"),
+            max_false_rejects=_share(max_false_rejects, option="--max-false-rejects"),
             confidence=None if confidence is None else parse_share(confidence, option="--confidence"),
-            review=AUTO if _is(review, AUTO) else None if _is(review, OFF) else parse_share(review, option="--review"),
+            review=None if _is(review, OFF) else _share(review, option="--review"),
             split=split,
             keep_all=keep_all,
             leave_out=leave_out,
@@ -120,11 +118,15 @@ def learn(
     raise typer.Exit(UNREADABLE if learned.unreadable else 0)
 
 
+def _share(text: str, *, option: str) -> float | Literal["auto"]:
+    return "auto" if _is(text, AUTO) else parse_share(text, option=option)
+
+
 def _is(text: str, word: str) -> bool:
     return text.strip().lower() == word
 
 
-def _summary(learned: Learned) -> list[str]:
+def _summary(learned: LearnedProfile) -> list[str]:
     profile, before = learned.profile, learned.before
     lines = [f"note: {note}" for note in learned.notes]
     calibration = profile.calibration

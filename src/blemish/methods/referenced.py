@@ -51,6 +51,9 @@ __all__ = ["ReferencedConfig", "ReferencedScoring", "add", "remember"]
 SURE = 1e-6  # as near as a probability comes to 0 or 1 before it becomes log odds
 LEAST = 1e-6
 HIGH = 0.99  # the share of good patches below which u is linear, and above which exponential
+MOST_FOLDS = 20  # into which a memory is dealt to score its own images
+FEWEST_TO_LEAVE_OUT = 4
+WIDE = 4  # times the alike entries are found at first, so that enough are left without some images
 AROUND = 3  # patches around a patch that are not alike ones: where one image stands for all
 
 
@@ -197,10 +200,27 @@ class ReferencedScoring(Method):
         return torch.stack([words.mean(1), farther.mean(1).exp()], 1)
 
     def leave_one_out(self, texts: Texts) -> tuple[Tensor, Tensor]:
-        """Image scores [R] and maps [R, h, w] of the memory's own images, each compared with the others alone."""
-        usual, bank = self.usual(texts), self._bank
-        patches = self.evidence(usual, bank.log_odds_maps.flatten(1), bank.distances, bank.numbers)
-        return self._probability(usual, patches, bank.grid)
+        """Image scores [R] and maps [R, h, w] of the memory's own images, each by a memory without it.
+
+        Without it also is what is usual: an image that has a say in that would seem more usual than a new one. Of more than
+        `MOST_FOLDS` images several are left out at a time. Below four images too few would be left.
+        """
+        bank, count = self._bank, len(self._bank.globals)
+        own = bank.log_odds_maps.flatten(1)
+        if count < FEWEST_TO_LEAVE_OUT:
+            usual = self.usual(texts)
+            return self._probability(usual, self.evidence(usual, own, bank.distances, bank.numbers), bank.grid)
+        words = self.usual(texts).log_odds
+        image_scores, maps = own.new_zeros(count), own.new_zeros(count, *bank.grid)
+        wide = bank.wide(self.memory, k=self.config.alike)
+        for fold in torch.arange(count, device=own.device).tensor_split(min(count, MOST_FOLDS)):
+            near = bank.without(fold, wide, k=self.config.alike)
+            others = torch.ones(count, dtype=torch.bool, device=own.device)
+            others[fold] = False
+            usual = self._usual_of(words, own[others], near.distances[others], near.numbers[others])
+            patches = self.evidence(usual, own[fold], near.distances[fold], near.numbers[fold])
+            image_scores[fold], maps[fold] = self._probability(usual, patches, bank.grid)
+        return image_scores, maps
 
     def usual(self, texts: Texts) -> Usual:
         """What is usual among the good patches, with the words of these texts."""
@@ -210,17 +230,21 @@ class ReferencedScoring(Method):
         bank = self._bank
         shares, packed = self._entry_scores(texts)
         words = packed if self.scores_depend_on_vocabulary else bank.log_odds
-        log_distance = _near(bank.distances[..., 0].clamp_min(LEAST).log(), bank.numbers, entries=len(words))
-        partial = Usual(words, shares, log_distance, *(Tail.of(torch.zeros(1)),) * 2, median=0.0, spread=1.0)
-        own = bank.log_odds_maps.flatten(1)
-        by_words = self.beyond_words(partial, own, bank.numbers)
-        by_distance = self.beyond_distance(partial, bank.distances, bank.numbers)
-        tails = Tail.of(by_words), Tail.of(by_distance)
-        tops = highest(tails[0](by_words) + tails[1](by_distance), self.config.top_share)
-        median, spread = _centre(tops)
-        usual = Usual(words, shares, log_distance, *tails, median=median, spread=spread)
+        usual = self._usual_of(words, bank.log_odds_maps.flatten(1), bank.distances, bank.numbers)
+        usual = replace(usual, shares=shares)
         self._usual = [(texts, usual), *self._usual[:3]]
         return usual
+
+    def _usual_of(self, words: Tensor, own: Tensor, distances: Tensor, numbers: Tensor) -> Usual:
+        """What is usual among good images with these log odds [R, N], and distances to their alike entries [R, N, k]."""
+        log_distance = _near(distances[..., 0].clamp_min(LEAST).log(), numbers, entries=len(words))
+        nothing = Tail.of(torch.zeros(1))
+        partial = Usual(words, words.new_zeros(0), log_distance, nothing, nothing, median=0.0, spread=1.0)
+        by_words = self.beyond_words(partial, own, numbers)
+        by_distance = self.beyond_distance(partial, distances, numbers)
+        tails = Tail.of(by_words), Tail.of(by_distance)
+        median, spread = _centre(highest(tails[0](by_words) + tails[1](by_distance), self.config.top_share))
+        return replace(partial, words=tails[0], distance=tails[1], median=median, spread=spread)
 
     def beyond_words(self, usual: Usual, own: Tensor, numbers: Tensor) -> Tensor:
         """(1): [B, N], of log odds [B, N] and the alike entries [B, N, k]."""
@@ -279,6 +303,14 @@ class ReferencedScoring(Method):
         return shares, found
 
 
+class Wide(NamedTuple):
+    """More alike entries than are compared, for when some images are left out."""
+
+    vectors: Tensor  # [R, N, c], of all images' patches
+    rows: Tensor  # [M, c], of the entries
+    near: Nearest  # [R, N, WIDE k], of the other images
+
+
 @dataclass(frozen=True)
 class Bank:
     """A memory as tensors on a device."""
@@ -320,6 +352,31 @@ class Bank:
             distances=tensor("counted_distances"),
             numbers=tensor("counted_numbers"),
         )
+
+    def wide(self, memory: ReferenceMemory, *, k: int) -> Wide:
+        """What `without` needs of the memory that this bank is of."""
+        device = self.images.device
+        vectors = image_vectors(memory.arrays, device)
+        found = [self.entries.nearest(own, k=WIDE * k, without=number) for number, own in enumerate(vectors)]
+        stacked = Nearest(*(torch.stack([near[part] for near in found]) for part in (0, 1)))
+        patches = torch.from_numpy(memory.arrays["entries"][:, 1].astype(np.int64)).to(device)
+        return Wide(vectors, vectors[self.images, patches], stacked)
+
+    def without(self, fold: Tensor, wide: Wide, *, k: int) -> Nearest:
+        """The k alike entries of every image's patches [R, N, k], its own and those of some images [F] left out."""
+        vectors, near = wide.vectors, wide.near
+        gone = torch.isin(self.images, fold)
+        distances = near.distances.masked_fill(gone[near.numbers], torch.inf)
+        found = distances.topk(k, dim=2, largest=False)
+        distances, numbers = found.values, near.numbers.gather(2, found.indices)
+        kept = (~gone).nonzero()[:, 0]
+        rest: Entries | None = None
+        for image in (~torch.isfinite(distances[..., -1])).any(1).nonzero()[:, 0].tolist():
+            rows = ~torch.isfinite(distances[image, :, -1])
+            rest = rest or Entries(wide.rows[kept], images=self.images[kept])
+            again = rest.nearest(vectors[image, rows], k=k, without=image)
+            distances[image, rows], numbers[image, rows] = again.distances, kept[again.numbers]
+        return Nearest(distances, numbers)
 
     def alike(self, vectors: Tensor, *, k: int, without: int | None) -> Nearest:
         """The alike entries of an image's patches [N, c]; an image of the memory is compared with the others alone."""

@@ -19,7 +19,7 @@ from blemish.io.provenance import command_line
 from blemish.profiles import GoodImage, Profile, read_profile, write_profile
 from blemish.runs.calibrate import ImageNames, distinct_files, image_files, score_images, without_thresholds
 from blemish.runs.good_images import GoodReader, score_good_images
-from blemish.runs.learn import Learned, check_new_file, remembering, too_few_note
+from blemish.runs.learn import LearnedProfile, check_new_file, remembering, too_few_note
 from blemish.runs.promise import Wanted, promised
 from blemish.runs.suspects import score_remembered
 
@@ -38,7 +38,7 @@ def update_profile(
     reporter: Reporter | None = None,
     command: Sequence[str] | None = None,
     **given: Any,
-) -> Learned:
+) -> LearnedProfile:
     """Changes a profile by what was learned since, and finds its thresholds again, as `blemish learn --profile` does.
 
     Args:
@@ -105,7 +105,7 @@ def update_profile(
         command=list(command),
     )
     written = write_profile(changed, path)
-    return Learned(profile=written, notes=tuple(notes), unreadable=tuple(unreadable), before=before)
+    return LearnedProfile(profile=written, notes=tuple(notes), unreadable=tuple(unreadable), before=before)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from blemish.runs.good_images import GoodReader, ReadImage, score_good_images
 from blemish.runs.promise import FEWEST_FOR_THRESHOLDS, Wanted, promised
 from blemish.runs.suspects import find_suspects, score_remembered, write_suspects
 
-__all__ = ["Learned", "check_new_file", "learn", "remembering"]
+__all__ = ["LearnedProfile", "check_new_file", "learn", "remembering"]
 
 SPLIT_FROM = (
     400  # good images: half of so many are memory enough, and the other half carry a promise without conditions
@@ -34,7 +34,7 @@ MOST_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Learned:
+class LearnedProfile:
     """A profile, and what became of its images."""
 
     profile: Profile
@@ -58,7 +58,7 @@ def learn(
     reporter: Reporter | None = None,
     command: Sequence[str] | None = None,
     **given: Any,
-) -> Learned:
+) -> LearnedProfile:
     """Learns one product from good images, as `blemish learn` does: everything about it in one profile.
 
     Args:
@@ -146,7 +146,7 @@ def learn(
     ]
     if path is not None:
         profile = write_profile(profile, path)
-    return Learned(profile=profile, notes=tuple(notes), unreadable=(*reader.unreadable, *errors))
+    return LearnedProfile(profile=profile, notes=tuple(notes), unreadable=(*reader.unreadable, *errors))
 
 
 def check_new_file(out: str | Path, *, overwrite: bool) -> Path:
