@@ -17,7 +17,10 @@ from blemish.methods.dapo import DAPO
 from blemish.methods.ensemble import PromptEnsemble
 from blemish.methods.faprompt import FAPrompt
 from blemish.methods.reference_memory import MemoryOptions, ReferenceMemory, merge, reduce, remove
-from blemish.methods.referenced import ReferencedConfig, ReferencedScoring, Tail, add, digest_of, remember
+from blemish.methods.referenced import LEAST_PEERS, ReferencedConfig, ReferencedScoring, among_peers
+from blemish.methods.remembering import add_images as add
+from blemish.methods.remembering import digest_of
+from blemish.methods.remembering import remember_images as remember
 
 DEFECTS = parse_defects("scratch, hole")
 MADE = {"counted_distances", "counted_numbers"}
@@ -85,11 +88,11 @@ def test_one_seen_in_good_images_is_forgiven(inner: PromptEnsemble) -> None:
 
 def test_each_image_is_scored_as_by_a_memory_that_never_held_it(inner: PromptEnsemble) -> None:
     good = alike(6)
-    method = referenced(inner, good)
-    image_scores, maps = method.leave_one_out(method.encode_texts(DEFECTS))
-    for number, digest in enumerate(method.memory.digests):
-        without = ReferencedScoring(inner, remove(method.memory, digest))
-        found = scored(without, good[number : number + 1])
+    memory = remember(inner, [good])
+    method = ReferencedScoring(inner, memory)
+    image_scores, maps = method.leave_one_out(memory, method.encode_texts(DEFECTS))
+    for number, digest in enumerate(memory.digests):
+        found = scored(ReferencedScoring(inner, remove(memory, digest)), good[number : number + 1])
         assert torch.allclose(found.image_score, image_scores[number], atol=1e-3)
         assert torch.allclose(found.anomaly_map, maps[number : number + 1], atol=2e-3)
 
@@ -123,7 +126,7 @@ def test_an_image_that_is_taken_out_leaves_the_memory_of_the_others(inner: Promp
     less = remove(whole, whole.digests[4])
     kept = remember(inner, [alike(5)[:4]])
     assert less.digests == kept.digests
-    projection = {name: whole.arrays[name] for name in ("projection", "projection_mean")}
+    projection = {name: whole.arrays[name] for name in ("projection", "projection_mean", "projection_lengths")}
     kept = replace(kept, arrays={name: kept.arrays[name] for name in set(kept.arrays) - MADE} | projection)
     assert same(less, kept)
     found, expected = (scored(ReferencedScoring(inner, memory), odd_one()) for memory in (less, kept))
@@ -162,7 +165,7 @@ def test_a_memory_of_another_model_is_refused(inner: PromptEnsemble) -> None:
         ReferencedScoring(other, memory)
     with pytest.raises(UsageError, match="references are images"):
         remember(inner, [torch.zeros(1, 3, 32, 32)])
-    with pytest.raises(UsageError, match="at least one good image"):
+    with pytest.raises(UsageError, match="at least one image"):
         remember(inner, [])
 
 
@@ -175,9 +178,26 @@ def test_any_methods_words_are_read_beside_good_images(kind: type[Method]) -> No
     assert torch.isfinite(found.type_maps).all()
 
 
-def test_how_unusual_a_number_is_rises_with_it() -> None:
-    values = torch.randn(100_000, generator=torch.Generator().manual_seed(0)).abs()
-    tail = Tail.of(values)
-    x = torch.linspace(0, 6, 50)
-    assert (tail(x).diff() > 0).all()
-    assert tail(values.quantile(torch.tensor(0.999))) == pytest.approx(6.9, abs=0.3)  # -log 0.001
+def test_a_defect_that_few_peers_have_stands_out_still(inner: PromptEnsemble) -> None:
+    peers = torch.cat([alike(18), *(odd_one(seed=20 + number) for number in range(1))])
+    found, usual = (scored(among_peers(inner, [peers]), images) for images in (odd_one(), alike(4, seed=1)))
+    assert found.image_score > usual.image_score.max()
+    assert found.anomaly_map[0, :3, :3].mean() > found.anomaly_map[0, 4:, 4:].max()
+
+
+def test_a_peer_is_compared_neither_with_itself_nor_with_a_copy(inner: PromptEnsemble) -> None:
+    peers = torch.cat([alike(12), odd_one(), odd_one()])
+    own, other = (scored(among_peers(inner, [images]), odd_one()) for images in (peers, peers[:12]))
+    assert own.image_score > 0.5
+    assert other.image_score > 0.5
+
+
+def test_too_few_peers_are_refused(inner: PromptEnsemble) -> None:
+    with pytest.raises(UsageError, match=f"at least {LEAST_PEERS}.*not with 4"):
+        among_peers(inner, [alike(4)])
+
+
+@pytest.mark.parametrize("options", [{"softness": 0}, {"top_share": 0}, {"peer_share": 1.1}, {"width": 0}])
+def test_senseless_options_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="shares lie above 0"):
+        ReferencedConfig(**options)

@@ -22,8 +22,8 @@ from blemish.errors import UsageError
 from blemish.io.processors import THREADS_VARIABLE, free_processors
 from blemish.language import Vocabulary
 from blemish.methods.base import Features, Method, Scores, Texts
-from blemish.methods.mutual import MutualScoring
-from blemish.methods.referenced import ReferencedScoring, add, remember
+from blemish.methods.referenced import ReferencedScoring, among_peers
+from blemish.methods.remembering import add_images, remember_images
 from blemish.methods.text_cache import TextCache
 from blemish.models.load import load_method
 from blemish.results import ModelInfo, Reasons
@@ -133,15 +133,15 @@ class TorchEngine(Engine):
             return self._with(self.method.with_references(self._tensors(images)))
         if good:
             return self.with_memory(self.remember(images))
-        return self._with(MutualScoring(self.method, self._tensors(images)))
+        return self._with(among_peers(self.method, self._tensors(images)))
 
     def remember(
         self, images: Iterable[NDArray[np.float32]], *, options: MemoryOptions | None = None
     ) -> ReferenceMemory:
-        return remember(self._without_own_memory(), self._tensors(images), options)
+        return remember_images(self._without_own_memory(), self._tensors(images), options)
 
     def add(self, memory: ReferenceMemory, images: Iterable[NDArray[np.float32]]) -> ReferenceMemory:
-        return add(self._without_own_memory(), memory, self._tensors(images))
+        return add_images(self._without_own_memory(), memory, self._tensors(images))
 
     def with_memory(self, memory: ReferenceMemory) -> TorchEngine:
         return self._with(ReferencedScoring(self._without_own_memory(), memory))
@@ -149,7 +149,7 @@ class TorchEngine(Engine):
     @torch.inference_mode()
     def leave_one_out(self, memory: ReferenceMemory, texts: Texts | None = None) -> list[RawScores]:
         method = ReferencedScoring(self._without_own_memory(), memory)
-        image_scores, maps = method.leave_one_out(texts or method.encode_texts(cache=self._texts))
+        image_scores, maps = method.leave_one_out(memory, texts or method.encode_texts(cache=self._texts))
         grid = method.word_grid
         none = np.zeros(0, np.float32)
         return [

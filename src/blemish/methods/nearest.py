@@ -35,34 +35,40 @@ class Entries:
         [[2]]
     """
 
-    def __init__(self, vectors: Tensor, *, images: Tensor) -> None:
+    def __init__(self, vectors: Tensor, *, images: Tensor, patches: int = 0) -> None:
         """Args:
         vectors: [M, C].
         images: [M], the number of the image that each is of.
+        patches: How many entries each image has, one image after the other; 0 where that differs.
         """
-        self.images = images
-        self.count = len(vectors)
-        padding = -len(vectors) % GROUP
+        self.images, self.count, self.patches = images, len(vectors), patches
+        self._group = patches or GROUP
+        padding = -len(vectors) % self._group
         squares = F.pad(vectors.square().sum(1), (0, padding), value=torch.inf)
         # a product of rows with columns [-2 e, |e|²] is |q - e|² - |q|²
         self._columns = torch.cat([-2 * F.pad(vectors, (0, 0, 0, padding)), squares[:, None]], dim=1).T.contiguous()
 
     def nearest(self, queries: Tensor, *, k: int, without: int | None = None) -> Nearest:
-        """The k nearest entries of queries [N, C], not counting those of the image `without`."""
+        """The k nearest entries of queries [N, C], not counting those of the image `without`.
+
+        Where images have their `patches` each, they are the nearest entries of the k nearest images, one of each.
+        """
         columns = self._columns if without is None else self._columns_without(without)
-        groups = columns.shape[1] // GROUP
+        groups = columns.shape[1] // self._group
         extended = torch.cat([queries, queries.new_ones(len(queries), 1)], dim=1)
         rows = max(1, BLOCK_BYTES["cpu" if queries.device.type == "cpu" else "cuda"] // (4 * columns.shape[1]))
-        taken = min(k, groups)
-        inside = torch.arange(GROUP, device=queries.device)
         found = []
         for part in torch.split(extended, rows):
-            products = (part @ columns).reshape(len(part), groups, GROUP)
-            chosen = products.amin(2).topk(taken, dim=1, largest=False).indices  # [n, taken]
-            candidates = products.gather(1, chosen[..., None].expand(-1, -1, GROUP)).flatten(1)
-            best = candidates.topk(min(k, candidates.shape[1]), dim=1, largest=False)
-            numbers = (chosen[..., None] * GROUP + inside).flatten(1).gather(1, best.indices)
-            found.append((best.values, numbers))
+            products = (part @ columns).reshape(len(part), groups, self._group)
+            least = products.amin(2).topk(min(k, groups), dim=1, largest=False)
+            chosen = products.gather(1, least.indices[..., None].expand(-1, -1, self._group))  # [n, k, group]
+            if self.patches:
+                values, inside = least.values, chosen.argmin(2)
+                numbers = least.indices * self._group + inside
+            else:
+                values, inside = chosen.flatten(1).topk(min(k, chosen[0].numel()), dim=1, largest=False)
+                numbers = least.indices.gather(1, inside // self._group) * self._group + inside % self._group
+            found.append((values, numbers))
         values, numbers = (torch.cat(parts) for parts in zip(*found, strict=True))
         distances = (values + queries.square().sum(1, keepdim=True)).clamp_min(0).sqrt()
         return Nearest(distances, numbers.clamp_max(self.count - 1))

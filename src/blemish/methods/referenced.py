@@ -1,82 +1,95 @@
-"""Another method's words, read beside what good images of the same product look like.
+"""Another method's words, read beside what other images of the same product look like: good ones, or unlabelled peers.
 
 The words say how much a patch looks like a defect; good images say how such a patch of this product usually looks, and what
-the words usually say of it. A patch counts by what both say beyond that. For a patch with appearance a, the words' log odds w
-and the distance d to the good patches, the likelihood ratio of defect against good is
+the words usually say of it. For a patch with appearance a, the words' log odds w and the distance d to good patches, the
+likelihood ratio of defect against good is
 
-    p(w | defect, a) / p(w | good, a) · p(d | defect) / p(d | good, a)
+    p(w | defect, a) / p(w | good, a) · p(d | defect, a) / p(d | good, a)
 
-Under "good, a" stand the k most alike good patches: (1) w is expected to be their mean, (2) d as far as good patches near there
-lie from those of other images. Under "defect" little is known but that w and d are higher, so the ratio rises with how unusual
-they are among good patches: (3) each becomes -log of the share of good patches that go as far, counted with every good image
-left out of the memory once and carried on beyond them as an exponential, and (4) their sum is the score. Whoever says little of
-a product, words or distances, says as much of its good patches, and so counts little.
+"Good, a" are the most alike good patches: they say what w and d usually are there. Of defects is known only that w and d are
+higher, so the ratio rises with both. Each counts by how far it exceeds what is usual, in the unit of what good images reach at
+their highest patches, every one compared with the others alone: evidence that says much of good images, too, counts little.
 
-(1) words: f(w) - mean of f over the k alike patches; f(w) = s · log(1 + exp(w / s)), as log odds far below 0 say nothing
-(2) distance: log d - mean over the alike patches of the log distance that good patches near them have
-(3) u(x) = -log share of good patches that reach x, an exponential beyond the highest hundredth
-(4) score = u(words) + u(distance); of an image, the mean over its highest patches; both in standard deviations of good images'
-    image scores from their median, z; probability = 1 / (1 + exp(-(z - middle) / width))
+(1) words: f(w) - mean of f over the alike patches; f(w) = s · log(1 + exp(w / s)), as log odds far below 0 say nothing
+(2) distance: log d - share · mean over the alike patches of the log distance that good patches near them have; the share is how
+    much of good patches' log distances that explains (r² between two halves of the good images)
+(3) each in robust standard deviations from the median of good images' highest patches; their sum, the words' weighted, is the patch's score
+(4) an image's score is the mean over its highest patches; scores of images and patches are z, again (3) of the sum, and become
+    probabilities 1 / (1 + exp(-(z - middle) / width))
 
-B batch, R good images, M entries of the memory, N patches of a grid h x w, k alike patches, T types.
+Good images: the alike patches are the nearest of all entries, d is to the nearest. Unlabelled peers, some of which have defects,
+perhaps the same: the nearest patches of a share of the images, one of each, d is their mean (MuSc, Li et al., ICLR 2024).
+
+B batch, R images, M entries of the memory, N patches of a grid h x w, k alike patches, T types.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from blemish.errors import UsageError
 from blemish.io.codec import to_dict
 from blemish.language import Vocabulary
-from blemish.methods.appearance import Projection, appearance, entry_vectors, image_vectors, on_grid
+from blemish.methods.appearance import Projection, entry_vectors, image_vectors, on_grid
 from blemish.methods.base import Features, Method, Scores, Texts
-from blemish.methods.coreset import choose
+from blemish.methods.left_out import nearest_without
 from blemish.methods.nearest import Entries, Nearest
-from blemish.methods.reference_memory import MEMORY_SCHEMA, MemoryOptions, ReferenceMemory, merge
+from blemish.methods.reference_memory import MEMORY_SCHEMA, ReferenceMemory
+from blemish.methods.remembering import (
+    ALIKE,
+    SURE,
+    check_memory,
+    compare_images,
+    digest_of,
+    log_odds,
+    remember_images,
+)
 from blemish.methods.text_cache import TextCache
 
-__all__ = ["ReferencedConfig", "ReferencedScoring", "add", "remember"]
+__all__ = ["LEAST_PEERS", "ReferencedConfig", "ReferencedScoring", "among_peers"]
 
-SURE = 1e-6  # as near as a probability comes to 0 or 1 before it becomes log odds
 LEAST = 1e-6
-HIGH = 0.99  # the share of good patches below which u is linear, and above which exponential
+LEAST_PEERS = 5
 MOST_FOLDS = 20  # into which a memory is dealt to score its own images
 FEWEST_TO_LEAVE_OUT = 4
-WIDE = 4  # times the alike entries are found at first, so that enough are left without some images
-AROUND = 3  # patches around a patch that are not alike ones: where one image stands for all
+LEAST_COUNTED = 2  # peers, so that one with the same defect does not hide it
+FEW = 5  # images whose spread a prior weighs as much as
+WORDS_PRIOR, DISTANCE_PRIOR = (
+    0.4,
+    0.12,
+)  # spread of good images' highest patches, by how far these lie from the median patch
 
 
 @dataclass(frozen=True)
 class ReferencedConfig:
-    """Options of referenced scoring."""
+    """Options of referenced scoring; docs/references-measured.md says what chose them."""
 
-    alike: int = 5  # from 1: k, the good patches that say what the words are expected to say
     softness: float = 2.0  # above 0: s of (1)
+    words_weight: float = 0.7  # from 0, of the words beside the distance in (3)
     top_share: float = 0.005  # 0..1 without 0, of the patches, those that stand for the image
+    peer_share: float = 0.1  # 0..1 without 0, of unlabelled images, those that a patch is compared with
     middle: float = 4.0  # standard deviations from good images at which the probability is 0.5
     width: float = 1.5  # above 0, in the same unit
 
     def __post_init__(self) -> None:
-        if not (self.alike >= 1 and self.softness > 0 and 0 < self.top_share <= 1 and self.width > 0):
-            raise UsageError(
-                "alike is at least 1, softness and width are above 0, and top_share lies above 0 and up to 1"
-            )
+        if not (self.softness > 0 and 0 < self.top_share <= 1 and 0 < self.peer_share <= 1 and self.width > 0):
+            raise UsageError("softness and width are above 0, shares lie above 0 and up to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReferencedFeatures(Features):
-    """The other method's features, and the alike good patches of each patch."""
+    """The other method's features, and the alike patches of each patch."""
 
     inner: Features
     distances: Tensor  # [B, N, k]
@@ -84,47 +97,45 @@ class ReferencedFeatures(Features):
     patch_grid: tuple[int, int]  # of the N patches that were compared
 
 
-class Tail(NamedTuple):
-    """How unusual a number is among others: (3)."""
+class Scale(NamedTuple):
+    """What good images reach at their highest patches: (3)."""
 
-    middle: Tensor  # their median
-    high: Tensor  # what the share HIGH of them does not reach
-    excess: Tensor  # by how much the others exceed it, a mean
+    median: Tensor
+    spread: Tensor
 
     @classmethod
-    def of(cls, values: Tensor) -> Tail:
-        ordered = values.flatten().sort().values
-        high = ordered[min(len(ordered) - 1, int(HIGH * len(ordered)))]
-        above = ordered[ordered > high]
-        excess = (above - high).mean() if len(above) else ordered.new_zeros(())
-        return cls(ordered[len(ordered) // 2], high, excess.clamp_min(LEAST))
+    def of(cls, patches: Tensor, *, top_share: float, prior: float) -> Scale:
+        """That of values [R, N] of R good images. Of few images, the spread is drawn towards the prior."""
+        tops = highest(patches, top_share)
+        median = tops.median()
+        own = (tops.quantile(0.75) - tops.quantile(0.25)) / 1.349
+        usual = prior * (median - patches.median()).clamp_min(LEAST)
+        spread = ((len(tops) * own**2 + FEW * usual**2) / (len(tops) + FEW)).sqrt()
+        return cls(median, spread.clamp_min(LEAST))
 
     def __call__(self, values: Tensor) -> Tensor:
-        at_high = -math.log(1 - HIGH)
-        below = (values - self.middle) / (self.high - self.middle).clamp_min(LEAST) * at_high
-        return torch.where(values > self.high, at_high + (values - self.high) / self.excess, below)
+        return (values - self.median) / self.spread
 
 
 @dataclass(frozen=True)
 class Usual:
-    """What is usual among the good patches of a memory, with one vocabulary's words."""
+    """What is usual among the images of a memory, with one vocabulary's words."""
 
     log_odds: Tensor  # [M], the words' at each entry
     shares: Tensor  # [M, T], each type's share of all types there
-    log_distance: Tensor  # [M], how far good patches near an entry are from those of other images
-    words: Tail
-    distance: Tail
-    median: float  # of good images' scores
-    spread: float  # their robust standard deviation
+    words: Scale
+    distance: Scale
+    both: Scale  # of their sum
 
 
 class ReferencedScoring(Method):
-    """Another method whose words are read beside a memory of good images of the product.
+    """Another method whose words are read beside a memory of images of the product.
 
     Args:
         inner: The other method.
-        memory: What `remember` made with it.
+        memory: What `remember_images` made with it.
         config: Options.
+        unlabelled: The images are not known to be good; every patch of them is an entry.
 
     Raises:
         UsageError: The memory is of another model, or of images of another size.
@@ -132,17 +143,26 @@ class ReferencedScoring(Method):
 
     config_type = ReferencedConfig
 
-    def __init__(self, inner: Method, memory: ReferenceMemory, config: ReferencedConfig | None = None) -> None:
+    def __init__(
+        self,
+        inner: Method,
+        memory: ReferenceMemory,
+        config: ReferencedConfig | None = None,
+        *,
+        unlabelled: bool = False,
+    ) -> None:
         super().__init__(inner.backbone, config or ReferencedConfig())
         self.config: ReferencedConfig
-        check(memory, inner)
-        self.inner = inner
-        self.name = f"{inner.name}+references"  # type: ignore[misc]  # it depends on the other one
+        check_memory(memory, inner)
+        self.inner, self.unlabelled = inner, unlabelled
+        self.name = f"{inner.name}+{'peers' if unlabelled else 'references'}"  # type: ignore[misc]  # the other one's
         self.scores_depend_on_vocabulary = inner.scores_depend_on_vocabulary
-        self.references = inner.references
-        self.memory = counted(memory, device=_device(inner), alike=self.config.alike)
-        self.good_references = memory.identity
-        self._bank = Bank.of(self.memory, _device(inner))
+        if unlabelled:
+            self.references = memory.identity
+        else:
+            self.references, self.good_references = inner.references, memory.identity
+        counted = max(LEAST_COUNTED, round(self.config.peer_share * memory.images)) if unlabelled else ALIKE
+        self._bank = Bank.of(memory, inner.backbone.logit_scale.device, counted=counted, unlabelled=unlabelled)
         self._numbers = {digest: number for number, digest in enumerate(memory.digests)}
         self._usual: list[tuple[Texts, Usual]] = []
 
@@ -155,20 +175,18 @@ class ReferencedScoring(Method):
         return self.inner.compute_texts(vocabulary, cache)
 
     def fingerprint(self) -> str:
-        """Of the method and all options; which the good images are, `good_references` says."""
-        decisive = [self.inner.fingerprint(), to_dict(self.config), MEMORY_SCHEMA]
+        """Of the method and all options; which the images are, `good_references` or `references` say."""
+        decisive = [self.inner.fingerprint(), to_dict(self.config), MEMORY_SCHEMA, self.unlabelled]
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
     def remarks(self) -> tuple[str, ...]:
         return self.inner.remarks()
 
     def encode(self, images: Tensor, *, compare: bool = False) -> ReferencedFeatures:
-        features = self.inner.encode(images, compare=True)
-        seen = appearance(features.reference_maps)
-        vectors = self._bank.projection(seen.flatten(2).transpose(1, 2))  # [B, N, c]
+        features, bank = self.inner.encode(images, compare=True), self._bank
         found = [
-            self._bank.alike(own, k=self.config.alike, without=self._numbers.get(digest_of(image)))
-            for own, image in zip(vectors, images, strict=True)
+            bank.alike(own, without=self._numbers.get(digest_of(image)))
+            for own, image in zip(bank.projection(features.reference_maps), images, strict=True)
         ]
         return ReferencedFeatures(
             features.global_feature,
@@ -178,108 +196,105 @@ class ReferencedScoring(Method):
             inner=features,
             distances=torch.stack([near.distances for near in found]),
             numbers=torch.stack([near.numbers for near in found]),
-            patch_grid=(int(seen.shape[2]), int(seen.shape[3])),
+            patch_grid=bank.grid,
         )
 
     def score(self, features: Features, texts: Texts) -> Scores:
         assert isinstance(features, ReferencedFeatures)
         inner, usual = self.inner.score(features.inner, texts), self.usual(texts)
         own = log_odds(on_grid(inner.anomaly_map, features.patch_grid)).flatten(1)
-        patches = self.evidence(usual, own, features.distances, features.numbers)  # [B, N]
+        words = self.beyond_words(usual.log_odds, own, features.numbers)
+        farther = self.beyond_distance(features.distances, features.numbers)
+        patches = self.config.words_weight * usual.words(words) + usual.distance(farther)  # [B, N]
         image_score, anomaly_map = self._probability(usual, patches, features.patch_grid)
-        moved = replace(inner, image_score=image_score, anomaly_map=anomaly_map)
-        type_scores, type_maps = self._typed(moved, features, patches)
-        reasons = self._reasons(usual, own, features, patches)
-        return replace(moved, type_scores=type_scores, type_maps=type_maps, reasons=reasons)
+        top = patches.topk(top_of(patches, self.config.top_share), dim=1).indices
+        beyond = (own - usual.log_odds[features.numbers].mean(-1)).gather(1, top).mean(1)
+        reasons = torch.stack([beyond, farther.gather(1, top).mean(1).exp()], 1)
+        moved = replace(inner, image_score=image_score, anomaly_map=anomaly_map, reasons=reasons)
+        type_scores, type_maps = self._typed(moved, features, usual, top)
+        return replace(moved, type_scores=type_scores, type_maps=type_maps)
 
-    def _reasons(self, usual: Usual, own: Tensor, features: ReferencedFeatures, patches: Tensor) -> Tensor:
-        """What `results.Reasons` says of each image, [B, 2]: means over its highest patches."""
-        top = patches.topk(max(1, round(self.config.top_share * patches.shape[1])), dim=1).indices
-        words = (own - usual.log_odds[features.numbers].mean(-1)).gather(1, top)
-        farther = self.beyond_distance(usual, features.distances, features.numbers).gather(1, top)
-        return torch.stack([words.mean(1), farther.mean(1).exp()], 1)
+    def leave_one_out(self, memory: ReferenceMemory, texts: Texts) -> tuple[Tensor, Tensor]:
+        """Image scores [R] and maps [R, h, w] of the own images of its memory, each as by a memory that never held it.
 
-    def leave_one_out(self, texts: Texts) -> tuple[Tensor, Tensor]:
-        """Image scores [R] and maps [R, h, w] of the memory's own images, each by a memory without it.
-
-        Without it also is what is usual: an image that has a say in that would seem more usual than a new one. Of more than
-        `MOST_FOLDS` images several are left out at a time. Below four images too few would be left.
+        Without an image is also what is usual: one that has a say in that would seem more usual than a new one. Of more than
+        `MOST_FOLDS` images several are left out at a time. Of fewer than four too few would be left: they are only compared
+        with the others.
         """
-        bank, count = self._bank, len(self._bank.globals)
+        bank, usual = self._bank, self.usual(texts)
+        count = len(bank.globals)
         own = bank.log_odds_maps.flatten(1)
         if count < FEWEST_TO_LEAVE_OUT:
-            usual = self.usual(texts)
-            return self._probability(usual, self.evidence(usual, own, bank.distances, bank.numbers), bank.grid)
-        words = self.usual(texts).log_odds
+            return self._probability(usual, self._evidence(usual, own, bank.distances, bank.numbers), bank.grid)
         image_scores, maps = own.new_zeros(count), own.new_zeros(count, *bank.grid)
-        wide = bank.wide(self.memory, k=self.config.alike)
-        for fold in torch.arange(count, device=own.device).tensor_split(min(count, MOST_FOLDS)):
-            near = bank.without(fold, wide, k=self.config.alike)
-            others = torch.ones(count, dtype=torch.bool, device=own.device)
-            others[fold] = False
-            usual = self._usual_of(words, own[others], near.distances[others], near.numbers[others])
-            patches = self.evidence(usual, own[fold], near.distances[fold], near.numbers[fold])
-            image_scores[fold], maps[fold] = self._probability(usual, patches, bank.grid)
+        images = torch.arange(count, device=own.device)
+        folds = images.tensor_split(min(count, MOST_FOLDS))
+        for fold, near in zip(folds, nearest_without(memory, bank.entries, folds, k=bank.counted), strict=True):
+            others = images[~torch.isin(images, fold)]
+            distances, numbers = near.distances[others], near.numbers[others]
+            less = typical(bank.log_distance(distances), numbers, entries=len(bank.images))
+            beside = copy.copy(self)
+            beside._bank = replace(
+                bank, distances=distances, numbers=numbers, log_odds_maps=bank.log_odds_maps[others], typical=less
+            )
+            without = beside._usual_of(usual.log_odds, usual.shares)
+            patches = beside._evidence(without, own[fold], near.distances[fold], near.numbers[fold])
+            image_scores[fold], maps[fold] = beside._probability(without, patches, bank.grid)
         return image_scores, maps
 
     def usual(self, texts: Texts) -> Usual:
-        """What is usual among the good patches, with the words of these texts."""
+        """What is usual among the images of the memory, with the words of these texts."""
         for known, usual in self._usual:
             if known is texts:
                 return usual
-        bank = self._bank
         shares, packed = self._entry_scores(texts)
-        words = packed if self.scores_depend_on_vocabulary else bank.log_odds
-        usual = self._usual_of(words, bank.log_odds_maps.flatten(1), bank.distances, bank.numbers)
-        usual = replace(usual, shares=shares)
+        usual = self._usual_of(packed if self.scores_depend_on_vocabulary else self._bank.log_odds, shares)
         self._usual = [(texts, usual), *self._usual[:3]]
         return usual
 
-    def _usual_of(self, words: Tensor, own: Tensor, distances: Tensor, numbers: Tensor) -> Usual:
-        """What is usual among good images with these log odds [R, N], and distances to their alike entries [R, N, k]."""
-        log_distance = _near(distances[..., 0].clamp_min(LEAST).log(), numbers, entries=len(words))
-        nothing = Tail.of(torch.zeros(1))
-        partial = Usual(words, words.new_zeros(0), log_distance, nothing, nothing, median=0.0, spread=1.0)
-        by_words = self.beyond_words(partial, own, numbers)
-        by_distance = self.beyond_distance(partial, distances, numbers)
-        tails = Tail.of(by_words), Tail.of(by_distance)
-        median, spread = _centre(highest(tails[0](by_words) + tails[1](by_distance), self.config.top_share))
-        return replace(partial, words=tails[0], distance=tails[1], median=median, spread=spread)
+    def _usual_of(self, at_entries: Tensor, shares: Tensor) -> Usual:
+        """What is usual among the images, with log odds [M] and types' shares [M, T] at the entries."""
+        bank, top_share = self._bank, self.config.top_share
+        by_words = self.beyond_words(at_entries, bank.log_odds_maps.flatten(1), bank.numbers)
+        by_distance = self.beyond_distance(bank.distances, bank.numbers)
+        words = Scale.of(by_words, top_share=top_share, prior=WORDS_PRIOR)
+        distance = Scale.of(by_distance, top_share=top_share, prior=DISTANCE_PRIOR)
+        patches = self.config.words_weight * words(by_words) + distance(by_distance)
+        both = Scale.of(patches, top_share=top_share, prior=DISTANCE_PRIOR)
+        return Usual(at_entries, shares, words, distance, both)
 
-    def beyond_words(self, usual: Usual, own: Tensor, numbers: Tensor) -> Tensor:
-        """(1): [B, N], of log odds [B, N] and the alike entries [B, N, k]."""
+    def _evidence(self, usual: Usual, own: Tensor, distances: Tensor, numbers: Tensor) -> Tensor:
+        """(3): the scores [B, N] of patches with these log odds [B, N], and distances to their alike entries [B, N, k]."""
+        words = usual.words(self.beyond_words(usual.log_odds, own, numbers))
+        return self.config.words_weight * words + usual.distance(self.beyond_distance(distances, numbers))
+
+    def beyond_words(self, at_entries: Tensor, own: Tensor, numbers: Tensor) -> Tensor:
+        """(1): [B, N], of log odds [M] at the entries, own ones [B, N] and the alike entries [B, N, k]."""
         soft = self.config.softness
-        return F.softplus(own / soft) * soft - (F.softplus(usual.log_odds[numbers] / soft) * soft).mean(-1)
+        return F.softplus(own / soft) * soft - (F.softplus(at_entries[numbers] / soft) * soft).mean(-1)
 
-    def beyond_distance(self, usual: Usual, distances: Tensor, numbers: Tensor) -> Tensor:
+    def beyond_distance(self, distances: Tensor, numbers: Tensor) -> Tensor:
         """(2): [B, N], of the distances [B, N, k] to the alike entries."""
-        return distances[..., 0].clamp_min(LEAST).log() - usual.log_distance[numbers].mean(-1)
-
-    def evidence(self, usual: Usual, own: Tensor, distances: Tensor, numbers: Tensor) -> Tensor:
-        """(4): [B, N]."""
-        return usual.words(self.beyond_words(usual, own, numbers)) + usual.distance(
-            self.beyond_distance(usual, distances, numbers)
-        )
+        return self._bank.log_distance(distances) - self._bank.typical[numbers].mean(-1)
 
     def _probability(self, usual: Usual, patches: Tensor, grid: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Image scores [B] and maps [B, h, w], 0..1."""
+        """Image scores [B] and maps [B, h, w], 0..1: (4)."""
 
         def probability(values: Tensor) -> Tensor:
-            z = (values - usual.median) / usual.spread
-            return ((z - self.config.middle) / self.config.width).sigmoid()
+            return ((usual.both(values) - self.config.middle) / self.config.width).sigmoid()
 
         return probability(highest(patches, self.config.top_share)), probability(patches).reshape(-1, *grid)
 
-    def _typed(self, scores: Scores, features: ReferencedFeatures, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """Type scores [B, T] and maps [B, T, h, w]: what the words say of a type beyond what they say of alike good patches."""
+    def _typed(self, scores: Scores, features: ReferencedFeatures, usual: Usual, top: Tensor) -> tuple[Tensor, Tensor]:
+        """Type scores [B, T] and maps [B, T, h, w]: what the words say of a type beyond what they say of alike patches."""
         grid, types = features.patch_grid, scores.type_maps.shape[1]
         maps = torch.stack([on_grid(scores.type_maps[:, number], grid) for number in range(types)], 1).flatten(2)
         shares = maps / maps.sum(1, keepdim=True).clamp_min(SURE)  # [B, T, N]
         typed = (scores.anomaly_map.flatten(1)[:, None] * shares).reshape(len(maps), types, *grid)
-        top = patches.topk(max(1, round(self.config.top_share * patches.shape[1])), dim=1).indices
         strongest = shares.gather(2, top[:, None].expand(-1, types, -1)).mean(2)
         return strongest / strongest.sum(1, keepdim=True).clamp_min(SURE) * scores.image_score[:, None], typed
 
+    @torch.inference_mode()
     def _entry_scores(self, texts: Texts) -> tuple[Tensor, Tensor]:
         """The types' shares [M, T] and the words' log odds [M] at the entries, from the method's features that were kept there.
 
@@ -289,26 +304,16 @@ class ReferencedScoring(Method):
         shares = bank.levels[0].new_zeros(len(bank.images), len(texts.types))
         found = bank.levels[0].new_zeros(len(bank.images))
         patches = math.prod(bank.word_grid)
-        with torch.inference_mode():
-            for image in range(len(bank.globals)):
-                rows = (bank.images == image).nonzero()[:, 0]
-                for part in torch.split(rows, patches):
-                    filled = part.repeat(math.ceil(patches / len(part)))[:patches]
-                    levels = tuple(level[filled][None] for level in bank.levels)
-                    packed = Features(bank.globals[image : image + 1], levels, bank.word_grid)
-                    maps = self.inner.score(packed, texts).type_maps[0].flatten(1)[:, : len(part)]  # [T, n]
-                    total = maps.sum(0)
-                    shares[part] = (maps / total.clamp_min(SURE)).T
-                    found[part] = log_odds(total)
+        for image in range(len(bank.globals)):
+            for part in torch.split((bank.images == image).nonzero()[:, 0], patches):
+                filled = part.repeat(math.ceil(patches / len(part)))[:patches]
+                levels = tuple(level[filled][None] for level in bank.levels)
+                packed = Features(bank.globals[image : image + 1], levels, bank.word_grid)
+                maps = self.inner.score(packed, texts).type_maps[0].flatten(1)[:, : len(part)]  # [T, n]
+                total = maps.sum(0)
+                shares[part] = (maps / total.clamp_min(SURE)).T
+                found[part] = log_odds(total)
         return shares, found
-
-
-class Wide(NamedTuple):
-    """More alike entries than are compared, for when some images are left out."""
-
-    vectors: Tensor  # [R, N, c], of all images' patches
-    rows: Tensor  # [M, c], of the entries
-    near: Nearest  # [R, N, WIDE k], of the other images
 
 
 @dataclass(frozen=True)
@@ -317,6 +322,7 @@ class Bank:
 
     projection: Projection
     entries: Entries
+    counted: int  # k
     images: Tensor  # [M], of each entry
     log_odds: Tensor  # [M]
     levels: tuple[Tensor, ...]  # L times [M, D], the words' features
@@ -326,279 +332,98 @@ class Bank:
     word_grid: tuple[int, int]
     distances: Tensor  # [R, N, k], of each image's patches to the alike ones of the others
     numbers: Tensor  # [R, N, k], their entries
-    single: Tensor | None = None  # [N, c]: the patches of the only image
+    typical: Tensor  # [M], what is taken off a log distance near an entry: (2)
+    unlabelled: bool
 
     @classmethod
-    def of(cls, memory: ReferenceMemory, device: torch.device) -> Bank:
+    def of(cls, memory: ReferenceMemory, device: torch.device, *, counted: int, unlabelled: bool) -> Bank:
+        vectors = image_vectors(memory.arrays, device)  # [R, N, c]
+        if not unlabelled:
+            memory = compare_images(memory, device=device)
         arrays = memory.arrays
 
         def tensor(name: str) -> Tensor:
             array = torch.from_numpy(np.array(arrays[name])).to(device)
             return array.float() if array.is_floating_point() else array.long()
 
-        vectors = entry_vectors(arrays, device)
-        entries = tensor("entries")
-        maps = tensor("log_odds")
-        return cls(
+        numbers, maps = tensor("entries"), tensor("log_odds")
+        rows = entry_vectors(arrays, device, vectors)
+        entries = Entries(rows, images=numbers[:, 0], patches=vectors.shape[1] if unlabelled else 0)
+        if unlabelled:
+            found = [entries.nearest(own, k=counted, without=image) for image, own in enumerate(vectors)]
+            near = Nearest(torch.stack([one.distances for one in found]), torch.stack([one.numbers for one in found]))
+        else:
+            near = Nearest(tensor("counted_distances"), tensor("counted_numbers"))
+        bank = cls(
             projection=Projection.in_arrays(arrays, device),
-            entries=Entries(vectors, images=entries[:, 0]),
-            images=entries[:, 0],
-            log_odds=maps.flatten(1)[entries[:, 0], entries[:, 1]],
+            entries=entries,
+            counted=counted,
+            images=numbers[:, 0],
+            log_odds=maps.flatten(1)[numbers[:, 0], numbers[:, 1]],
             levels=tuple(tensor(f"level{number}") for number in range(memory.facts["levels"])),
             globals=tensor("global"),
             log_odds_maps=maps,
             grid=(int(maps.shape[1]), int(maps.shape[2])),
             word_grid=(memory.facts["word_grid"][0], memory.facts["word_grid"][1]),
-            distances=tensor("counted_distances"),
-            numbers=tensor("counted_numbers"),
+            distances=near.distances,
+            numbers=near.numbers,
+            typical=rows.new_zeros(len(rows)),
+            unlabelled=unlabelled,
         )
+        return replace(bank, typical=typical(bank.log_distance(near.distances), near.numbers, entries=len(rows)))
 
-    def wide(self, memory: ReferenceMemory, *, k: int) -> Wide:
-        """What `without` needs of the memory that this bank is of."""
-        device = self.images.device
-        vectors = image_vectors(memory.arrays, device)
-        found = [self.entries.nearest(own, k=WIDE * k, without=number) for number, own in enumerate(vectors)]
-        stacked = Nearest(*(torch.stack([near[part] for near in found]) for part in (0, 1)))
-        patches = torch.from_numpy(memory.arrays["entries"][:, 1].astype(np.int64)).to(device)
-        return Wide(vectors, vectors[self.images, patches], stacked)
-
-    def without(self, fold: Tensor, wide: Wide, *, k: int) -> Nearest:
-        """The k alike entries of every image's patches [R, N, k], its own and those of some images [F] left out."""
-        vectors, near = wide.vectors, wide.near
-        gone = torch.isin(self.images, fold)
-        distances = near.distances.masked_fill(gone[near.numbers], torch.inf)
-        found = distances.topk(k, dim=2, largest=False)
-        distances, numbers = found.values, near.numbers.gather(2, found.indices)
-        kept = (~gone).nonzero()[:, 0]
-        rest: Entries | None = None
-        for image in (~torch.isfinite(distances[..., -1])).any(1).nonzero()[:, 0].tolist():
-            rows = ~torch.isfinite(distances[image, :, -1])
-            rest = rest or Entries(wide.rows[kept], images=self.images[kept])
-            again = rest.nearest(vectors[image, rows], k=k, without=image)
-            distances[image, rows], numbers[image, rows] = again.distances, kept[again.numbers]
-        return Nearest(distances, numbers)
-
-    def alike(self, vectors: Tensor, *, k: int, without: int | None) -> Nearest:
+    def alike(self, vectors: Tensor, *, without: int | None) -> Nearest:
         """The alike entries of an image's patches [N, c]; an image of the memory is compared with the others alone."""
         if without is not None:
             return Nearest(self.distances[without], self.numbers[without])
-        return self.entries.nearest(vectors, k=k)
+        return self.entries.nearest(vectors, k=self.counted)
+
+    def log_distance(self, distances: Tensor) -> Tensor:
+        """log d [B, N], of the distances [B, N, k] to the alike entries."""
+        distance = distances.mean(-1) if self.unlabelled else distances[..., 0]
+        return distance.clamp_min(LEAST).log()
 
 
-def remember(inner: Method, batches: Iterable[Tensor], options: MemoryOptions | None = None) -> ReferenceMemory:
-    """The memory of good images of a product.
-
-    Args:
-        inner: The method whose words are read beside it.
-        batches: Normalised images [b, 3, S, S], as `Method.encode` takes them. Copies of one image count once.
-        options: How they are remembered.
-
-    Raises:
-        UsageError: There are no images, or they are of another size.
-    """
-    options, size = options or MemoryOptions(), inner.backbone.config.preprocess.size
-    seen = _looked_at(inner, batches, known=())
-    if not seen:
-        raise UsageError("references are at least one good image of the product")
-    return counted(_assembled(inner, seen, options, size), device=_device(inner))
-
-
-def add(inner: Method, memory: ReferenceMemory, batches: Iterable[Tensor]) -> ReferenceMemory:
-    """The memory with more images; those that it holds already count once.
+def among_peers(inner: Method, batches: Iterable[Tensor], config: ReferencedConfig | None = None) -> ReferencedScoring:
+    """The method beside unlabelled images of the product, most of them good.
 
     Raises:
-        UsageError: The memory is of another model, or the images are of another size.
+        UsageError: They are fewer than `LEAST_PEERS`, or of another size.
     """
-    check(memory, inner)
-    seen = _looked_at(inner, batches, known=memory.digests)
-    if not seen:
-        return memory
-    options = MemoryOptions(**memory.facts["options"])
-    projection = Projection.in_arrays(memory.arrays, torch.device("cpu"))
-    merged = merge(memory, _assembled(inner, seen, options, memory.facts["input_px"], projection=projection))
-    return counted(merged, device=_device(inner))
+    memory = remember_images(inner, batches, every_patch=True)
+    if memory.images < LEAST_PEERS:
+        raise UsageError(f"images are compared with at least {LEAST_PEERS} of their like, not with {memory.images}")
+    return ReferencedScoring(inner, memory, config, unlabelled=True)
 
 
-def check(memory: ReferenceMemory, inner: Method) -> None:
-    """UsageError where the memory is not of this method."""
-    facts, size = memory.facts, inner.backbone.config.preprocess.size
-    if facts["schema"] != MEMORY_SCHEMA:
-        raise UsageError(
-            f"the memory has the schema {facts['schema']}, this version reads {MEMORY_SCHEMA}: learn it anew"
-        )
-    if facts["model"] != inner.fingerprint():
-        raise UsageError(
-            f"the memory is of the model {facts['method']} {facts['model']}, not of {inner.name} {inner.fingerprint()}"
-        )
-    if facts["input_px"] != size:
-        raise UsageError(f"the memory is of images of {facts['input_px']} px, not of {size} px")
+def typical(log_distances: Tensor, numbers: Tensor, *, entries: int) -> Tensor:
+    """What is taken off a log distance near each entry, [M]: (2). `log_distances` [R, N] of patches with these alike entries."""
+    half = len(log_distances) // 2
+    everywhere = near_entries(log_distances, numbers, entries=entries)
+    if not half:
+        return torch.zeros_like(everywhere)
+    expected = near_entries(log_distances[:half], numbers[:half], entries=entries)[numbers[half:]].mean(-1).flatten()
+    found = log_distances[half:].flatten()
+    expected, found = expected - expected.mean(), found - found.mean()
+    product = (expected * found).sum().clamp_min(0)
+    explained = product.square() / (expected.square().sum() * found.square().sum()).clamp_min(LEAST)
+    return explained * everywhere
 
 
-def counted(memory: ReferenceMemory, *, device: torch.device, alike: int | None = None) -> ReferenceMemory:
-    """The memory with the alike entries of each of its images' patches in the other images, found where they are missing.
-
-    Where there is one image, they are those of the image itself, not the patches around.
-    """
-    arrays, alike = memory.arrays, alike or ReferencedConfig.alike
-    if "counted_distances" in arrays and arrays["counted_distances"].shape[2] == alike:
-        return memory
-    vectors = image_vectors(arrays, device)  # [R, N, c]
-    grid = arrays["log_odds"].shape[1:]
-    if len(vectors) == 1:
-        found = [_within(vectors[0], entry_vectors(arrays, device), arrays["entries"], grid, alike)]
-    else:
-        images = torch.from_numpy(arrays["entries"][:, 0].astype(np.int64)).to(device)
-        entries = Entries(entry_vectors(arrays, device), images=images)
-        found = [entries.nearest(own, k=alike, without=number) for number, own in enumerate(vectors)]
-    more = {
-        "counted_distances": torch.stack([near.distances for near in found]).cpu().numpy().astype(np.float32),
-        "counted_numbers": torch.stack([near.numbers for near in found]).cpu().numpy().astype(np.int32),
-    }
-    return ReferenceMemory({**arrays, **more}, memory.facts)
-
-
-def log_odds(probability: Tensor) -> Tensor:
-    """The log odds of probabilities, finite."""
-    return probability.clamp(SURE, 1 - SURE).logit()
+def near_entries(values: Tensor, numbers: Tensor, *, entries: int) -> Tensor:
+    """At each entry the mean [M] of values [R, N] of the patches that have it among their alike ones [R, N, k], drawn towards
+    the mean of all where they are few."""
+    near, each = numbers.flatten(), values[..., None].expand(numbers.shape).reshape(-1)
+    total = values.new_zeros(entries).index_add_(0, near, each)
+    count = values.new_zeros(entries).index_add_(0, near, torch.ones_like(each))
+    return (total + values.mean()) / (count + 1)
 
 
 def highest(patches: Tensor, share: float) -> Tensor:
     """The mean [B] of the share of highest values of patches [B, N]."""
-    return patches.topk(max(1, round(share * patches.shape[1])), dim=1).values.mean(1)
+    return patches.topk(top_of(patches, share), dim=1).values.mean(1)
 
 
-def digest_of(image: Tensor) -> str:
-    """16 hex digits of an image's pixels."""
-    return hashlib.sha256(image.contiguous().cpu().numpy().tobytes()).hexdigest()[:16]
-
-
-class _Look(NamedTuple):
-    """An image as it is remembered."""
-
-    digest: str
-    maps: tuple[Tensor, ...]  # [C, h, w] each
-    levels: tuple[Tensor, ...]  # [N, D] each
-    whole: Tensor  # [G]
-    word_grid: tuple[int, int]
-    log_odds: Tensor  # [h, w], on the finest grid of the maps
-    image_log_odds: float
-
-
-@torch.inference_mode()
-def _looked_at(inner: Method, batches: Iterable[Tensor], *, known: Sequence[str]) -> list[_Look]:
-    texts, size, seen = inner.encode_texts(), inner.backbone.config.preprocess.size, set(known)
-    found: list[_Look] = []
-    for batch in batches:
-        if tuple(batch.shape[1:]) != (3, size, size):
-            raise UsageError(f"references are images [b, 3, {size}, {size}], not {list(batch.shape)}")
-        digests = [digest_of(image) for image in batch]
-        new = [row for row, digest in enumerate(digests) if digest not in seen and digest not in digests[:row]]
-        if not new:
-            continue
-        seen.update(digests)
-        features = inner.encode(batch[new], compare=True)
-        scores = inner.score(features, texts)
-        grid = max((level.shape[-2:] for level in features.reference_maps), key=math.prod)
-        words = log_odds(on_grid(scores.anomaly_map, grid))
-        for row, at in enumerate(new):
-            found.append(
-                _Look(
-                    digests[at],
-                    tuple(level[row].cpu() for level in features.reference_maps),
-                    tuple(level[row].cpu() for level in features.levels),
-                    features.global_feature[row].cpu(),
-                    features.grid,
-                    words[row].cpu(),
-                    float(log_odds(scores.image_score[row])),
-                )
-            )
-    return found
-
-
-def _assembled(
-    inner: Method, seen: Sequence[_Look], options: MemoryOptions, size: int, *, projection: Projection | None = None
-) -> ReferenceMemory:
-    """The memory of images that were looked at, its entries chosen and counted."""
-    half = {
-        f"map{number}": torch.stack([look.maps[number] for look in seen]).half().numpy()
-        for number in range(len(seen[0].maps))
-    }
-    grid = seen[0].log_odds.shape
-    everywhere = torch.cat(
-        [
-            appearance([torch.from_numpy(array[row : row + 1]).float() for array in half.values()]).flatten(2)[0].T
-            for row in range(len(seen))
-        ]
-    )  # [R * N, C]
-    projection = projection or Projection.of(everywhere)
-    vectors = projection(everywhere)
-    chosen = choose(vectors, options.entries)
-    patches = math.prod(grid)
-    entries = torch.stack([chosen // patches, chosen % patches], 1)
-    entries = entries[torch.argsort(entries[:, 0] * patches + entries[:, 1])]
-    arrays = {
-        **half,
-        "entries": entries.numpy().astype(np.int32),
-        "log_odds": torch.stack([look.log_odds for look in seen]).numpy().astype(np.float32),
-        "image_log_odds": np.array([look.image_log_odds for look in seen], np.float32),
-        "global": torch.stack([look.whole for look in seen]).float().numpy(),
-        "projection_mean": projection.mean.numpy(),
-        "projection": projection.directions.numpy(),
-        **_level_arrays(seen, entries, grid),
-    }
-    facts = {
-        "schema": MEMORY_SCHEMA,
-        "method": inner.name,
-        "model": inner.fingerprint(),
-        "input_px": size,
-        "options": to_dict(options),
-        "levels": len(seen[0].levels),
-        "word_grid": list(seen[0].word_grid),
-        "digests": [look.digest for look in seen],
-    }
-    return ReferenceMemory(arrays, facts)
-
-
-def _level_arrays(seen: Sequence[_Look], entries: Tensor, grid: Sequence[int]) -> dict[str, NDArray[Any]]:
-    """The words' features at the entries, from the nearest patch of their own grid."""
-    rows, columns = seen[0].word_grid
-    y, x = entries[:, 1] // grid[1], entries[:, 1] % grid[1]
-    patch = (y * rows // grid[0]) * columns + x * columns // grid[1]
-    found = {}
-    for number in range(len(seen[0].levels)):
-        parts = [look.levels[number][patch[entries[:, 0] == image]] for image, look in enumerate(seen)]
-        found[f"level{number}"] = torch.cat(parts).half().numpy()
-    return found
-
-
-def _within(vectors: Tensor, entry_rows: Tensor, entries: NDArray[Any], grid: Sequence[int], alike: int) -> Nearest:
-    """The alike entries of the patches [N, c] of an image among its own entries, not those around."""
-    place = torch.arange(len(vectors), device=vectors.device)
-    other = torch.from_numpy(entries[:, 1].astype(np.int64)).to(vectors.device)
-    rows = (place[:, None] // grid[1] - other // grid[1]).abs()
-    columns = (place[:, None] % grid[1] - other % grid[1]).abs()
-    distances = torch.cdist(vectors, entry_rows).masked_fill(torch.maximum(rows, columns) <= AROUND, torch.inf)
-    found = distances.topk(min(alike, distances.shape[1]), dim=1, largest=False)
-    return Nearest(found.values, found.indices)
-
-
-def _near(values: Tensor, numbers: Tensor, *, entries: int) -> Tensor:
-    """At each entry the mean [M] of values [R, N] of the patches that have it among their alike ones [R, N, k], drawn towards
-    the mean of all where they are few."""
-    finite = torch.isfinite(values)
-    spread, near = values.where(finite, values[finite].mean())[..., None].expand(numbers.shape), numbers.flatten()
-    total = values.new_zeros(entries).index_add_(0, near, spread.reshape(-1))
-    count = values.new_zeros(entries).index_add_(0, near, torch.ones_like(spread).reshape(-1))
-    return (total + spread.mean()) / (count + 1)
-
-
-def _centre(values: Tensor) -> tuple[float, float]:
-    """Median and robust standard deviation; of few values, the deviation is drawn towards PRIOR."""
-    median = values.median()
-    own = float(1.4826 * (values - median).abs().median())
-    prior, weight = 1.5, 5
-    return float(median), math.sqrt((len(values) * own**2 + weight * prior**2) / (len(values) + weight))
-
-
-def _device(method: Method) -> torch.device:
-    return method.backbone.logit_scale.device
+def top_of(patches: Tensor, share: float) -> int:
+    """How many of the patches [B, N] are this share."""
+    return max(1, round(share * patches.shape[1]))
