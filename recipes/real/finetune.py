@@ -216,7 +216,13 @@ def named(patches: Tensor, texts: Tensor, masks: Tensor, types: Tensor, *, tempe
 
 
 def member_losses(
-    member: ImageTower, streams: dict[str, Tensor], texts: Tensor, masks: Tensor, types: Tensor, recipe: FinetuneRecipe
+    member: ImageTower,
+    streams: dict[str, Tensor],
+    *,
+    texts: Tensor,
+    masks: Tensor,
+    types: Tensor,
+    recipe: FinetuneRecipe,
 ) -> dict[str, Tensor]:
     """The terms of one image side, from its own streams [B, 1 + N, W]."""
     direction = (texts[1] - texts[0]) / recipe.temperature
@@ -265,7 +271,7 @@ def train(clip: Clip, sources: Sources, recipe: FinetuneRecipe, out: Path) -> Cl
         terms: dict[str, Tensor] = {}
         for number, member in enumerate(members):
             own = {name: part[number].float() for name, part in parts.items()}
-            for name, value in member_losses(member, own, texts, masks, types, recipe).items():
+            for name, value in member_losses(member, own, texts=texts, masks=masks, types=types, recipe=recipe).items():
                 terms[name] = terms.get(name, 0) + value
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(torch.stack([*terms.values()]).sum())
