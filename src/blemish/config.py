@@ -27,7 +27,7 @@ __all__ = [
     "InputConfig",
     "MasksConfig",
     "ModelConfig",
-    "Precision",
+    "NumberPrecision",
     "ReferencesConfig",
     "RegionsConfig",
     "Setting",
@@ -39,7 +39,7 @@ __all__ = [
 # Scores: another value gives other scores, so that thresholds found with one do not hold for the other. Results: a run that
 # is resumed must have the same. Nothing: speed, or a limit.
 Decides: TypeAlias = Literal["model", "scores", "results", "nothing"]
-Precision: TypeAlias = Literal["float32", "half"]
+NumberPrecision: TypeAlias = Literal["float32", "half"]
 PathKind: TypeAlias = Literal["", "path", "name or path"]
 
 

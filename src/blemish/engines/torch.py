@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blemish._version import __version__
-from blemish.config import ModelConfig, Precision
+from blemish.config import ModelConfig, NumberPrecision
 from blemish.engines.base import Engine, LoadedEngine, RawScores
 from blemish.errors import UsageError
 from blemish.io.processors import THREADS_VARIABLE, free_processors
@@ -58,7 +58,7 @@ class TorchEngine(Engine):
         backbone: str,
         prompts: str = "",
         device: str = "cpu",
-        precision: Precision = "float32",
+        precision: NumberPrecision = "float32",
         deviation: float = 0.0,
         compiled: bool = False,
         remarks: tuple[str, ...] = (),
