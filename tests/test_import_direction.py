@@ -21,6 +21,7 @@ FLOORS = (
     {"exports", "reports"},
     {"runs"},
     {"inspection"},
+    {"profiles"},
     {"calibration", "engines"},
     {"models", "synthesis"},
     {"methods", "data", "metrics"},

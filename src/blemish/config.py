@@ -179,7 +179,7 @@ class ReferencesConfig:
         decides="scores",
         path="path",
         metavar="PATH",
-        replaces=("references",),
+        replaces=("references", "profile"),
         help="Compare each image with these of the same product, unlabelled, most of them good: a folder or a pattern.",
     )
     references: str | None = _setting(
@@ -187,8 +187,20 @@ class ReferencesConfig:
         decides="scores",
         path="path",
         metavar="PATH",
-        replaces=("peers",),
+        replaces=("peers", "profile"),
         help="Good images of the same product for methods with a memory (winclip, aprilgan): a folder or a pattern.",
+    )
+    profile: str | None = _setting(
+        None,
+        decides="results",  # of the scores its memory decides, which a setup has as "references"
+        path="path",
+        metavar="FILE",
+        replaces=(
+            *("peers", "references", "calibration", "threshold", "pixel_threshold"),
+            *("defects", "vocabulary", "product", "roi", "ignore"),
+        ),
+        help="File of blemish learn: memory, thresholds, defect types, masks and model of one product. "
+        "Settings given beside it come before it.",
     )
 
 
@@ -275,6 +287,10 @@ class Config:
         references = self.references
         if references.peers is not None and references.references is not None:
             raise UsageError("images are compared with unlabelled peers or with good references: leave one of them out")
+        if references.profile is not None and references != ReferencesConfig(profile=references.profile):
+            raise UsageError("a profile has its own good images: leave --peers and --references out")
+        if references.profile is not None and self.input.tiles not in (None, "off"):
+            raise UsageError("a profile compares whole images, not tiles: leave one of them out")
         for name in ("peers", "references"):
             if getattr(references, name) is not None and self.input.tiles not in (None, "off"):
                 raise UsageError(f"{name} are compared with whole images, not with tiles: leave one of them out")

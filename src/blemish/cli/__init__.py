@@ -23,6 +23,7 @@ from blemish.cli.demo import demo
 from blemish.cli.evaluate import ListingCommand, evaluate
 from blemish.cli.export import export
 from blemish.cli.inspect import inspect
+from blemish.cli.learn import learn
 from blemish.cli.methods import methods
 from blemish.cli.models import models
 from blemish.cli.report import report
@@ -47,6 +48,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("inspect")(inspect)
+app.command("learn")(learn)
 app.command("calibrate")(calibrate)
 app.command("rethreshold")(rethreshold)
 app.command("report")(report)
