@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from blemish.runs.reading import results_from
     from blemish.runs.rethreshold import Redecided, rethreshold
     from blemish.runs.run import FinishedRun, inspect_folder
+    from blemish.serve.client import Client, ServiceError
     from blemish.training import Recipe, Trained, train
 
 # The module of every name that comes in with its first use.
@@ -49,6 +50,7 @@ _LAZY = {
     "blemish.runs.reading": ("results_from",),
     "blemish.runs.rethreshold": ("Redecided", "rethreshold"),
     "blemish.runs.run": ("FinishedRun", "inspect_folder"),
+    "blemish.serve.client": ("Client", "ServiceError"),
     "blemish.training": ("Recipe", "Trained", "train"),
 }
 _MODULE_OF = {name: module for module, names in _LAZY.items() for name in names}
@@ -57,6 +59,7 @@ __all__ = [
     "BlemishError",
     "Calibration",
     "CalibrationOutcome",
+    "Client",
     "Config",
     "EvaluationReport",
     "FinishedRun",
@@ -70,6 +73,7 @@ __all__ = [
     "Recipe",
     "Redecided",
     "Region",
+    "ServiceError",
     "Thresholds",
     "Trained",
     "UnknownNameError",
