@@ -30,6 +30,7 @@ FUNCTIONS = (
 TYPES = (
     "Calibration",
     "CalibrationOutcome",
+    "Client",
     "Config",
     "EvaluationReport",
     "FinishedRun",
@@ -50,6 +51,7 @@ ERRORS = (
     "ModelError",
     "OutputError",
     "PluginError",
+    "ServiceError",
     "UnknownNameError",
     "UsageError",
 )

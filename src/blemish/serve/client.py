@@ -124,7 +124,9 @@ class Client:
             limit: How many at most.
             **filters: verdict, type, source, job, review, name, since, until, lowest_score, highest_score, records.
         """
-        query = {{"since": "from", "until": "to"}.get(key, key): value for key, value in filters.items() if value is not None}
+        query = {
+            {"since": "from", "until": "to"}.get(key, key): value for key, value in filters.items() if value is not None
+        }
         cursor, left = None, limit
         while left is None or left > 0:
             page = self._ask(
@@ -148,7 +150,7 @@ class Client:
         return bytes(self._ask("GET", f"/v1/inspections/{inspection_id}/{kind}").content)
 
     def review(
-        self, inspection_id: str, label: str, *, type: str | None = None, note: str = "", reviewer: str | None = None  # noqa: A002
+        self, inspection_id: str, label: str, *, type: str | None = None, note: str = "", reviewer: str | None = None
     ) -> dict[str, Any]:
         """Says what an inspection is worth: "accept", "reject", "other_type" (with the type) or "false_alarm"."""
         said = {"label": label, "type": type, "note": note, "reviewer": reviewer}

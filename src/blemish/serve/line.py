@@ -252,18 +252,21 @@ class LineConfig:
             raise UsageError(f"{path}: {error}") from error
 
     def _from_folder(self, folder: Path) -> LineConfig:
+        def named(path: str) -> str:
+            return str(folder / Path(path).expanduser())
+
         def moved(path: str | None) -> str | None:
-            return None if path is None else str(folder / Path(path).expanduser())
+            return None if path is None else named(path)
 
         return replace(
             self,
-            serve=replace(self.serve, data=moved(self.serve.data)),
-            folders=tuple(replace(root, path=moved(root.path)) for root in self.folders),
+            serve=replace(self.serve, data=named(self.serve.data)),
+            folders=tuple(replace(root, path=named(root.path)) for root in self.folders),
             sources=tuple(replace(source, path=moved(source.path)) for source in self.sources),
             mqtt=None
             if self.mqtt is None
             else replace(self.mqtt, password_file=moved(self.mqtt.password_file), tls_ca=moved(self.mqtt.tls_ca)),
-            webhooks=tuple(replace(hook, secret_file=moved(hook.secret_file)) for hook in self.webhooks),
+            webhooks=tuple(replace(hook, secret_file=named(hook.secret_file)) for hook in self.webhooks),
         )
 
 

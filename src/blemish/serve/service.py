@@ -85,7 +85,7 @@ class Service:
         )
         self.senders = Senders(self.db, line)
         self.jobs = Jobs(self.db, self.intake, line.folders)
-        self.sources = Sources(line, self.intake, self.metrics, self.senders)
+        self.sources = Sources(line, self.intake, self.metrics)
         self._set_gauges()
         self._retention = threading.Thread(target=self._thin, name="blemish-retention", daemon=True)
         self._retention.start()

@@ -106,7 +106,12 @@ async def inspect(
 ) -> Any:
     """The images leave the queue where the caller leaves, or does not wait long enough. A request that is sent again with the
     same `Idempotency-Key` gets the records that the first one made."""
-    settings = {"defects": defects, "vocabulary": vocabulary, "threshold": threshold, "pixel_threshold": pixel_threshold}
+    settings = {
+        "defects": defects,
+        "vocabulary": vocabulary,
+        "threshold": threshold,
+        "pixel_threshold": pixel_threshold,
+    }
     wanted = wanted_of(profile, source, **settings)
     if len(images) > service.line.serve.images_a_request:
         raise Refused(413, "too_large", f"a request has at most {service.line.serve.images_a_request} images")

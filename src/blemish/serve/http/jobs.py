@@ -83,7 +83,12 @@ def upload(
     threshold: Annotated[float | None, Form(ge=0, le=1)] = None,
     pixel_threshold: Annotated[float | None, Form(ge=0, le=1)] = None,
 ) -> JobState:
-    settings = {"defects": defects, "vocabulary": vocabulary, "threshold": threshold, "pixel_threshold": pixel_threshold}
+    settings = {
+        "defects": defects,
+        "vocabulary": vocabulary,
+        "threshold": threshold,
+        "pixel_threshold": pixel_threshold,
+    }
     wanted = wanted_of(profile, source, **settings)
     job = service.jobs.add_uploaded([Upload(named(image.filename), image.file) for image in images], wanted)
     service.metrics.accepted.labels(source).inc(len(images))
