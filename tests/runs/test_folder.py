@@ -16,7 +16,7 @@ from PIL import Image
 from blemish.errors import OutputError, UsageError
 from blemish.inspection import inspector as pipeline
 from blemish.inspection.inspector import Inspected
-from blemish.runs import folder
+from blemish.runs import folder, pictures
 from blemish.runs.folder import ResultsFolder, check_out
 from blemish.runs.header import header_of
 from fakes import darkness_inspector
@@ -106,7 +106,7 @@ def drawing_fails(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[BaseExc
     """Makes the drawing of the first overlay fail with the given error."""
 
     def install(error: BaseException) -> None:
-        draw, failed = folder.draw_overlay, []
+        draw, failed = pictures.draw_overlay, []
 
         def fail_once(*args: Any, **options: Any) -> Image.Image:
             if not failed:
@@ -114,7 +114,7 @@ def drawing_fails(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[BaseExc
                 raise error
             return draw(*args, **options)
 
-        monkeypatch.setattr(folder, "draw_overlay", fail_once)
+        monkeypatch.setattr(pictures, "draw_overlay", fail_once)
 
     return install
 

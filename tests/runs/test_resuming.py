@@ -11,7 +11,7 @@ import pytest
 
 from blemish.errors import ImageError, OutputError, UsageError
 from blemish.inspection.inspector import Inspected
-from blemish.runs import folder
+from blemish.runs import pictures
 from blemish.runs.folder import ResultsFolder
 from blemish.runs.header import header_of
 from blemish.runs.resume import recover
@@ -128,14 +128,14 @@ def test_two_runs_never_write_into_one_folder() -> None:
 
 
 def test_a_record_is_written_after_its_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    draw = folder.draw_overlay
+    draw = pictures.draw_overlay
     counts: list[int] = []
 
     def count(*args: Any, **options: Any) -> Any:
         counts.append(len(lines()))
         return draw(*args, **options)
 
-    monkeypatch.setattr(folder, "draw_overlay", count)
+    monkeypatch.setattr(pictures, "draw_overlay", count)
     fill(results(), NAMES)
     assert all(written <= drawn for drawn, written in enumerate(counts))
 
@@ -143,7 +143,7 @@ def test_a_record_is_written_after_its_pictures(monkeypatch: pytest.MonkeyPatch)
 def test_a_disk_that_fills_up_loses_nothing_that_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
     fill(results(), NAMES)
     whole = lines()
-    save = folder.save
+    save = pictures.save
 
     def full(pixels: Any, path: Path) -> Any:
         if path.stem in ("c", "d"):  # by name, not by count: two threads write, in whatever order they come
@@ -152,10 +152,10 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_written(monkeypatch: pytest
             raise error
         return save(pixels, path)
 
-    monkeypatch.setattr(folder, "save", full)
+    monkeypatch.setattr(pictures, "save", full)
     with pytest.raises(OutputError, match="no space left"):
         fill(results(overwrite=True), NAMES)
-    monkeypatch.setattr(folder, "save", save)
+    monkeypatch.setattr(pictures, "save", save)
     with results(resume=True) as target:
         kept = target.resumed
     assert kept == 2

@@ -5,6 +5,7 @@ B batch, N patches, W tower width, D joint width.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -126,6 +127,11 @@ class Tower(nn.Module, ABC):
         """Weight [W, D] and bias [D] of what `project` does up to the layer norm's division."""
 
     @property
+    def towers(self) -> Sequence[Tower]:
+        """The towers side by side that this one consists of, each with its share of the width; itself where it is one."""
+        return [self]
+
+    @property
     @abstractmethod
     def trunk(self) -> EfficientNetLite0 | None:
         """The convolutional network that the patches come from; None where they are cut from the image itself."""
@@ -169,7 +175,7 @@ class ImageTower(Tower):
         """As `embed`, from what the stem made of the images, [B, W, h, w]."""
         grid = (x.shape[2], x.shape[3])
         x = x.flatten(2).transpose(1, 2)  # [B, W, h, w] -> [B, N, W]
-        cls = self.class_embedding.to(x.dtype).expand(len(x), 1, -1)
+        cls = self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
         x = torch.cat([cls, x], dim=1)  # [B, 1+N, W]
         x = x + interpolate_positions(self.position_embedding, grid, interpolation=interpolation)
         return Embedding(tokens=self.ln_pre(x), grid=grid)
@@ -219,7 +225,7 @@ def interpolate_positions(stored: Tensor, grid: tuple[int, int], *, interpolatio
     """Position embeddings [1 + h*w, W] for a grid (h, w) from stored ones [1 + g*g, W]; CLS keeps its own."""
     if interpolation not in INTERPOLATIONS:
         raise UnknownNameError("interpolation", interpolation, INTERPOLATIONS)
-    side = round((len(stored) - 1) ** 0.5)
+    side = math.isqrt(stored.shape[0] - 1)
     if grid == (side, side):
         return stored
     mode, antialias = INTERPOLATIONS[interpolation]

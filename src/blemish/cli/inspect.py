@@ -53,6 +53,15 @@ def inspect(
     watch_rest: Annotated[
         float, typer.Option(metavar="SECONDS", help="--watch takes a file when it has not changed for so long.")
     ] = 1.0,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Inspect in N processes of one thread each; 0: in this one, with all its threads. Default: what a "
+            "measurement at the start of a long run finds to be faster.",
+            show_default=False,
+        ),
+    ] = None,
     config: Config,
     out: Annotated[
         Path | None,
@@ -108,6 +117,7 @@ def inspect(
         watch=watch,
         watch_for_s=watch_for,
         watch_rest_s=watch_rest,
+        workers=workers,
         on_record=(lambda record: reporter.say(json_line(record, ascii_only=True))) if json_lines else None,
         reporter=reporter,
         command=command_words(),
@@ -171,6 +181,8 @@ def _summary_lines(run: FinishedRun) -> list[str]:
         lines.append(f"note: {count} {'image' if count == 1 else 'images'}: {note}")
     if counts.left_out:
         lines.append(FoundImages((), counts.left_out).summary)
+    if run.workers:
+        lines.append(f"inspected by {run.workers} {'process' if run.workers == 1 else 'processes'} of one thread each")
     if run.resumed:
         lines.append(f"of these, {run.resumed} from before --resume")
     if run.path is not None:

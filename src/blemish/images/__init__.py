@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blemish.images.depth import Picture, RangeGiven, Samples, ValueRanges
+from blemish.images.depth import Learned, Picture, RangeGiven, Samples, ValueRanges
 from blemish.images.files import FoundImage, FoundImages, find_images, list_images
 from blemish.images.kinds import SUFFIXES
 from blemish.images.limits import DEFAULT_MEGAPIXELS
@@ -20,6 +20,7 @@ __all__ = [
     "FoundImages",
     "Header",
     "ImageInput",
+    "Learned",
     "MaskValues",
     "Picture",
     "RangeGiven",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from blemish.errors import ImageError, UsageError
 
-__all__ = ["CANDIDATE_BITS", "Picture", "RangeGiven", "Samples", "ValueRanges"]
+__all__ = ["CANDIDATE_BITS", "Learned", "Picture", "RangeGiven", "Samples", "ValueRanges"]
 
 RangeGiven: TypeAlias = tuple[float | str, float | str]  # a value, or a percentile such as "0.5%"
 
@@ -85,6 +85,23 @@ class Samples:
         return self.values.dtype != np.uint8
 
 
+@dataclass(frozen=True)
+class Learned:
+    """What `ValueRanges` learns from the images of a batch."""
+
+    spread: tuple[float, float] | None = None  # the lowest and the highest value that percentiles came to
+    bits: tuple[tuple[int | None, int], ...] = ()  # declared depth of a file (None: none) -> the depth that holds all
+
+    def merged(self, other: Learned) -> Learned:
+        """What one instance had learned from the images of both."""
+        spreads = [spread for spread in (self.spread, other.spread) if spread is not None]
+        bits = dict(self.bits)
+        for declared, depth in other.bits:
+            bits[declared] = max(depth, bits.get(declared, 0))
+        ends = (min(low for low, _ in spreads), max(high for _, high in spreads)) if spreads else None
+        return Learned(ends, tuple(bits.items()))
+
+
 class ValueRanges:
     """Gives deep images of one batch the same value range, so that the same value is the same grey in all of them.
 
@@ -97,13 +114,26 @@ class ValueRanges:
 
     A PNG that declares n bits (sBIT) may hold plain n-bit values, as cameras write them, or values scaled to 16 bits,
     as the PNG standard asks: one value above n bits shows the latter, for all images of the batch that declare n.
+
+    `learned` given: what another instance has learned from all images of the batch; nothing more need be learned then.
     """
 
-    def __init__(self, value_range: RangeGiven | None = None) -> None:
+    def __init__(self, value_range: RangeGiven | None = None, *, learned: Learned | None = None) -> None:
         self._given = None if value_range is None else _ends(value_range)
-        self._spread: tuple[float, float] | None = None
-        self._bits: dict[int | None, int] = {}
+        self._was_taught = learned is not None
+        self._spread = None if learned is None else learned.spread
+        self._bits: dict[int | None, int] = {} if learned is None else dict(learned.bits)
         self._lock = threading.Lock()
+
+    @property
+    def learned(self) -> Learned:
+        """What was learned so far, for instances in other processes."""
+        return Learned(self._spread, tuple(self._bits.items()))
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the images of the batch need not be looked at before the first `picture`."""
+        return self.is_fixed or self._was_taught
 
     @property
     def fixed(self) -> tuple[float, float] | None:

@@ -16,10 +16,10 @@ from typing import Any, Literal, TypeAlias, overload
 from blemish.calibration import Calibration, Setup, vocabulary_hash
 from blemish.engines.base import Engine
 from blemish.errors import ImageError, UnknownNameError, UsageError
-from blemish.images import DEFAULT_MEGAPIXELS, ImageInput, Picture, RangeGiven, ValueRanges
+from blemish.images import DEFAULT_MEGAPIXELS, ImageInput, Learned, Picture, RangeGiven, ValueRanges
 from blemish.inspection.decide import decide, region_threshold
 from blemish.inspection.inputs import is_image, to_image_input
-from blemish.inspection.loader import NO_MEMORY, ImageLoader, default_workers
+from blemish.inspection.loader import NO_MEMORY, ImageLoader, LoadedImage, default_workers, in_batches
 from blemish.inspection.masks import Masks
 from blemish.inspection.regions import find_regions
 from blemish.inspection.scoring import RawImage, Scorer
@@ -28,7 +28,7 @@ from blemish.language import Vocabulary, general
 from blemish.maps import Part, visible_part
 from blemish.results import Inspection, ModelInfo, Thresholds
 
-__all__ = ["Inspected", "Inspector"]
+__all__ = ["BatchPlan", "Inspected", "Inspector"]
 
 OnError: TypeAlias = Literal["raise", "skip", "record"]
 
@@ -43,6 +43,14 @@ class Inspected:
     inspection: Inspection
     picture: Picture  # at original size
     part: Part | None = None  # of the map, what pictures show anything of; None where it is too large to wait in memory
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """What is known of images before the first of them is inspected."""
+
+    starts: tuple[int, ...]  # the number of the first image of each batch
+    learned: Learned | None  # of the value range; None where nothing was to be learned
 
 
 class Inspector:
@@ -141,6 +149,9 @@ class Inspector:
             value_range=ValueRanges(self.value_range).fixed,
             peers=engine.references,
             references=engine.good_references,
+            engine=engine.name,
+            precision=engine.precision,
+            deviation=engine.deviation,
         )
 
     @overload
@@ -191,29 +202,21 @@ class Inspector:
             return list(self._results([to_image_input(image) for image in images], on_error))
         return self._results(map(to_image_input, images), on_error)
 
-    def stream(self, images: Iterable[ImageInput], *, start: int = 0) -> Iterator[Inspected | ImageError]:
+    def stream(
+        self, images: Iterable[ImageInput], *, start: int = 0, learned: Learned | None = None
+    ) -> Iterator[Inspected | ImageError]:
         """Inspections with their pictures, in order; an ImageError stands for each image that cannot be read.
 
-        Of a sequence the first `start` images are left out: they only have their say in the value range.
+        Of a sequence the first `start` images are left out: they only have their say in the value range. `learned` is what
+        `plan_batches` learned of the value range from all images of which these are some.
         """
         lazy = not isinstance(images, Sequence)
         with ThreadPoolExecutor(self.workers, thread_name_prefix="blemish") as pool:
-            loader = ImageLoader(
-                preprocess=self.engine.input,
-                ranges=ValueRanges(self.value_range),
-                pool=pool,
-                workers=self.workers,
-                batch_size=self.batch_size,
-                max_megapixels=self.max_megapixels,
-            )
+            loader = self._loader(pool, ValueRanges(self.value_range, learned=learned))
             finished: deque[Future[Inspected | ImageError] | ImageError] = deque()
             try:
                 for batch in loader.batches(images, start=start):
-                    for scored in self._scorer.score(batch, pool):
-                        if isinstance(scored, RawImage):
-                            finished.append(pool.submit(self._inspected, scored))
-                        else:
-                            finished.append(scored)
+                    finished.extend(self.submit(batch, pool))
                     # one batch of a sequence stays behind, so that its regions are found meanwhile
                     while len(finished) > (0 if lazy else len(batch)):
                         yield _result(finished.popleft())
@@ -221,6 +224,35 @@ class Inspector:
                     yield _result(finished.popleft())
             finally:  # a consumer that stops early does not wait for what was read ahead
                 pool.shutdown(wait=True, cancel_futures=True)
+
+    def submit(
+        self, batch: Sequence[LoadedImage | ImageError], pool: ThreadPoolExecutor
+    ) -> Iterator[Future[Inspected | ImageError] | ImageError]:
+        """Scores a batch of loaded images now, and finds their regions in threads of the pool."""
+        for scored in self._scorer.score(batch, pool):
+            yield pool.submit(self._inspected, scored) if isinstance(scored, RawImage) else scored
+
+    def plan_batches(self, images: Sequence[ImageInput]) -> BatchPlan:
+        """What must be known of all images before some of them are inspected elsewhere: batches, and the value range.
+
+        Only headers are read, but for images with more than 8 bits whose value range nobody gave.
+        """
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="blemish") as pool:
+            ranges = ValueRanges(self.value_range)
+            sizes = self._loader(pool, ranges).read_headers(images)
+        numbered = enumerate(sizes)
+        starts = [batch[0] for batch in in_batches(numbered, self.batch_size)]
+        return BatchPlan(starts=tuple(starts), learned=None if ranges.learned == Learned() else ranges.learned)
+
+    def _loader(self, pool: ThreadPoolExecutor, ranges: ValueRanges) -> ImageLoader:
+        return ImageLoader(
+            preprocess=self.engine.input,
+            ranges=ranges,
+            pool=pool,
+            workers=self.workers,
+            batch_size=self.batch_size,
+            max_megapixels=self.max_megapixels,
+        )
 
     def _inspect_one(self, image: ImageInput) -> Inspection:
         outcome = next(self.stream([image]))

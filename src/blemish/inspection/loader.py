@@ -5,12 +5,12 @@ S side of the model's input in pixels.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,11 @@ from blemish.errors import ImageError
 from blemish.images import Header, ImageInput, Picture, Samples, ValueRanges, decode, read_header
 from blemish.images.reader import name_of
 from blemish.io.prefetch import in_order
+from blemish.io.processors import free_processors
 
-__all__ = ["MEMORY_AHEAD", "NO_MEMORY", "PICTURE_BYTES", "ImageLoader", "LoadedImage", "default_workers"]
+__all__ = ["MEMORY_AHEAD", "NO_MEMORY", "PICTURE_BYTES", "ImageLoader", "LoadedImage", "default_workers", "in_batches"]
+
+Item = TypeVar("Item")
 
 NO_MEMORY = "does not fit into memory"
 MEMORY_AHEAD = 512 * 2**20  # bytes of decoded pictures to read ahead at most
@@ -47,9 +50,26 @@ class LoadedImage:
         return self.picture.width_px, self.picture.height_px
 
 
+def in_batches(items: Iterable[tuple[Item, int]], batch_size: int) -> Iterator[list[Item]]:
+    """Items that come with their bytes in batches of `batch_size`; of fewer where they are more than `MEMORY_AHEAD` bytes."""
+    batch: list[Item] = []
+    held = 0
+    for item, size in items:
+        if batch and held + size > MEMORY_AHEAD:
+            yield batch
+            batch, held = [], 0
+        batch.append(item)
+        held += size
+        if len(batch) == batch_size:
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch
+
+
 def default_workers() -> int:
-    """The number of threads that read images where nobody says another: one a core, up to 8."""
-    return min(MOST_WORKERS, os.cpu_count() or 1)
+    """The number of threads that read images where nobody says another: one for each free processor, up to 8."""
+    return min(MOST_WORKERS, free_processors())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +83,12 @@ class ImageLoader:
     batch_size: int
     max_megapixels: float  # of the largest image that is decoded
 
+    def read_headers(self, images: Sequence[ImageInput]) -> list[int]:
+        """Looks at the headers of all images, and learns their common value range; the bytes of each picture."""
+        headers = list(self.pool.map(read_header, images))
+        self._learn_ranges(images, headers)
+        return [header.picture_bytes for header in headers]
+
     def batches(self, images: Iterable[ImageInput], *, start: int = 0) -> Iterator[list[LoadedImage | ImageError]]:
         """Loaded images in batches, the errors among them in their places; smaller batches where pictures are large.
 
@@ -73,33 +99,23 @@ class ImageLoader:
         sized: Iterable[tuple[ImageInput, int]] = _sized(images)
         most, settled = self.batch_size, False
         if isinstance(images, Sequence):
-            headers = list(self.pool.map(read_header, images))
-            self._learn_ranges(images, headers)
-            sized = zip(images, [header.picture_bytes for header in headers], strict=True)
+            sized = zip(images, self.read_headers(images), strict=True)
             most, settled = 2 * self.batch_size, True
 
         def load(numbered: tuple[int, ImageInput]) -> LoadedImage | Samples | ImageError:
             return self._load(numbered[1], numbered[0], settled=settled)
 
-        batch: list[LoadedImage | ImageError] = []
-        held = 0
         work = (((number, image), size) for number, (image, size) in islice(enumerate(sized), start, None))
-        for loaded, size in in_order(self.pool, load, work, most=most, most_bytes=MEMORY_AHEAD, drain=not settled):
-            if batch and held + size > MEMORY_AHEAD:
-                yield batch
-                batch, held = [], 0
-            batch.append(self._settle(loaded) if isinstance(loaded, Samples) else loaded)
-            held += size
-            if len(batch) == self.batch_size:
-                yield batch
-                batch, held = [], 0
-        if batch:
-            yield batch
+        ahead = in_order(self.pool, load, work, most=most, most_bytes=MEMORY_AHEAD, drain=not settled)
+        yield from in_batches(
+            ((self._settle(loaded) if isinstance(loaded, Samples) else loaded, size) for loaded, size in ahead),
+            self.batch_size,
+        )
 
     def _learn_ranges(self, images: Sequence[ImageInput], headers: Sequence[Header]) -> None:
         """Decodes the deep images of a batch once before, where there are several, to give them one value range."""
         deep = [(image, header.picture_bytes) for image, header in zip(images, headers, strict=True) if header.is_deep]
-        if self.ranges.is_fixed or len(deep) < 2:
+        if self.ranges.is_settled or len(deep) < 2:
             return
 
         def learn(image: ImageInput) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import errno
 import os
 import shutil
 import time
@@ -16,14 +15,10 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-import numpy as np
-
-from blemish.drawing.overlay import draw_overlay
 from blemish.errors import ImageError, OutputError, UsageError
-from blemish.images import save
 from blemish.inspection.inspector import Inspected
 from blemish.io.atomic import make_folder, reason, write_text
-from blemish.io.json_files import json_line, json_text
+from blemish.io.json_files import json_line, json_text, read_json_if_there
 from blemish.io.run_files import (
     LINES_FILE,
     MAPS,
@@ -35,12 +30,11 @@ from blemish.io.run_files import (
     TABLE_FILE,
     holds_run,
 )
-from blemish.maps import grow_blobs, visible_part
 from blemish.runs.counts import RunCounts
 from blemish.runs.header import RunHeader
-from blemish.runs.maps import write_maps
+from blemish.runs.pictures import PictureWriter
 from blemish.runs.reading import read_records
-from blemish.runs.records import CSV_COLUMNS, csv_row, error_record, record_of
+from blemish.runs.records import CSV_COLUMNS, csv_row, error_record
 from blemish.runs.resume import began_only, check_identity, open_locked, recover
 from blemish.runs.tables import check_parquet, write_csv, write_parquet
 
@@ -48,12 +42,6 @@ __all__ = ["DEFAULT_NAME", "ResultsFolder", "check_out"]
 
 DEFAULT_NAME = "blemish-results"
 MOST_WAITING, MOST_WAITING_BYTES = 8, 256 * 2**20  # pictures to be written, at most (one may exceed the bytes)
-JPEG_MOST_PX = 65_500  # what libjpeg writes, across or down
-# What the name or the size of one picture can cause (None: Pillow's encoder); anything else befalls all that follow.
-OF_ONE_PICTURE = {
-    *(None, errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG),
-    *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
-}
 
 
 def check_out(out: str | Path, *, overwrite: bool = False, resume: bool = False) -> Path:
@@ -107,8 +95,9 @@ class ResultsFolder:
             check_parquet()
         self.path = _new_folder() if out is None else check_out(out, overwrite=overwrite, resume=resume)
         self.counts = RunCounts()
-        self.keep_maps = keep_maps
+        self.pictures = PictureWriter(self.path, keep_maps=keep_maps)
         self.resumed = 0
+        self.workers: int | None = None  # processes that inspect: of the run that is resumed, then of this one
         self._started = time.perf_counter()
         self._header = header
         self._parquet = parquet
@@ -143,6 +132,7 @@ class ResultsFolder:
         check_identity(self.path, identity)
         with self._opening() as opened:
             lines = opened.enter_context(open_locked(self.path / LINES_FILE))
+            self.workers = read_json_if_there(self.path / RUN_FILE).get("workers")
             self.resumed = recover(self.path)
             for record in read_records(self.path):
                 self.counts.add(record)
@@ -181,35 +171,33 @@ class ResultsFolder:
 
     def add(self, inspected: Inspected, name: PurePosixPath) -> None:
         """Writes one inspection, its pictures under `name` (relative, without suffix)."""
-        inspection, picture, part = inspected.inspection, inspected.picture, inspected.part
-        too_large = max(inspection.width_px, inspection.height_px) > JPEG_MOST_PX
-        overlay, mask = f"{OVERLAYS}/{name}{'.png' if too_large else '.jpg'}", f"{MASKS}/{name}.png"
-        maps = f"{MAPS}/{name}.npz" if self.keep_maps else None
-        record = record_of(inspection, overlay=overlay, mask=mask, maps=maps)
+        picture, part = inspected.picture, inspected.part
         held = picture.pixels.nbytes + (0 if part is None else part.scores.nbytes)
         while self._waiting and sum(each.held_bytes for each in self._waiting) + held > MOST_WAITING_BYTES:
             self._write_first()
-        job = self._pool.submit(self._write_pictures, inspected, overlay=overlay, mask=mask, maps=maps)
-        self._waiting.append(_Waiting(record, job, held))
+        job = self._pool.submit(self.pictures.write, inspected, self.pictures.record_of(inspected, name))
+        self._waiting.append(_Waiting(job, held))
         self._write_done()
 
     def add_error(self, error: ImageError) -> None:
         """Writes that an image could not be inspected, as a record in its turn."""
         header = self._header
-        self._waiting.append(_Waiting(error_record(error, thresholds=header.thresholds, model=header.model)))
+        self.add_record(error_record(error, thresholds=header.thresholds, model=header.model))
+
+    def add_record(self, record: dict[str, Any]) -> None:
+        """Writes a record whose pictures are there, or that has none."""
+        job: Future[dict[str, Any]] = Future()
+        job.set_result(record)
+        self._waiting.append(_Waiting(job))
         self._write_done()
 
     def _write_done(self) -> None:
         """Appends the records whose pictures are there, and waits for the first ones where too many are not."""
-        while self._waiting and (len(self._waiting) > MOST_WAITING or self._waiting[0].is_done):
+        while self._waiting and (len(self._waiting) > MOST_WAITING or self._waiting[0].job.done()):
             self._write_first()
 
     def _write_first(self) -> None:
-        first = self._waiting.popleft()
-        problem = None if first.job is None else first.job.result()
-        record = first.record
-        if problem is not None:
-            record = {**record, "error": problem.reason, "overlay": None, "mask": None, "maps": None}
+        record = self._waiting.popleft().job.result()
         try:
             self._lines.write(json_line(record) + "\n")
             self._lines.flush()
@@ -219,29 +207,6 @@ class ResultsFolder:
         self.counts.add(record)
         if self._on_record is not None:
             self._on_record(record)
-
-    def _write_pictures(self, inspected: Inspected, *, overlay: str, mask: str, maps: str | None) -> ImageError | None:
-        """Writes overlay, mask and maps; an ImageError where this image alone stands in the way, an OutputError else."""
-        inspection, part = inspected.inspection, inspected.part
-        try:
-            if maps is not None:
-                write_maps(inspection, self.path / maps)
-            level = inspection.region_level
-            if part is None:
-                part = visible_part(inspection.anomaly_map, inspection.map_at_original(), pixel_threshold=level)
-            marked = np.zeros((inspection.height_px, inspection.width_px), bool)
-            within = marked[part.slices]
-            for blob in grow_blobs(part.scores, threshold=level):
-                within[blob.slices] |= blob.pixels
-            save(marked, self.path / mask)
-            save(draw_overlay(inspected.picture, inspection, part=part), self.path / overlay)
-        except MemoryError:
-            return ImageError(inspection.source, "its pictures cannot be drawn (they do not fit into memory)")
-        except OutputError as error:
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno in OF_ONE_PICTURE:
-                return ImageError(inspection.source, f"its pictures cannot be written ({reason(error.__cause__)})")
-            raise
-        return None
 
     def _finish(self, status: str) -> None:
         try:
@@ -269,6 +234,8 @@ class ResultsFolder:
     def _write_run(self, status: str) -> None:
         duration_s = time.perf_counter() - self._started
         run = {"schema": RUN_SCHEMA, "status": status, **self._header.to_dict(self.counts, duration_s=duration_s)}
+        if self.workers is not None:
+            run["workers"] = self.workers
         if self._identity is not None:
             run["identity"] = self._identity
         write_text(self.path / RUN_FILE, json_text(run))
@@ -276,15 +243,10 @@ class ResultsFolder:
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A record that is appended when the job of its pictures, which holds so many bytes, is done."""
+    """A record that is appended when its pictures, a job that holds so many bytes, are written."""
 
-    record: dict[str, Any]
-    job: Future[ImageError | None] | None = None
+    job: Future[dict[str, Any]]
     held_bytes: int = 0
-
-    @property
-    def is_done(self) -> bool:
-        return self.job is None or self.job.done()
 
 
 def _new_folder() -> Path:

@@ -21,7 +21,9 @@ from blemish.runs.counts import RunCounts
 from blemish.runs.folder import ResultsFolder, check_out
 from blemish.runs.header import header_of, identity_of
 from blemish.runs.names import arriving_name, output_names
+from blemish.runs.pace import choose_workforce
 from blemish.runs.records import error_record, record_of
+from blemish.runs.work import ImageJob, WorkOrder, plan_jobs
 
 __all__ = ["FinishedRun", "inspect_folder", "inspect_images"]
 
@@ -37,13 +39,17 @@ class FinishedRun:
     resumed: int  # images that an earlier run had done
     thresholds: Thresholds
     references: str  # the images that all were compared with, "" for none
+    workers: int  # processes of one thread each that inspected; 0 where this one did
     remarks: tuple[str, ...]  # lines worth telling the user about the model
 
 
 class RecordsOnly:
     """Stands for a folder of results where no files are written."""
 
+    path = None
+    pictures = None
     resumed = 0
+    workers: int | None = None
 
     def __init__(self, inspector: Inspector, on_record: OnRecord | None) -> None:
         self.counts = RunCounts()
@@ -51,12 +57,12 @@ class RecordsOnly:
         self._on_record = on_record
 
     def add(self, inspected: Inspected, _name: PurePosixPath) -> None:
-        self._note(record_of(inspected.inspection))
+        self.add_record(record_of(inspected.inspection))
 
     def add_error(self, error: ImageError) -> None:
-        self._note(error_record(error, thresholds=self._inspector.thresholds, model=self._inspector.model))
+        self.add_record(error_record(error, thresholds=self._inspector.thresholds, model=self._inspector.model))
 
-    def _note(self, record: Mapping[str, Any]) -> None:
+    def add_record(self, record: Mapping[str, Any]) -> None:
         self.counts.add(record)
         if self._on_record is not None:
             self._on_record(record)
@@ -75,6 +81,7 @@ def inspect_folder(
     watch: bool = False,
     watch_for_s: float | None = None,
     watch_rest_s: float = REST_S,
+    workers: int | None = None,
     on_record: OnRecord | None = None,
     reporter: Reporter | None = None,
     command: Sequence[str] | None = None,
@@ -94,6 +101,8 @@ def inspect_folder(
         watch: `images` are folders; inspect images as they arrive there, until Ctrl-C.
         watch_for_s: Watch until none has come for so many seconds.
         watch_rest_s: A watched file is taken when its size and time have not changed for so many seconds, 0 or more.
+        workers: Processes of one thread each that inspect, on this machine; 0 for this process alone, with all its threads.
+            None: what a short measurement at the start of a long run finds to be faster.
         on_record: Is called with the record of each image (docs/results.md).
         reporter: Is told how the work goes on.
         command: What run.json names as the command; by default that of this process.
@@ -118,6 +127,10 @@ def inspect_folder(
         raise UsageError("--resume takes the folder of the run, --out, and goes without --overwrite")
     if not watch_rest_s >= 0:
         raise UsageError(f"--watch-rest is a number of seconds from 0 on, not {watch_rest_s:g}")
+    if workers is not None and workers < 0:
+        raise UsageError(f"--workers takes a number of processes from 0 on, not {workers}")
+    if workers and watch:
+        raise UsageError("--watch inspects in its own process: leave --workers away")
     config = merge(config, given)
     out = None if out is None else check_out(out, overwrite=overwrite, resume=resume)
     named = [images] if isinstance(images, str | Path) else list(images)
@@ -142,7 +155,7 @@ def inspect_folder(
         reporter = reporter or Reporter()
         if found is not None:
             results.counts.left_out, results.counts.unlisted = dict(found.left_out), list(found.unlisted)
-            inspect_images(inspector, found, results, reporter=reporter)
+            inspect_images(inspector, found, results, config=config, workers=workers, reporter=reporter)
         else:
             folders = [Path(folder) for folder in named]
             skip = results.path if isinstance(results, ResultsFolder) else None
@@ -155,6 +168,7 @@ def inspect_folder(
         resumed=results.resumed,
         thresholds=inspector.thresholds,
         references=inspector.engine.references or inspector.engine.good_references,
+        workers=results.workers or 0,
         remarks=inspector.engine.remarks,
     )
 
@@ -164,15 +178,66 @@ def inspect_images(
     images: Sequence[FoundImage],
     results: ResultsFolder | RecordsOnly,
     *,
+    config: Config | None = None,
+    workers: int | None = 0,
     reporter: Reporter | None = None,
 ) -> None:
-    """Inspects the images that `results` has no record of yet."""
+    """Inspects the images that `results` has no record of yet.
+
+    Args:
+        inspector: What inspects them.
+        images: All images of the run.
+        results: Where the records go.
+        config: What the inspector was loaded from; worker processes load theirs from it, too.
+        workers: As `inspect_folder` takes them.
+        reporter: Is told how the work goes on.
+    """
+    reporter = reporter or Reporter()
+    names = output_names(images)
+    if (results.workers if workers is None else workers) == 0 or config is None:
+        results.workers = 0
+        _inspect_here(inspector, images, names, results, reporter)
+        return
+    paths = [image.path for image in images]
+    plan = inspector.plan_batches(paths)
+    order = WorkOrder(
+        config=config.to_dict(),
+        model=inspector.model.to_dict(),
+        learned=plan.learned,
+        out=None if results.pictures is None else str(results.path),
+        keep_maps=results.pictures is not None and results.pictures.keep_maps,
+    )
+
+    def jobs(count: int) -> Iterator[ImageJob]:
+        pictures = [] if results.pictures is None else list(map(str, names))
+        return plan_jobs(list(map(str, paths)), pictures, plan, done=results.resumed, workers=count)
+
+    with choose_workforce(inspector, order, jobs, workers=results.workers if workers is None else workers) as workforce:
+        if workforce is None:
+            results.workers = 0
+            _inspect_here(inspector, images, names, results, reporter)
+            return
+        results.workers = workforce.count
+        with reporter.progress("inspecting", len(images), done=results.resumed) as advance:
+            for number, record in workforce.records(jobs(workforce.count)):
+                if number >= results.resumed:
+                    results.add_record(record)
+                    advance()
+
+
+def _inspect_here(
+    inspector: Inspector,
+    images: Sequence[FoundImage],
+    names: Sequence[PurePosixPath],
+    results: ResultsFolder | RecordsOnly,
+    reporter: Reporter,
+) -> None:
+    """Inspects them in this process."""
     done = results.resumed
     # batches as the run would have had them: the last digits of a score depend on what is computed together
     start = done // inspector.batch_size * inspector.batch_size
-    names = output_names(images)
     outcomes = inspector.stream([image.path for image in images], start=start)
-    with (reporter or Reporter()).progress("inspecting", len(images), done=done) as advance:
+    with reporter.progress("inspecting", len(images), done=done) as advance:
         for name, outcome in zip(names[done:], islice(outcomes, done - start, None), strict=True):
             _add(results, outcome, name)
             advance()
