@@ -83,7 +83,16 @@ class Page:
 
     def press(self, *keys: str) -> None:
         """Presses keys one after the other, as a person would: "a", "Tab", "Enter"."""
-        codes = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "ArrowLeft": 37, "ArrowRight": 39, "ArrowUp": 38, "ArrowDown": 40}
+        codes = {
+            "Tab": 9,
+            "Enter": 13,
+            "Escape": 27,
+            " ": 32,
+            "ArrowLeft": 37,
+            "ArrowRight": 39,
+            "ArrowUp": 38,
+            "ArrowDown": 40,
+        }
         for key in keys:
             shown = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
             facts = {"key": key, "windowsVirtualKeyCode": codes.get(key, ord(key[0].upper()))}

@@ -46,7 +46,13 @@ def wait_for(condition: Callable[[], Any], *, limit_s: float = LIMIT_S) -> Any:
 
 def line_of(data: Path, **tables: Any) -> LineConfig:
     """The configuration of a small service in a data folder."""
-    serve = {"data": str(data), "workers": 1, "allowed_hosts": ["testserver"], "wait_ms": 5.0, **tables.pop("serve", {})}
+    serve = {
+        "data": str(data),
+        "workers": 1,
+        "allowed_hosts": ["testserver"],
+        "wait_ms": 5.0,
+        **tables.pop("serve", {}),
+    }
     model = {"model": {"engine": "served-darkness"}, "vocabulary": {"defects": "scratch, stain"}}
     return LineConfig.from_dict({**model, "retention": {"min_free_mb": 0}, "serve": serve, **tables})
 

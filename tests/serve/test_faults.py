@@ -29,6 +29,7 @@ def states(service: Service) -> dict[str, str]:
         return {row.name: row.state for row in connection.execute(select(inspections.c.name, inspections.c.state))}
 
 
+@pytest.mark.slow
 def test_an_image_that_ends_its_process_harms_no_other_one(tmp_path: Path) -> None:
     with running(tmp_path, serve={"wait_ms": 200}) as (service, client):
         files = [("a.png", picture()), ("crash.png", picture(colour=plugin.CRASH)), ("b.png", picture(dark=True))]
@@ -41,6 +42,7 @@ def test_an_image_that_ends_its_process_harms_no_other_one(tmp_path: Path) -> No
         assert post(client, ("c.png", picture())).status_code == 200
 
 
+@pytest.mark.slow
 def test_an_image_that_stops_its_process_is_ended_after_its_time(tmp_path: Path) -> None:
     with running(tmp_path, serve={"image_limit_s": 1.0}) as (service, client):
         post(client, ("a.png", picture()))  # the first batch has more time
@@ -82,12 +84,14 @@ def test_a_request_that_waits_too_long_leaves_the_queue(tmp_path: Path) -> None:
         assert (late.status_code, late.json()["error"]["code"]) == (504, "timeout")
         assert states(service)["late.png"] == "cancelled"
         assert first.result().status_code == 200
-        assert "late.png" not in {row.name for row in history.find(service.db, history.Filters(states=("done",)))}
+        assert "late.png" not in {
+            row.name for row in history.find_inspections(service.db, history.Filters(states=("done",)))
+        }
 
 
 def test_what_was_accepted_before_a_stop_is_inspected_after_the_next_start(tmp_path: Path) -> None:
     environment = plugin.install(tmp_path / "plugin")
-    service = Service(line_of(tmp_path / "data"), environment=environment)
+    service = Service(line_of(tmp_path / "data", serve={"batch_size": 1}), environment=environment)
     wait_for(lambda: service.pool.is_ready)
     pending = service.intake.take([Upload(f"{n}.png", SLOW) for n in range(6)], Wanted(source="test"))
     service.close()

@@ -92,7 +92,9 @@ def counts(page: Page) -> dict[str, int]:
 def serious_faults(page: Page) -> list[Any]:
     """What axe-core calls serious or critical on what is shown."""
     page.run(AXE.read_text(encoding="utf-8") + "; true")
-    found = page.run("axe.run(document, {resultTypes: ['violations']}).then(result => JSON.stringify(result.violations))")
+    found = page.run(
+        "axe.run(document, {resultTypes: ['violations']}).then(result => JSON.stringify(result.violations))"
+    )
     return [
         (fault["id"], [node["html"][:200] for node in fault["nodes"]])
         for fault in json.loads(found)
@@ -114,7 +116,13 @@ def test_five_parts_are_reviewed_by_the_keyboard(page: Page, served: Running) ->
         page.wait(f"document.querySelector('.side [role=status]').textContent === '1 of {7 - left}'")
     with Client(served.address, token=served.token) as client:
         reviewed = [each for each in client.inspections(verdict="ng") if each["review"]]
-        assert sorted(each["review"] for each in reviewed) == ["accept", "false_alarm", "other_type", "reject", "reject"]
+        assert sorted(each["review"] for each in reviewed) == [
+            "accept",
+            "false_alarm",
+            "other_type",
+            "reject",
+            "reject",
+        ]
         notes = [client.get(each["id"])["reviews"][0] for each in reviewed]
         assert "glare </textarea><script>" in [note["note"] for note in notes]
         assert {note["reviewer"] for note in notes} == {"station 1"}
@@ -183,7 +191,9 @@ def test_no_view_has_a_serious_fault_of_accessibility(page: Page, served: Runnin
     for size in ((1280, 900), (390, 800)):
         for view in ("live", "queue", "search", "statistics", "profiles"):
             page.visit(f"{served.address}page/#/{view}", size=size, scheme=scheme)
-            page.wait("document.querySelector('main h1') !== null && document.getElementById('status').textContent !== ''")
+            page.wait(
+                "document.querySelector('main h1') !== null && document.getElementById('status').textContent !== ''"
+            )
             page.wait("document.querySelectorAll('main .card, main .stage img, main figure, main details').length > 0")
             assert serious_faults(page) == [], (view, size, scheme)
 

@@ -157,7 +157,7 @@ def _line(path: Path | None, **given: Any) -> LineConfig:
     from blemish.serve.line import LineConfig
 
     line = LineConfig() if path is None else LineConfig.from_toml(path)
-    values = {
+    values: dict[str, Any] = {
         name: str(value) if isinstance(value, Path) else value for name, value in given.items() if value is not None
     }
     return replace(line, serve=replace(line.serve, **values))

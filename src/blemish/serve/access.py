@@ -19,7 +19,7 @@ from blemish.serve.clock import iso, now_ms
 from blemish.serve.database.tables import sessions, tokens
 from blemish.serve.history import reading
 
-__all__ = ["LOCAL", "SCOPES", "Access", "Caller", "RateLimit", "Session"]
+__all__ = ["LOCAL", "SCOPES", "Access", "Caller", "LoginSession", "RateLimit"]
 
 SCOPES = ("read", "inspect", "review", "admin")
 PREFIX = "blemish"  # of a token, so that it is known for one where it turns up: blemish_ID_SECRET
@@ -44,7 +44,7 @@ LOCAL = Caller("local", frozenset(SCOPES))  # on a machine where no token exists
 
 
 @dataclass(frozen=True)
-class Session:
+class LoginSession:
     """What a login gives."""
 
     cookie: str
@@ -147,12 +147,12 @@ class Access:
             return None
         return Caller(row.name, frozenset(row.scopes.split()), row.id)
 
-    def log_in(self, token: str) -> Session | None:
+    def log_in(self, token: str) -> LoginSession | None:
         """A session for the page; None where the token is none."""
         caller = self.caller_of(token)
         if caller is None:
             return None
-        session = Session(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
+        session = LoginSession(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
         with self._db.begin() as connection:
             connection.execute(delete(sessions).where(sessions.c.expires_ms < now_ms()))
             connection.execute(

@@ -73,7 +73,11 @@ def export_selection(
         UsageError: Nothing is left by the filters.
     """
     chosen = FORMATS[format_name]
-    rows = [row for row in history.find(db, filters, limit=limit) if row.record is not None and row.verdict is not None]
+    rows = [
+        row
+        for row in history.find_inspections(db, filters, limit=limit)
+        if row.record is not None and row.verdict is not None
+    ]
     if not rows:
         raise UsageError("no inspection with a verdict fits these filters")
     (folder.path / EXPORTS).mkdir(exist_ok=True)

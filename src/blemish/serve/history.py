@@ -27,7 +27,7 @@ __all__ = [
     "by_request_key",
     "cancel",
     "count",
-    "find",
+    "find_inspections",
     "finish",
     "get",
     "new_id",
@@ -215,7 +215,7 @@ def waiting(db: Engine, *, after: int = 0, limit: int = 100, job: str | None = N
         return list(connection.execute(query.order_by(inspections.c.number).limit(limit)))
 
 
-def find(
+def find_inspections(
     db: Engine, filters: Filters, *, before: int | None = None, after: int | None = None, limit: int = 50
 ) -> list[Row[Any]]:
     """Inspections, the newest first.

@@ -26,7 +26,7 @@ from blemish.serve import history
 from blemish.serve.clock import now_ms
 from blemish.serve.data_folder import DataFolder
 from blemish.serve.history import Accepted, Finished, Message
-from blemish.serve.inference.pool import InferencePool, Task, TaskResult
+from blemish.serve.inference.pool import InferencePool, InferenceTask, TaskResult
 from blemish.serve.profiles import Profile, Profiles
 
 __all__ = ["DiskFullError", "Intake", "Pending", "Upload", "Wanted"]
@@ -73,7 +73,7 @@ class Pending:
     image: str  # below the data folder
     maps: str  # likewise
     created_ms: int
-    task: Task
+    task: InferenceTask
     plain_profile: tuple[str, int] | None  # name and version, where nothing else was asked for
     recorded: Future[dict[str, Any]] = field(default_factory=Future)
 
@@ -247,7 +247,7 @@ class Intake:
         plain_profile: tuple[str, int] | None = None,
     ) -> Pending:
         maps = self.folder.maps_of(image_id, created_ms=created_ms)
-        task = Task(
+        task = InferenceTask(
             id=image_id,
             path=str(self.folder.path_of(place)),
             name=name,

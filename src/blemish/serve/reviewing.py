@@ -78,7 +78,7 @@ def reviews_of(db: Engine, number: int) -> list[dict[str, Any]]:
         found = connection.execute(
             select(reviews).where(reviews.c.inspection == number).order_by(reviews.c.number.desc())
         )
-        return [_shown(row._mapping) for row in found]
+        return [_shown(row._asdict()) for row in found]
 
 
 def calibrated_from_reviews(

@@ -99,9 +99,12 @@ def run_service(
             shown = f"[{host}]" if ":" in host else host
             started(f"http://{shown}:{port}/", service)
             if stop is not None:
-                threading.Thread(
-                    target=lambda: (stop.wait(), setattr(server, "should_exit", True)), daemon=True
-                ).start()
+                threading.Thread(target=_end_when, args=(stop, server), daemon=True).start()
             server.run(sockets=[listening])
         finally:
             service.close()
+
+
+def _end_when(stop: threading.Event, server: uvicorn.Server) -> None:
+    stop.wait()
+    server.should_exit = True

@@ -14,7 +14,7 @@ from blemish.serve.access import LOCAL, SESSION_MS, Caller, RateLimit
 from blemish.serve.http.errors import Refused
 from blemish.serve.service import Service
 
-__all__ = ["CSRF_HEADER", "Admin", "Inspecting", "Reading", "Reviewing", "ServiceOf", "router", "service_of"]
+__all__ = ["CSRF_HEADER", "MayAdminister", "MayInspect", "MayRead", "MayReview", "ServiceOf", "router", "service_of"]
 
 COOKIE = "blemish_session"
 CSRF_HEADER = "X-Blemish-CSRF"
@@ -73,10 +73,10 @@ def allowed(scope: str) -> Callable[[Caller], Caller]:
     return check
 
 
-Reading = Annotated[Caller, Depends(allowed("read"))]
-Inspecting = Annotated[Caller, Depends(allowed("inspect"))]
-Reviewing = Annotated[Caller, Depends(allowed("review"))]
-Admin = Annotated[Caller, Depends(allowed("admin"))]
+MayRead = Annotated[Caller, Depends(allowed("read"))]
+MayInspect = Annotated[Caller, Depends(allowed("inspect"))]
+MayReview = Annotated[Caller, Depends(allowed("review"))]
+MayAdminister = Annotated[Caller, Depends(allowed("admin"))]
 
 
 class Login(BaseModel):

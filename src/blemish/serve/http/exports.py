@@ -10,7 +10,7 @@ from starlette.background import BackgroundTask
 
 from blemish.serve import auditing
 from blemish.serve.exporting import export_selection
-from blemish.serve.http.callers import Reading, ServiceOf
+from blemish.serve.http.callers import MayRead, ServiceOf
 from blemish.serve.http.shown import FiltersOf
 
 __all__ = ["router"]
@@ -23,7 +23,7 @@ def export(
     format_name: str,
     service: ServiceOf,
     *,
-    caller: Reading,
+    caller: MayRead,
     filters: FiltersOf,
     images: Annotated[bool, Query(description="with the image files")] = True,
     limit: Annotated[int, Query(ge=1, le=5000)] = 1000,

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from blemish.serve import auditing, history, reviewing
-from blemish.serve.http.callers import Inspecting, Reading, Reviewing, ServiceOf
+from blemish.serve.http.callers import MayInspect, MayRead, MayReview, ServiceOf
 from blemish.serve.http.errors import Refused
 from blemish.serve.http.shown import FiltersOf, InspectionList, InspectionSummary, recorded, summary_of
 from blemish.serve.inference.pool import QueueFullError
@@ -93,7 +93,7 @@ async def inspect(
     request: Request,
     service: ServiceOf,
     *,
-    caller: Inspecting,
+    caller: MayInspect,
     images: Annotated[list[UploadFile], File(description="one or several image files")],
     profile: Annotated[str | None, Form(max_length=100)] = None,
     source: Annotated[str, Form(pattern=SOURCE_PATTERN, description="where they come from")] = "http",
@@ -139,7 +139,7 @@ async def inspect(
 def find(
     service: ServiceOf,
     *,
-    caller: Reading,
+    caller: MayRead,
     filters: FiltersOf,
     cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,18}$", description="`next` of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
@@ -147,14 +147,14 @@ def find(
 ) -> InspectionList:
     del caller
     before = None if cursor is None else int(cursor)
-    rows = history.find(service.db, filters, before=before, limit=limit + 1)
+    rows = history.find_inspections(service.db, filters, before=before, limit=limit + 1)
     more = len(rows) > limit
     shown = [summary_of(row, record=records) for row in rows[:limit]]
     return InspectionList(inspections=shown, next=str(rows[limit - 1].number) if more else None)
 
 
 @router.get("/{image_id}", summary="One inspection with its record and its reviews")
-def get(image_id: str, service: ServiceOf, caller: Reading) -> InspectionDetails:
+def get(image_id: str, service: ServiceOf, caller: MayRead) -> InspectionDetails:
     del caller
     row = row_of(service, image_id)
     summary = summary_of(row, record=True).model_dump()
@@ -166,7 +166,7 @@ def get(image_id: str, service: ServiceOf, caller: Reading) -> InspectionDetails
 
 
 @router.get("/{image_id}/original", summary="The file as it was given", response_class=FileResponse)
-def original(image_id: str, service: ServiceOf, caller: Reading) -> FileResponse:
+def original(image_id: str, service: ServiceOf, caller: MayRead) -> FileResponse:
     del caller
     row = row_of(service, image_id)
     path = None if row.image is None else service.folder.path_of(row.image)
@@ -178,7 +178,7 @@ def original(image_id: str, service: ServiceOf, caller: Reading) -> FileResponse
 
 
 @router.get("/{image_id}/maps.npz", summary="The raw maps as NumPy's .npz", response_class=FileResponse)
-def maps(image_id: str, service: ServiceOf, caller: Reading) -> FileResponse:
+def maps(image_id: str, service: ServiceOf, caller: MayRead) -> FileResponse:
     del caller
     row = row_of(service, image_id)
     path = None if row.maps is None else service.folder.path_of(row.maps)
@@ -192,7 +192,7 @@ def picture(
     image_id: str,
     picture: PictureKind,
     service: ServiceOf,
-    caller: Reading,
+    caller: MayRead,
     most_px: Annotated[int, Query(ge=0, le=20_000, description="the longer side at most; 0: as it is")] = 0,
 ) -> Response:
     del caller
@@ -201,7 +201,7 @@ def picture(
 
 
 @router.put("/{image_id}/review", summary="Say what an inspection is worth")
-def review(image_id: str, said: ReviewSaid, service: ServiceOf, caller: Reviewing) -> ReviewMade:
+def review(image_id: str, said: ReviewSaid, service: ServiceOf, caller: MayReview) -> ReviewMade:
     row_of(service, image_id)
     reviewer = (said.reviewer or "").strip() or caller.name
     made = reviewing.review(
@@ -242,8 +242,8 @@ def row_of(service: Service, image_id: str) -> Any:
 
 async def _wait(request: Request, service: Service, pending: Sequence[Pending], limit_s: float) -> list[dict[str, Any]]:
     """The records, once all are there; what waits leaves the queue where the caller leaves, or time is over."""
-    futures = asyncio.gather(*(asyncio.wrap_future(each.recorded) for each in pending))
-    gone = asyncio.create_task(_disconnected(request))
+    futures: asyncio.Future[Any] = asyncio.gather(*(asyncio.wrap_future(each.recorded) for each in pending))
+    gone: asyncio.Future[Any] = asyncio.create_task(_disconnected(request))
     try:
         done, _ = await asyncio.wait({futures, gone}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
         if futures in done:

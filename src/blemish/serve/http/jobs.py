@@ -8,7 +8,7 @@ from fastapi import APIRouter, File, Form, Response, UploadFile
 from pydantic import BaseModel, Field
 
 from blemish.serve import auditing
-from blemish.serve.http.callers import Inspecting, Reading, ServiceOf
+from blemish.serve.http.callers import MayInspect, MayRead, ServiceOf
 from blemish.serve.http.errors import Refused
 from blemish.serve.http.inspections import SOURCE_PATTERN, clean, named, wanted_of
 from blemish.serve.intake import Upload
@@ -56,7 +56,7 @@ class JobList(BaseModel):
 
 
 @router.post("", status_code=202, summary="Inspect the images of a folder in the background")
-def add(wanted: JobWanted, response: Response, service: ServiceOf, caller: Inspecting) -> JobState:
+def add(wanted: JobWanted, response: Response, service: ServiceOf, caller: MayInspect) -> JobState:
     asked = wanted.model_dump(exclude_none=True, include={"defects", "vocabulary", "threshold", "pixel_threshold"})
     profile = service.profiles.get(wanted.profile) if wanted.profile else None
     if profile is not None or asked:
@@ -74,7 +74,7 @@ def upload(
     response: Response,
     service: ServiceOf,
     *,
-    caller: Inspecting,
+    caller: MayInspect,
     images: Annotated[list[UploadFile], File()],
     profile: Annotated[str | None, Form(max_length=100)] = None,
     source: Annotated[str, Form(pattern=SOURCE_PATTERN)] = "http",
@@ -96,13 +96,13 @@ def upload(
 
 
 @router.get("", summary="The newest jobs")
-def listed(service: ServiceOf, caller: Reading) -> JobList:
+def listed(service: ServiceOf, caller: MayRead) -> JobList:
     del caller
     return JobList(jobs=[JobState(**job) for job in service.jobs.listed()], folders=list(service.jobs.folders))
 
 
 @router.get("/{job_id}", summary="What became of a job so far")
-def get(job_id: str, service: ServiceOf, caller: Reading) -> JobState:
+def get(job_id: str, service: ServiceOf, caller: MayRead) -> JobState:
     del caller
     job = service.jobs.get(clean(job_id))
     if job is None:
@@ -111,7 +111,7 @@ def get(job_id: str, service: ServiceOf, caller: Reading) -> JobState:
 
 
 @router.delete("/{job_id}", summary="End a job; images that wait are not inspected")
-def cancel(job_id: str, service: ServiceOf, caller: Inspecting) -> JobState:
+def cancel(job_id: str, service: ServiceOf, caller: MayInspect) -> JobState:
     if service.jobs.get(clean(job_id)) is None:
         raise Refused(404, "not_found", "there is no such job")
     if service.jobs.cancel(job_id):

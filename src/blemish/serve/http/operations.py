@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from blemish._version import __version__
 from blemish.serve import auditing
-from blemish.serve.http.callers import Admin, Reading, ServiceOf
+from blemish.serve.http.callers import MayAdminister, MayRead, ServiceOf
 
 __all__ = ["router"]
 
@@ -39,13 +39,13 @@ def ready(service: ServiceOf) -> JSONResponse:
 
 
 @router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
-def metrics(service: ServiceOf, caller: Reading) -> Response:
+def metrics(service: ServiceOf, caller: MayRead) -> Response:
     del caller
     return Response(service.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @router.get("/v1/service", summary="What runs here: model, types, queue, sources")
-def about(service: ServiceOf, caller: Reading) -> dict[str, Any]:
+def about(service: ServiceOf, caller: MayRead) -> dict[str, Any]:
     del caller
     pool, line = service.pool, service.line
     return {
@@ -62,13 +62,13 @@ def about(service: ServiceOf, caller: Reading) -> dict[str, Any]:
 
 
 @router.get("/v1/tokens", summary="All tokens, without their secrets")
-def tokens(service: ServiceOf, caller: Admin) -> dict[str, Any]:
+def tokens(service: ServiceOf, caller: MayAdminister) -> dict[str, Any]:
     del caller
     return {"tokens": service.access.listed()}
 
 
 @router.post("/v1/tokens", status_code=201, summary="Make a token; it is shown this once")
-def make_token(wanted: TokenWanted, service: ServiceOf, caller: Admin) -> dict[str, str]:
+def make_token(wanted: TokenWanted, service: ServiceOf, caller: MayAdminister) -> dict[str, str]:
     token = service.access.create(wanted.name.replace("\0", "\ufffd"), wanted.scopes, days=wanted.days)
     auditing.note(
         service.db, caller.name, "make_token", wanted.name.replace("\0", "\ufffd"), {"scopes": list(wanted.scopes)}
@@ -77,7 +77,7 @@ def make_token(wanted: TokenWanted, service: ServiceOf, caller: Admin) -> dict[s
 
 
 @router.delete("/v1/tokens/{token_id}", summary="End a token")
-def end_token(token_id: str, service: ServiceOf, caller: Admin) -> dict[str, str]:
+def end_token(token_id: str, service: ServiceOf, caller: MayAdminister) -> dict[str, str]:
     name = service.access.revoke(token_id.replace("\0", "\ufffd"))
     auditing.note(service.db, caller.name, "end_token", token_id)
     return {"ended": name}
@@ -86,7 +86,7 @@ def end_token(token_id: str, service: ServiceOf, caller: Admin) -> dict[str, str
 @router.get("/v1/audit", summary="Who changed what, the newest first")
 def audit(
     service: ServiceOf,
-    caller: Admin,
+    caller: MayAdminister,
     before: Annotated[int | None, Query(ge=0, le=2**53)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> dict[str, Any]:

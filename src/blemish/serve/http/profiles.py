@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from blemish.config import Config
 from blemish.errors import UsageError
 from blemish.serve import auditing
-from blemish.serve.http.callers import Admin, Reading, ServiceOf
+from blemish.serve.http.callers import MayAdminister, MayRead, ServiceOf
 from blemish.serve.http.inspections import SOURCE_PATTERN, clean
 from blemish.serve.profiles import check_uploaded
 from blemish.serve.reviewing import calibrated_from_reviews
@@ -54,7 +54,7 @@ class CalibrationWanted(BaseModel):
 
 
 @router.get("/v1/profiles", summary="All versions of all profiles, and which are in force")
-def listed(service: ServiceOf, caller: Reading) -> dict[str, Any]:
+def listed(service: ServiceOf, caller: MayRead) -> dict[str, Any]:
     del caller
     return {
         "profiles": [profile.to_dict() for profile in service.profiles.all()],
@@ -64,7 +64,7 @@ def listed(service: ServiceOf, caller: Reading) -> dict[str, Any]:
 
 
 @router.post("/v1/profiles", status_code=201, summary="Store a profile, or a new version of one")
-def add(wanted: ProfileWanted, service: ServiceOf, caller: Admin) -> dict[str, Any]:
+def add(wanted: ProfileWanted, service: ServiceOf, caller: MayAdminister) -> dict[str, Any]:
     _check_finite(wanted.config)
     config = check_uploaded(Config.from_dict(wanted.config))
     profile = service.profiles.add(wanted.name, config, who=caller.name, why=clean(wanted.why))
@@ -73,7 +73,9 @@ def add(wanted: ProfileWanted, service: ServiceOf, caller: Admin) -> dict[str, A
 
 
 @router.put("/v1/profiles/{name}/version", summary="Put a version in force, an earlier one to roll back")
-def choose_version(name: ProfileName, chosen: VersionChosen, service: ServiceOf, caller: Admin) -> dict[str, Any]:
+def choose_version(
+    name: ProfileName, chosen: VersionChosen, service: ServiceOf, caller: MayAdminister
+) -> dict[str, Any]:
     profile = service.profiles.choose_version(name, chosen.version, who=caller.name)
     auditing.note(service.db, caller.name, "choose_version", name, {"version": chosen.version})
     return profile.to_dict()
@@ -81,7 +83,10 @@ def choose_version(name: ProfileName, chosen: VersionChosen, service: ServiceOf,
 
 @router.put("/v1/sources/{source}/profile", summary="Give the images of a source a profile")
 def choose_for_source(
-    source: Annotated[str, Path(pattern=SOURCE_PATTERN)], chosen: ProfileChosen, service: ServiceOf, caller: Admin
+    source: Annotated[str, Path(pattern=SOURCE_PATTERN)],
+    chosen: ProfileChosen,
+    service: ServiceOf,
+    caller: MayAdminister,
 ) -> dict[str, str]:
     service.profiles.choose_for_source(clean(source), chosen.profile, who=caller.name)
     auditing.note(service.db, caller.name, "choose_profile", clean(source), {"profile": chosen.profile})
@@ -89,7 +94,9 @@ def choose_for_source(
 
 
 @router.post("/v1/profiles/{name}/calibration", summary="Thresholds from reviews, with what they promise")
-def calibrate(name: ProfileName, wanted: CalibrationWanted, service: ServiceOf, caller: Admin) -> dict[str, Any]:
+def calibrate(
+    name: ProfileName, wanted: CalibrationWanted, service: ServiceOf, caller: MayAdminister
+) -> dict[str, Any]:
     profile = service.profiles.get(name)
     calibration, good, bad = calibrated_from_reviews(
         service.db,

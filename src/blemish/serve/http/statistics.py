@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from blemish.errors import UsageError
 from blemish.serve import counting, history
 from blemish.serve.clock import HOUR_MS, milliseconds, now_ms
-from blemish.serve.http.callers import Reading, ServiceOf
+from blemish.serve.http.callers import MayRead, ServiceOf
 from blemish.serve.http.shown import FiltersOf
 
 __all__ = ["router"]
@@ -23,7 +23,7 @@ MOST_MS = 400 * 24 * HOUR_MS
 @router.get("/statistics", summary="Rates, types, scores and drift of a time; by default of the last seven days")
 def statistics(
     service: ServiceOf,
-    caller: Reading,
+    caller: MayRead,
     since: Annotated[str | None, Query(alias="from", max_length=40)] = None,
     until: Annotated[str | None, Query(alias="to", max_length=40)] = None,
     source: Annotated[str | None, Query(max_length=100)] = None,
@@ -45,7 +45,7 @@ def statistics(
 def preview(
     service: ServiceOf,
     *,
-    caller: Reading,
+    caller: MayRead,
     threshold: Annotated[float, Query(ge=0, le=1)],
     review: Annotated[float | None, Query(ge=0, le=1)] = None,
     since: Annotated[str | None, Query(alias="from", max_length=40)] = None,
@@ -62,7 +62,7 @@ def preview(
 
 
 @router.get("/count", summary="How many inspections there are, up to 10,000")
-def count(service: ServiceOf, caller: Reading, filters: FiltersOf) -> dict[str, Any]:
+def count(service: ServiceOf, caller: MayRead, filters: FiltersOf) -> dict[str, Any]:
     del caller
     found, more = history.count(service.db, filters)
     return {"count": found, "more": more}

@@ -23,7 +23,7 @@ from typing import IO, Any
 from blemish.errors import BlemishError
 from blemish.serve.inference.messages import read_message, write_message
 
-__all__ = ["InferencePool", "QueueFullError", "Task", "TaskResult"]
+__all__ = ["InferencePool", "InferenceTask", "QueueFullError", "TaskResult"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class TaskResult:
 
 
 @dataclass(eq=False)
-class Task:
+class InferenceTask:
     """An image to inspect."""
 
     id: str
@@ -106,9 +106,9 @@ class InferencePool:
         self.facts: dict[str, Any] = {}  # what the first worker said of the model
         self._warm_up = warm_up
         self._environment = dict(environment or {})
-        self._waiting: deque[Task] = deque()
-        self._again: deque[Task] = deque()  # tasks whose process fell: each goes alone
-        self._running: set[Task] = set()
+        self._waiting: deque[InferenceTask] = deque()
+        self._again: deque[InferenceTask] = deque()  # tasks whose process fell: each goes alone
+        self._running: set[InferenceTask] = set()
         self._changed = threading.Condition()
         self._closing = False
         self._reserved = 0  # places for tasks that are being accepted
@@ -171,13 +171,13 @@ class InferencePool:
             with self._changed:
                 self._reserved -= count
 
-    def submit(self, *tasks: Task) -> None:
+    def submit(self, *tasks: InferenceTask) -> None:
         """Takes tasks that were accepted; their futures get the results."""
         with self._changed:
             self._waiting.extend(tasks)
             self._changed.notify_all()
 
-    def cancel(self, task: Task) -> bool:
+    def cancel(self, task: InferenceTask) -> bool:
         """Whether the task left the queue; False where a worker has it already, or has done it."""
         with self._changed:
             for queue in (self._waiting, self._again):
@@ -270,7 +270,7 @@ class InferencePool:
         facts = _heard(child)
         return facts if facts is not None and _heard(child) is not None else None
 
-    def _next_batch(self) -> list[Task] | None:
+    def _next_batch(self) -> list[InferenceTask] | None:
         """The next tasks; None where the pool closes."""
         with self._changed, self._counted():
             self._changed.wait_for(lambda: self._closing or self._waiting or self._again)
@@ -296,7 +296,7 @@ class InferencePool:
         finally:
             self._asking -= 1
 
-    def _do(self, child: subprocess.Popen[bytes], batch: list[Task]) -> bool:
+    def _do(self, child: subprocess.Popen[bytes], batch: list[InferenceTask]) -> bool:
         """Whether the process answered for all tasks of the batch; those that it answered for are removed from it."""
         if not batch:
             return True
@@ -317,7 +317,7 @@ class InferencePool:
             batch.remove(task)
             self._settle(task, _result(answer))
 
-    def _put_back(self, batch: list[Task]) -> None:
+    def _put_back(self, batch: list[InferenceTask]) -> None:
         """Queues the tasks of a process that fell again, first of all and each alone, unless one has felled too many."""
         for task in batch:
             task.attempts += 1
@@ -330,7 +330,7 @@ class InferencePool:
                 self._again.append(task)
                 self._changed.notify_all()
 
-    def _settle(self, task: Task, result: TaskResult) -> None:
+    def _settle(self, task: InferenceTask, result: TaskResult) -> None:
         with self._changed:
             self._running.discard(task)
             self.done += 1
