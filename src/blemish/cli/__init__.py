@@ -28,6 +28,7 @@ from blemish.cli.methods import methods
 from blemish.cli.models import models
 from blemish.cli.report import report
 from blemish.cli.rethreshold import rethreshold
+from blemish.cli.serve import serve
 from blemish.cli.synthesize import synthesize
 from blemish.cli.train import train
 from blemish.cli.vocabulary import vocabulary
@@ -61,6 +62,7 @@ app.command("methods")(methods)
 app.add_typer(models, name="models")
 app.add_typer(cache, name="cache")
 app.add_typer(data, name="data")
+app.add_typer(serve, name="serve")
 app.add_typer(vocabulary, name="vocabulary")
 
 
