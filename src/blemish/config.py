@@ -299,7 +299,7 @@ class Config:
         except ValueError as error:  # of tomllib, or bytes that are not UTF-8
             raise UsageError(f"{path}: is not TOML ({error})") from error
         try:
-            return cls.from_dict(data)._from_folder(path.parent)
+            return cls.from_dict(data).from_folder(path.parent)
         except UsageError as error:
             raise UsageError(f"{path}: {error}") from error
 
@@ -344,8 +344,11 @@ class Config:
         for setting in settings().values():
             yield setting, getattr(getattr(self, setting.table), setting.name)
 
-    def _from_folder(self, folder: Path) -> Config:
-        """This configuration with its relative paths meant from a folder."""
+    def from_folder(self, folder: Path) -> Config:
+        """This configuration with its relative paths meant from a folder.
+
+        A backbone or prompts are names, unless a file or folder of that name lies there.
+        """
         moved = {}
         for setting, value in self.settings():
             if not setting.path or value in (None, "data") or Path(value).expanduser().is_absolute():

@@ -222,7 +222,7 @@ def inspect_images(
             for number, record in workforce.records(jobs(workforce.count)):
                 if number >= results.resumed:
                     results.add_record(record)
-                    advance()
+                    advance(failed=record["verdict"] is None)
 
 
 def _inspect_here(
@@ -240,7 +240,7 @@ def _inspect_here(
     with reporter.progress("inspecting", len(images), done=done) as advance:
         for name, outcome in zip(names[done:], islice(outcomes, done - start, None), strict=True):
             _add(results, outcome, name)
-            advance()
+            advance(failed=isinstance(outcome, ImageError))
 
 
 def _inspect_arrivals(
