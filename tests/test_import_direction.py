@@ -17,6 +17,7 @@ SOURCE = Path(blemish.__file__).parent
 OLD_RUN = Path(__file__).parent / "runs" / "version_0.1"
 FLOORS = (
     {"cli", "serve", "demo", "__main__"},
+    {"scale"},
     {"training", "evaluation"},
     {"exports", "reports"},
     {"runs"},

@@ -84,21 +84,28 @@ def _join(ray: Any, address: str, cpus: int | None) -> None:
     quiet = {"log_to_driver": False, "logging_level": "error", "include_dashboard": False}
     if address == LOCAL:
         paths = os.pathsep.join(path or os.getcwd() for path in sys.path)  # noqa: PTH109
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            object_store_memory=STORE_BYTES,
-            runtime_env={"env_vars": {"PYTHONPATH": paths, "OMP_WAIT_POLICY": "PASSIVE"}},
-            **quiet,
-        )
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                object_store_memory=STORE_BYTES,
+                runtime_env={"env_vars": {"PYTHONPATH": paths, "OMP_WAIT_POLICY": "PASSIVE"}},
+                **quiet,
+            )
+        except Exception as error:  # of no kind of its own, where it does not start in time
+            ray.shutdown()
+            raise UsageError(f"Ray does not start on this machine ({_said(error)}); --workers does without") from error
         return
     if address != "auto":
         _check_answers(address)
     try:
         ray.init(address=address, **{name: value for name, value in quiet.items() if name != "include_dashboard"})
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise UsageError(f"--ray {address}: no Ray cluster could be joined there ({said})") from error
+        raise UsageError(f"--ray {address}: no Ray cluster could be joined there ({_said(error)})") from error
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _check_answers(address: str) -> None:

@@ -18,7 +18,7 @@ from blemish.scale.stages import Loading, ScoringActor, Unit, learn_unit, load_u
 __all__ = ["learn_all", "score_all"]
 
 ACTOR_CPUS, READER_CPUS = 0.8, 0.2  # of a core: an actor for each core, and room for a task that reads for it
-TASK_TRIES = 2  # times that Ray itself does something again whose process has ended
+TASK_TRIES = 1  # times that Ray itself does something again whose process has ended
 ROUNDS = 3  # of units that did not come back; in the last one image by image
 BLOCK_BYTES = 2**24  # about what goes from one stage to the next at once
 

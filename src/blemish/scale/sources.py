@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import posixpath
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,11 +20,15 @@ from urllib.parse import urlsplit
 from blemish.errors import ImageError, MissingExtraError, UnknownNameError, UsageError
 from blemish.images import SUFFIXES, find_images
 from blemish.io.atomic import reason
+from blemish.io.prefetch import in_chunks
 
 __all__ = ["ImageSource", "is_remote", "list_sources", "read_bytes"]
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
 ROWS_AT_ONCE = 10_000  # of a table of paths in memory
+HTTP = ("http://", "https://")  # read without a file system; nothing lists what lies below an address
+ANSWER_S = 60.0  # until a server answers
+LISTED_AT_ONCE = 10_000  # named files
 ARROW_SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs")  # that pyarrow has file systems for
 
 
@@ -69,9 +75,16 @@ def read_bytes(location: str, *, name: str) -> bytes:
         if not is_remote(location):
             with open(location, "rb") as stream:  # noqa: PTH123  (names that are no text)
                 return stream.read()
+        if location.startswith(HTTP):
+            with urllib.request.urlopen(location, timeout=ANSWER_S) as answer:
+                return bytes(answer.read())
         system, path = _system(location)
         with _opened(system, path) as stream:
             return bytes(stream.read())
+    except urllib.error.HTTPError as error:
+        raise ImageError(name, f"{error.reason.lower()} (HTTP {error.code})") from error
+    except urllib.error.URLError as error:
+        raise ImageError(name, f"cannot be reached ({_why(error)})") from error
     except (OSError, ValueError) as error:
         raise ImageError(name, _why(error)) from error
     except UsageError as error:
@@ -81,10 +94,9 @@ def read_bytes(location: str, *, name: str) -> bytes:
 
 
 def _local(named: Sequence[str], skip: Path | None) -> Iterator[ImageSource]:
-    if not named:
-        return
-    for image in find_images(named, skip=skip):
-        yield ImageSource(image.path.as_posix(), os.path.abspath(image.path))  # noqa: PTH100  (links stay)
+    for some in in_chunks(named, LISTED_AT_ONCE):  # a long list is never in memory as images
+        for image in find_images(some, skip=skip):
+            yield ImageSource(image.path.as_posix(), os.path.abspath(image.path))  # noqa: PTH100  (links stay)
 
 
 def _in_table(place: str, column: str | None) -> Iterator[ImageSource]:
@@ -122,7 +134,7 @@ def _in_table(place: str, column: str | None) -> Iterator[ImageSource]:
 
 def _in_store(place: str) -> Iterator[ImageSource]:
     """An object, or the images below a folder of a store, sorted by name."""
-    if posixpath.splitext(urlsplit(place).path)[1].lower() in SUFFIXES:
+    if place.startswith(HTTP) or posixpath.splitext(urlsplit(place).path)[1].lower() in SUFFIXES:
         yield ImageSource(place, place)
         return
     system, path = _system(place)
@@ -164,8 +176,6 @@ def _system(location: str) -> tuple[Any, str]:
     if scheme in ARROW_SCHEMES:
         system, bare = _arrow_system(scheme, parts.netloc, parts.query)
         return system, f"{bare}{parts.path}".rstrip("/")
-    if scheme in ("http", "https"):
-        return _fsspec_system(scheme), location
     return _fsspec_system(scheme), location.partition("://")[2]
 
 
