@@ -24,6 +24,9 @@ FULL = {
     "force": True,
     "engine": "torch",
     "device": "cuda:1",
+    "precision": "half",
+    "threads": 3,
+    "compiled": True,
     "batch_size": 4,
     "vocabulary": "/data/parts.toml",
     "product": "lid",
@@ -146,7 +149,7 @@ def test_a_wrong_keyword_names_the_nearest() -> None:
 
 def test_every_setting_that_decides_scores_is_in_the_setup_of_a_calibration() -> None:
     deciding = {setting.name for setting in settings().values() if setting.decides == "scores"}
-    assert set(Setup.__dataclass_fields__) - {"model", "mean", "std"} == deciding
+    assert set(Setup.__dataclass_fields__) - {"model", "mean", "std", "deviation"} == deciding
 
 
 def test_every_setting_has_a_help_text_and_an_option_of_its_own() -> None:

@@ -1,6 +1,7 @@
 """Zero-shot visual anomaly detection that finds, locates and names defects.
 
-Importing this package is quick: torch comes in with the first name that needs it.
+Importing this package is quick: torch comes in with the first name that needs it. OpenMP's threads, which torch computes with,
+then sleep while they wait, unless the environment says how they wait (docs/engines.md).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from blemish.errors import (
     UnknownNameError,
     UsageError,
 )
+from blemish.io.processors import wait_passively
 
 if TYPE_CHECKING:
     from blemish.calibration import Calibration
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from blemish.runs.rethreshold import Redecided, rethreshold
     from blemish.runs.run import FinishedRun, inspect_folder
     from blemish.training import Recipe, Trained, train
+
+wait_passively()
 
 # The module of every name that comes in with its first use.
 _LAZY = {

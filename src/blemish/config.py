@@ -27,6 +27,7 @@ __all__ = [
     "InputConfig",
     "MasksConfig",
     "ModelConfig",
+    "Precision",
     "ReferencesConfig",
     "RegionsConfig",
     "Setting",
@@ -38,6 +39,7 @@ __all__ = [
 # Scores: another value gives other scores, so that thresholds found with one do not hold for the other. Results: a run that
 # is resumed must have the same. Nothing: speed, or a limit.
 Decides: TypeAlias = Literal["model", "scores", "results", "nothing"]
+Precision: TypeAlias = Literal["float32", "half"]
 PathKind: TypeAlias = Literal["", "path", "name or path"]
 
 
@@ -95,9 +97,25 @@ class ModelConfig:
     force: bool = _setting(
         False, help="Use prompts with another backbone, or with another option, than they were trained with."
     )
-    engine: str = _setting("torch", help="The library that runs the model.")
+    engine: str = _setting("torch", decides="scores", help="The library that runs the model.")
     device: str = _setting("cpu", help="Where the model runs: cpu, cuda, cuda:1, mps.")
+    precision: Literal["float32", "half"] = _setting(
+        "float32",
+        decides="scores",
+        help="Numbers that the blocks of the image tower are computed in: float32, or half (16 bits: faster, other scores).",
+    )
+    threads: int | None = _setting(
+        None,
+        help="Threads that the model computes with. Default: one for each processor that is free for this process.",
+    )
+    compiled: bool = _setting(
+        False, help="Let torch compile the image side: minutes at the first image, worth it on a GPU and for long runs."
+    )
     batch_size: int = _setting(8, decides="results", help="Images that the model gets at once.")
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"the model computes with at least one thread, not {self.threads}")
 
 
 @dataclass(frozen=True, kw_only=True)

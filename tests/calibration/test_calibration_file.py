@@ -88,6 +88,31 @@ def test_another_setup_is_refused_with_both_sides_named(change: dict[str, Any], 
         calibration().check(replace(SETUP, **change))
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "same"),
+    [
+        ({}, {"engine": "openvino", "deviation": 1e-5}, True),
+        ({"engine": "openvino", "deviation": 1e-5}, {"engine": "onnxruntime", "deviation": 1e-5}, True),
+        ({}, {"engine": "openvino", "deviation": 1e-2}, False),
+        ({}, {"precision": "half", "deviation": 1.0}, False),
+        ({"precision": "half", "deviation": 1.0}, {"precision": "half", "deviation": 1.0}, True),
+    ],
+)
+def test_a_threshold_holds_for_engines_whose_scores_are_measured_to_be_the_same(
+    before: dict[str, Any], now: dict[str, Any], same: bool, tmp_path: Path
+) -> None:
+    made = replace(SETUP, **before)
+    calibrate_scores(Rule(), scored(99), setup=made, types=["hole"], command=["blemish"], version="1").write(
+        tmp_path / "c.json"
+    )
+    found = read_calibration(tmp_path / "c.json")
+    if same:
+        found.check(replace(SETUP, **now))
+    else:
+        with pytest.raises(UsageError, match=r"the engine \w+ in \w+, not the engine \w+ in \w+ \(their scores may"):
+            found.check(replace(SETUP, **now))
+
+
 def test_another_version_or_name_of_the_same_model_is_the_same_model() -> None:
     calibration().check(replace(SETUP, model=replace(MODEL, version="2", backbone="copy")))
 

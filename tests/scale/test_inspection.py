@@ -15,7 +15,7 @@ from blemish.exports.formats import export
 from blemish.images import save
 from blemish.runs.reading import read_records, results_from
 from blemish.runs.run import inspect_folder
-from blemish.scale.cluster import cluster
+from blemish.scale.cluster import joined_cluster
 from blemish.scale.inspection import inspect_sources
 from plugged import plug_in
 
@@ -31,7 +31,7 @@ def small_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A local cluster of two cores that all tests here use."""
     with pytest.MonkeyPatch.context() as patch:
         plug_in(tmp_path_factory.mktemp("plugged"), patch)
-        with cluster("local", cpus=2):
+        with joined_cluster("local", cpus=2):
             yield
 
 

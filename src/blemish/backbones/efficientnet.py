@@ -9,6 +9,7 @@ ICLR 2024). What comes out has the width of the transformer that follows, one ve
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blemish.backbones.layers import Conv2d
+from blemish.backbones.processor import Fused, is_traced, pointwise
 
 __all__ = ["COMPARED", "EfficientNetLite0", "LocalMaps", "LocalStem"]
 
@@ -46,16 +48,18 @@ class _SameConv(nn.Module):
         self.kernel = kernel
         self.stride = stride
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *, activation: Fused = "none") -> Tensor:
         if self.kernel == 1:
-            return self.convolution(x)
+            return pointwise(self.convolution, x, activation=activation)
         if self.stride == 1:
             half = self.kernel // 2
-            return F.conv2d(
+            x = F.conv2d(
                 x, self.convolution.weight, self.convolution.bias, padding=half, groups=self.convolution.groups
             )
-        down, right = (self._total_padding(side) for side in x.shape[-2:])
-        return self.convolution(F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2)))
+        else:
+            down, right = (self._total_padding(side) for side in x.shape[-2:])
+            x = self.convolution(F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2)))
+        return F.relu6(x, inplace=True) if activation == "relu6" else x
 
     def _total_padding(self, side: int) -> int:
         steps = -(-side // self.stride)
@@ -72,8 +76,8 @@ class _InvertedResidual(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand is None else F.relu6(self.expand(x))
-        y = self.reduce(F.relu6(self.depthwise(y)))
+        y = x if self.expand is None else self.expand(x, activation="relu6")
+        y = self.reduce(self.depthwise(y, activation="relu6"))
         return x + y if self.residual else y
 
 
@@ -105,7 +109,7 @@ class EfficientNetLite0(nn.Module):
         self.taps = tuple(taps)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        x = F.relu6(self.stem(images))  # [B, 32, H/2, W/2]
+        x = self.stem(images, activation="relu6")  # [B, 32, H/2, W/2]
         maps = []
         for index, block in enumerate(self.blocks):
             x = block(x)
@@ -153,20 +157,26 @@ class LocalStem(nn.Module):
     @torch.no_grad()
     def local_maps(self, images: Tensor) -> LocalMaps:
         """The frozen part for images [B, 3, H, W]."""
-        maps = self.trunk(images.contiguous(memory_format=torch.channels_last))  # a third faster on processors
+        images = images.contiguous(memory_format=torch.channels_last)  # a third faster on processors
+        if images.device.type == "cpu" and not is_traced():  # so many at once that a thread's maps stay in its cache
+            parts = zip(*map(self.trunk, images.split(torch.get_num_threads())), strict=True)
+            maps = [torch.cat(level) for level in parts]
+        else:
+            maps = self.trunk(images)
         return LocalMaps(tuple(maps), tuple(likeness(maps[level]) for level in COMPARED))
 
     def patches(self, local: LocalMaps) -> Tensor:
         """The patch features [B, width, H/8, W/8]."""
         grid = local.trunk[1].shape[-2:]
         levels = zip(local.trunk, self.level_norms, self.level_projections, strict=True)
-        projected = [_projected(_normalise(norm, level), project, grid) for level, norm, project in levels]
-        x = torch.stack(projected).sum(0)
+        x = sum(_projected(_normalise(norm, level), project, grid) for level, norm, project in levels)
         x = x + self.likeness(torch.cat([_on_grid(level, grid) for level in local.likeness], 1).to(x.dtype))
-        x = self.mix(x)  # [B, W, h, w]
+        x = _through(self.mix, x)  # [B, W, h, w]
         mean = x.mean((2, 3), keepdim=True)
-        spread = (x.var((2, 3), keepdim=True, correction=0) + 1e-4).sqrt()
-        return self.surround(self.own(x) + self.relative((x - mean) / spread) + self.whole(mean))
+        centred = x - mean
+        spread = (centred.square().mean((2, 3), keepdim=True) + 1e-4).sqrt()  # quicker than torch's own variance
+        relative = pointwise(self.relative, centred / spread)
+        return _through(self.surround, pointwise(self.own, x) + relative + self.whole(mean))
 
 
 def likeness(level: Tensor) -> Tensor:
@@ -178,12 +188,14 @@ def likeness(level: Tensor) -> Tensor:
     batch, _, rows, columns = level.shape
     with torch.autocast(level.device.type, enabled=False):
         x = level.float()
-        x = (x - x.mean((2, 3), keepdim=True)) / (x.std((2, 3), keepdim=True, correction=0) + 1e-3)
+        x = x - x.mean((2, 3), keepdim=True)
+        x = x / (x.square().mean((2, 3), keepdim=True).sqrt() + 1e-3)
         x = F.normalize(x, dim=1)
         step = max(1, math.ceil(math.sqrt(rows * columns / _MOST_REFERENCES)))
         others = x[:, :, ::step, ::step].flatten(2)  # [B, C, R]
         cosines = x.flatten(2).transpose(1, 2) @ others  # [B, N, R]
-        cosines.masked_fill_(_next_to(rows, columns, step, level.device), -1.0)
+        next_to = _next_to if is_traced() else _next_to_kept
+        cosines.masked_fill_(next_to(rows, columns, step, level.device), -1.0)
         nearest, everywhere = cosines.amax(2), cosines.mean(2)
         crowd = 1 + _SOFTNESS * cosines.sub_(1).div_(_SOFTNESS).exp_().mean(2).log()  # in place: large and read no more
         return (1 - torch.stack([nearest, crowd, everywhere], 1)).reshape(batch, 3, rows, columns)
@@ -197,15 +209,24 @@ def _next_to(rows: int, columns: int, step: int, device: torch.device) -> Tensor
     return (near_y[:, None, :, None] & near_x[None, :, None, :]).reshape(rows * columns, -1)
 
 
+_next_to_kept = lru_cache(maxsize=4)(_next_to)
+
+
+def _through(layers: nn.Sequential, x: Tensor) -> Tensor:
+    for layer in layers:
+        x = pointwise(layer, x) if isinstance(layer, Conv2d) and layer.kernel_size == (1, 1) else layer(x)
+    return x
+
+
 def _normalise(norm: nn.Module, level: Tensor) -> Tensor:
     return norm(level.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # over channels, at each patch
 
 
-def _projected(level: Tensor, project: nn.Module, grid: torch.Size) -> Tensor:
+def _projected(level: Tensor, project: nn.Conv2d, grid: torch.Size) -> Tensor:
     """The projection on the grid: the order does not matter to the result, so the smaller map is projected."""
     if level.shape[-1] > grid[-1]:
-        return project(_on_grid(level, grid))
-    return _on_grid(project(level), grid)
+        return pointwise(project, _on_grid(level, grid))
+    return _on_grid(pointwise(project, level), grid)
 
 
 def _on_grid(level: Tensor, grid: torch.Size) -> Tensor:

@@ -27,15 +27,15 @@ class ImageTowerEnsemble(Tower):
         super().__init__()
         self.config = config
         self.members = nn.ModuleList(ImageTower(config.member, joint_width) for _ in range(config.members))
-        for member in self._towers[1:]:
+        for member in self.towers[1:]:
             del member.stem.trunk  # that of the first serves all
 
     @property
-    def _towers(self) -> list[ImageTower]:
+    def towers(self) -> list[ImageTower]:
         return list(cast(Iterable[ImageTower], self.members))
 
     def embed(self, images: Tensor, *, interpolation: Interpolation = "bicubic-antialias") -> Embedding:
-        towers = self._towers
+        towers = self.towers
         towers[0].check_images(images)
         local = cast(LocalStem, towers[0].stem).local_maps(images)  # the trunk runs once
         embeddings = [
@@ -47,7 +47,7 @@ class ImageTowerEnsemble(Tower):
 
     def at_block(self, index: int, step: Callable[..., Result], *streams: Tensor) -> Result:
         parts = zip(*(stream.chunk(self.config.members, dim=-1) for stream in streams), strict=True)
-        results = [step(tower.blocks[index], *own) for tower, own in zip(self._towers, parts, strict=True)]
+        results = [step(tower.blocks[index], *own) for tower, own in zip(self.towers, parts, strict=True)]
         if isinstance(results[0], Tensor):
             return cast(Result, torch.cat(cast("list[Tensor]", results), dim=-1))
         by_stream = zip(*cast("list[tuple[Tensor, ...]]", results), strict=True)
@@ -55,17 +55,17 @@ class ImageTowerEnsemble(Tower):
 
     def project(self, tokens: Tensor, *, norm: bool = True) -> Tensor:
         parts = tokens.chunk(self.config.members, dim=-1)
-        projected = [tower.project(own, norm=norm) for tower, own in zip(self._towers, parts, strict=True)]
-        return torch.stack(projected).mean(0)
+        projected = [tower.project(own, norm=norm) for tower, own in zip(self.towers, parts, strict=True)]
+        return sum(projected[1:], projected[0]) / len(projected)
 
     def last_norm(self, tokens: Tensor) -> Tensor:
         parts = tokens.chunk(self.config.members, dim=-1)
-        return torch.cat([tower.last_norm(own) for tower, own in zip(self._towers, parts, strict=True)], dim=-1)
+        return torch.cat([tower.last_norm(own) for tower, own in zip(self.towers, parts, strict=True)], dim=-1)
 
     @property
     def trunk(self) -> EfficientNetLite0 | None:
-        return self._towers[0].trunk
+        return self.towers[0].trunk
 
     def linear_projection(self) -> tuple[Tensor, Tensor]:
-        weights, biases = zip(*(tower.linear_projection() for tower in self._towers), strict=True)
+        weights, biases = zip(*(tower.linear_projection() for tower in self.towers), strict=True)
         return torch.cat(weights) / self.config.members, torch.stack(biases).mean(0)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blemish.backbones.config import Activation
+from blemish.backbones.processor import Fused, linear
 
 __all__ = [
     "Attention",
@@ -40,7 +41,8 @@ class _ShapeOnly:
 
 
 class Linear(_ShapeOnly, nn.Linear):
-    pass
+    def forward(self, x: Tensor, *, activation: Fused = "none") -> Tensor:
+        return linear(x, self.weight, self.bias, activation=activation)
 
 
 class Conv2d(_ShapeOnly, nn.Conv2d):
@@ -101,8 +103,9 @@ class Mlp(nn.Module):
         self.fc_out = Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.fc_in(x)
-        return self.fc_out(quick_gelu(x) if self.activation == "quick_gelu" else F.gelu(x))
+        if self.activation == "gelu":
+            return self.fc_out(self.fc_in(x, activation="gelu"))
+        return self.fc_out(quick_gelu(self.fc_in(x)))
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -154,13 +157,13 @@ def build_blocks(width: int, depth: int, heads: int, *, mlp_ratio: float, activa
         draw(block.attention.out_projection.weight, std=(2 * width * depth) ** -0.5)
         draw(block.mlp.fc_in.weight, std=(2 * width) ** -0.5)
         draw(block.mlp.fc_out.weight, std=(2 * width * depth) ** -0.5)
-        for linear in (
+        for layer in (
             block.attention.in_projection,
             block.attention.out_projection,
             block.mlp.fc_in,
             block.mlp.fc_out,
         ):
-            nn.init.zeros_(linear.bias)
+            nn.init.zeros_(layer.bias)
     return nn.ModuleList(blocks)
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from blemish.backbones.config import Activation, BackboneConfig, at_input
 from blemish.backbones.ensemble import ImageTowerEnsemble
-from blemish.backbones.layers import Mlp
+from blemish.backbones.layers import Mlp, set_linear_precision
 from blemish.backbones.text import TextTower
 from blemish.backbones.vision import ImageTower, Tower
 
@@ -23,6 +23,8 @@ FINGERPRINT_VALUES = 1024  # of each tensor, evenly spread: hashing all of ViT-L
 
 class Clip(nn.Module):
     """An image tower and a text tower that share one joint space; `logit_scale` is the log of 1 / temperature."""
+
+    _fingerprint = ""  # of the weights that these were made from, where they were changed
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
@@ -63,11 +65,28 @@ class Clip(nn.Module):
         other.config = dataclasses.replace(config, vision=vision, text=text)
         return other
 
+    def with_block_precision(self, dtype: torch.dtype) -> Clip:
+        """A copy whose image blocks hold and compute in `dtype` (`layers.set_linear_precision`), all else shared; itself where
+        they do already.
+
+        Its fingerprint stays that of the full weights, so that prompts trained with them fit.
+        """
+        if any(parameter.dtype == dtype for parameter in self.image.parameters() if dtype != torch.float32):
+            return self
+        other = copy.copy(self)
+        other._modules = dict(self._modules)
+        other.image = copy.deepcopy(self.image)
+        set_linear_precision(other.image, dtype)
+        other._fingerprint = self.fingerprint()
+        return other
+
     def fingerprint(self) -> str:
         """16 hex digits that tell these weights from others: of every tensor its name, shape and evenly spread values.
 
         The values count in float16, so that a copy stored in that precision is the same backbone.
         """
+        if self._fingerprint:
+            return self._fingerprint
         digest = hashlib.sha256()
         for name, tensor in sorted(self.state_dict().items()):
             flat = tensor.detach().reshape(-1)

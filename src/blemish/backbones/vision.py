@@ -5,8 +5,9 @@ B batch, N patches, W tower width, D joint width.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar, cast
 
@@ -126,6 +127,11 @@ class Tower(nn.Module, ABC):
         """Weight [W, D] and bias [D] of what `project` does up to the layer norm's division."""
 
     @property
+    def towers(self) -> Sequence[Tower]:
+        """The towers side by side that this one consists of, each with its share of the width; itself where it is one."""
+        return [self]
+
+    @property
     @abstractmethod
     def trunk(self) -> EfficientNetLite0 | None:
         """The convolutional network that the patches come from; None where they are cut from the image itself."""
@@ -145,6 +151,7 @@ class ImageTower(Tower):
     def __init__(self, config: VisionConfig, joint_width: int) -> None:
         super().__init__()
         self.config = config
+        self._positions: dict[tuple[Hashable, ...], Tensor] = {}  # of the last grid, see `positions`
         width = config.width
         self.stem = build_stem(config)
         self.class_embedding = random_parameter(width, std=width**-0.5)
@@ -167,12 +174,26 @@ class ImageTower(Tower):
 
     def embed_patches(self, x: Tensor, *, interpolation: Interpolation) -> Embedding:
         """As `embed`, from what the stem made of the images, [B, W, h, w]."""
-        grid = (x.shape[2], x.shape[3])
+        grid = (int(x.shape[2]), int(x.shape[3]))  # numbers, in a trace, too
         x = x.flatten(2).transpose(1, 2)  # [B, W, h, w] -> [B, N, W]
-        cls = self.class_embedding.to(x.dtype).expand(len(x), 1, -1)
+        cls = self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
         x = torch.cat([cls, x], dim=1)  # [B, 1+N, W]
-        x = x + interpolate_positions(self.position_embedding, grid, interpolation=interpolation)
+        x = x + self.positions(grid, interpolation=interpolation)
         return Embedding(tokens=self.ln_pre(x), grid=grid)
+
+    def positions(self, grid: tuple[int, int], *, interpolation: Interpolation) -> Tensor:
+        """The position embeddings [1 + h*w, W] of a grid (h, w); without gradients computed once for each grid.
+
+        So an export holds them as numbers, and not the interpolation, which the formats do not know.
+        """
+        stored = self.position_embedding
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return interpolate_positions(stored, grid, interpolation=interpolation)
+        key = (grid, interpolation, stored.device, stored.data_ptr(), stored._version)
+        if key not in self._positions:
+            with torch.inference_mode(False), torch.no_grad():
+                self._positions = {key: interpolate_positions(stored, grid, interpolation=interpolation)}
+        return self._positions[key]
 
     def at_block(self, index: int, step: Callable[..., Result], *streams: Tensor) -> Result:
         return step(self.blocks[index], *streams)
@@ -219,7 +240,7 @@ def interpolate_positions(stored: Tensor, grid: tuple[int, int], *, interpolatio
     """Position embeddings [1 + h*w, W] for a grid (h, w) from stored ones [1 + g*g, W]; CLS keeps its own."""
     if interpolation not in INTERPOLATIONS:
         raise UnknownNameError("interpolation", interpolation, INTERPOLATIONS)
-    side = round((len(stored) - 1) ** 0.5)
+    side = math.isqrt(stored.shape[0] - 1)
     if grid == (side, side):
         return stored
     mode, antialias = INTERPOLATIONS[interpolation]

@@ -49,7 +49,9 @@ def embed_windows(tower: Tower, embedding: Embedding, *, side: int) -> Tensor:
     """
     stream = embedding.tokens  # [B, 1 + N, W]
     patches = window_patches(embedding.grid, side).to(stream.device)  # [n, s * s]
-    tokens = torch.cat([patches.new_zeros(len(patches), 1), 1 + patches], dim=1)  # the class token, then the patches
+    tokens = torch.cat(
+        [patches.new_zeros(patches.shape[0], 1), 1 + patches], dim=1
+    )  # the class token, then the patches
     bytes_each = tokens.shape[1] * round(tower.config.width * tower.config.mlp_ratio) * stream.element_size()
     at_once = max(1, MOST_BYTES // (bytes_each * len(stream)))
     found = []
@@ -57,7 +59,7 @@ def embed_windows(tower: Tower, embedding: Embedding, *, side: int) -> Tensor:
         windows = stream[:, some].flatten(0, 1)  # [B, n, 1 + s * s, W] -> [B * n, 1 + s * s, W]
         features = fast.image_features(tower, Embedding(tokens=windows, grid=(side, side)), patches=False)
         class_tokens = features.tokens[:, 0]
-        found.append(tower.project(class_tokens).reshape(len(stream), len(some), -1))
+        found.append(tower.project(class_tokens).reshape(stream.shape[0], len(some), -1))
     return torch.cat(found, dim=1)
 
 
@@ -71,10 +73,10 @@ def mean_over_windows(values: Tensor, grid: tuple[int, int], *, side: int, harmo
         harmonic: The harmonic mean, which follows the lowest values and is 0 where one of them is.
     """
     rows, columns = grid[0] - side + 1, grid[1] - side + 1
-    values = values.reshape(len(values), rows, columns)
+    values = values.reshape(values.shape[0], rows, columns)
     if harmonic:
         values = 1 / values
-    total = values.new_zeros(len(values), *grid)
+    total = values.new_zeros(values.shape[0], *grid)
     covering = values.new_zeros(grid)
     for row in range(side):
         for column in range(side):

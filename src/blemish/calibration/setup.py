@@ -8,12 +8,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from blemish.config import settings
+from blemish.config import Precision, settings
 from blemish.io.codec import from_dict, to_dict
 from blemish.language import Vocabulary
 from blemish.results import ModelInfo
 
-__all__ = ["Setup", "vocabulary_hash"]
+__all__ = ["SAME_SCORES", "Setup", "vocabulary_hash"]
+
+SAME_SCORES = 1e-4  # as far as the scores of two engines may lie apart, for a threshold of one to hold for the other
+LATER = ("peers", "references", "engine", "precision", "deviation")  # fields that older files do not have
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +36,17 @@ class Setup:
     )
     peers: str = ""  # the reference images that all are compared with: their number and digest, or "" for none
     references: str = ""  # the good ones in a method's memory: likewise
+    engine: str = "torch"  # the library that ran the model
+    precision: Precision = "float32"  # of the numbers that it computed in
+    deviation: float = 0.0  # 0..1; no score lies further from those of torch in float32
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         data = to_dict(self, keep_none=True)
-        for name in ("peers", "references"):
-            if not data[name]:  # the identity of a calibration without them is that of versions that knew none
+        for name in LATER:
+            if (
+                data[name] == FIELDS[name].default
+            ):  # the identity of a calibration is that of versions that knew none of them
                 del data[name]
         return data
 
@@ -60,10 +68,17 @@ class Setup:
                 f"the vocabulary {self.vocabulary or 'none'}, not {other.vocabulary or 'none'} (its names move the scores of "
                 f"the method {self.model.method!r}: give the same --defects)"
             )
+        if (self.engine, self.precision) != (other.engine, other.precision):
+            apart = self.deviation + other.deviation
+            if apart > SAME_SCORES:
+                found.append(
+                    f"{_engine_name(self)}, not {_engine_name(other)} (their scores may lie {apart:.1g} apart; up to "
+                    f"{SAME_SCORES:g} a threshold holds for both)"
+                )
         named = {"input_px": "an input of {} px", "mean": "the mean {}", "std": "the deviation {}"}
         options = {setting.name: f"{setting.option} {{}}" for setting in settings().values()}
         for field in fields(self):
-            if field.name in ("model", "vocabulary"):
+            if field.name in ("model", "vocabulary", "engine", "precision", "deviation"):
                 continue
             here, there = getattr(self, field.name), getattr(other, field.name)
             if here != there:
@@ -79,10 +94,17 @@ class Setup:
         return replace(self, value_range=(float(low), float(high)))
 
 
+FIELDS = {field.name: field for field in fields(Setup)}
+
+
 def vocabulary_hash(vocabulary: Vocabulary) -> str:
     """16 hex digits of all names, synonyms and sentences, in their order."""
     types = [[defect.name, list(defect.synonyms), defect.sentence] for defect in vocabulary.types]
     return hashlib.sha256(json.dumps(types).encode()).hexdigest()[:16]
+
+
+def _engine_name(setup: Setup) -> str:
+    return f"the engine {setup.engine} in {setup.precision}"
 
 
 def _model_name(model: ModelInfo) -> str:

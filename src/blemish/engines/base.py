@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.backbones.config import PreprocessConfig
-from blemish.config import ModelConfig
+from blemish.config import ModelConfig, Precision
 from blemish.errors import UsageError
 from blemish.language import Vocabulary
 from blemish.results import ModelInfo
@@ -47,6 +47,10 @@ class Engine(ABC):
     scores_depend_on_vocabulary: bool = False  # false: names move no score, and thresholds hold for all vocabularies
     aligned_corners: bool = False  # the centres of the outer cells of type maps lie on the border of the image
     remarks: tuple[str, ...] = ()  # lines worth telling the user about this model
+    precision: Precision = "float32"  # of the numbers that the image tower's blocks are computed in
+    deviation: float = (
+        0.0  # 0..1; no score or map lies further from those of torch in float32 (measured when it was loaded)
+    )
     references: str = ""  # number and digest of the unlabelled reference images that scores depend on, "" for none
     good_references: str = ""  # likewise of the good ones in the method's memory
 

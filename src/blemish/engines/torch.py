@@ -5,6 +5,8 @@ B batch, S side of the input in pixels, T defect types, h×w the size of a map.
 
 from __future__ import annotations
 
+import copy
+import os
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -14,17 +16,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blemish._version import __version__
-from blemish.config import ModelConfig
+from blemish.config import ModelConfig, Precision
 from blemish.engines.base import Engine, LoadedEngine, RawScores
 from blemish.errors import UsageError
+from blemish.io.processors import THREADS_VARIABLE, free_processors
 from blemish.language import Vocabulary
 from blemish.methods.base import Features, Method, Scores, Texts
 from blemish.methods.mutual import MutualScoring
 from blemish.methods.text_cache import TextCache
-from blemish.models.load import load_method
+from blemish.models.load import Loaded, load_method
 from blemish.results import ModelInfo
 
-__all__ = ["TorchEngine", "device_of", "rows_of"]
+__all__ = ["TorchEngine", "device_of", "in_half", "rows_of", "use_threads"]
+
+UNMEASURED = 1.0  # scores lie in 0..1
 
 
 class TorchEngine(Engine):
@@ -35,6 +40,9 @@ class TorchEngine(Engine):
         backbone: the backbone's name, for results.
         prompts: the name of the trained prompts, for results; "" where the method has none.
         device: "cpu", "cuda", "cuda:1" or "mps".
+        precision: of the method's blocks (`in_half`).
+        deviation: 0..1, a bound of how far its scores lie from those of torch in float32.
+        compiled: lets torch compile `encode` when the first images come.
         remarks: lines worth telling the user, besides the method's own.
 
     Raises:
@@ -44,10 +52,23 @@ class TorchEngine(Engine):
     name: ClassVar[str] = "torch"
 
     def __init__(
-        self, method: Method, *, backbone: str, prompts: str = "", device: str = "cpu", remarks: tuple[str, ...] = ()
+        self,
+        method: Method,
+        *,
+        backbone: str,
+        prompts: str = "",
+        device: str = "cpu",
+        precision: Precision = "float32",
+        deviation: float = 0.0,
+        compiled: bool = False,
+        remarks: tuple[str, ...] = (),
     ) -> None:
         self.device = device_of(device)
+        self.precision = precision
+        self.deviation = deviation
         self.method = method.to(self.device).eval()
+        self.compiled = compiled
+        self._encode = torch.compile(self.method.encode) if compiled else self.method.encode
         self._texts = TextCache()
         self.input = method.backbone.config.preprocess
         self.scores_depend_on_vocabulary = method.scores_depend_on_vocabulary
@@ -66,7 +87,8 @@ class TorchEngine(Engine):
 
     @classmethod
     def load(cls, config: ModelConfig, *, input_px: int | None = None) -> LoadedEngine:
-        device_of(config.device)  # refused before weights are read
+        cls.check(config)  # before weights are read
+        use_threads(config.threads)
         loaded = load_method(
             config.backbone,
             method=config.method,
@@ -75,48 +97,96 @@ class TorchEngine(Engine):
             force=config.force,
             input_px=input_px,
         )
-        name = loaded.method.backbone.config.name
+        return cls.of(loaded, config)
+
+    @classmethod
+    def of(cls, loaded: Loaded, config: ModelConfig) -> LoadedEngine:
+        """The engine of a loaded method."""
+        method, deviation = cls.prepared(loaded.method, config)
+        engine = cls(
+            method,
+            backbone=method.backbone.config.name,
+            prompts=loaded.prompts,
+            device=config.device,
+            precision=config.precision,
+            deviation=deviation,
+            compiled=config.compiled,
+            remarks=loaded.remarks,
+        )
         return LoadedEngine(
-            engine=cls(
-                loaded.method,
-                backbone=name,
-                prompts=loaded.prompts,
-                device=config.device,
-                remarks=loaded.remarks,
-            ),
+            engine=engine,
             thresholds=loaded.thresholds,
             thresholds_with_references=loaded.with_peers,
             min_lead=loaded.min_lead,
         )
+
+    @classmethod
+    def check(cls, config: ModelConfig) -> None:
+        """Raises what `load` does where the engine cannot run so here."""
+        device_of(config.device)
+
+    @classmethod
+    def prepared(cls, method: Method, config: ModelConfig) -> tuple[Method, float]:
+        """The method as the engine runs it, and its `deviation`."""
+        if config.precision == "float32":
+            return method, 0.0
+        return in_half(method, torch.bfloat16 if config.device == "cpu" else torch.float16), UNMEASURED
 
     def encode_texts(self, vocabulary: Vocabulary) -> Texts:
         return self.method.encode_texts(vocabulary, cache=self._texts)
 
     @torch.inference_mode()
     def encode(self, images: NDArray[np.float32]) -> Features:
-        return self.method.encode(torch.from_numpy(images).to(self.device))
+        return self._encode(self._on_device(images))
 
     @torch.inference_mode()
     def score(self, features: Features, texts: Texts) -> list[RawScores]:
         return rows_of(self.method.score(features, texts), features.grid)
 
-    def for_product(self, name: str) -> TorchEngine:
+    def for_product(self, name: str) -> Engine:
         return self._with(self.method.for_product(name))
 
-    def with_references(self, images: Iterable[NDArray[np.float32]], *, good: bool = False) -> TorchEngine:
-        batches = (torch.from_numpy(batch).to(self.device) for batch in images)
+    def with_references(self, images: Iterable[NDArray[np.float32]], *, good: bool = False) -> Engine:
+        batches = map(self._on_device, images)
         return self._with(self.method.with_references(batches) if good else MutualScoring(self.method, batches))
 
-    def _with(self, method: Method) -> TorchEngine:
+    def _with(self, method: Method) -> Engine:
         if method is self.method:
             return self
-        return TorchEngine(
+        return type(self)(
             method,
             backbone=self.model.backbone,
             prompts=self.model.prompts,
             device=str(self.device),
+            precision=self.precision,
+            deviation=self.deviation,
+            compiled=self.compiled,
             remarks=self._own_remarks,
         )
+
+    def _on_device(self, images: NDArray[np.float32]) -> Tensor:
+        batch = torch.from_numpy(images)
+        if (
+            self.device.type == "cuda"
+        ):  # from memory that cannot be moved, the copy needs no second one; convolutions like NHWC
+            batch = batch.contiguous(memory_format=torch.channels_last).pin_memory()
+        return batch.to(self.device, non_blocking=True)
+
+
+def in_half(method: Method, dtype: torch.dtype) -> Method:
+    """A copy of the method whose image tower computes its blocks in `dtype`; its fingerprint is that of the full weights."""
+    other = copy.copy(method)
+    other._modules = dict(method._modules)
+    other.backbone = method.backbone.with_block_precision(dtype)
+    return other
+
+
+def use_threads(threads: int | None) -> None:
+    """Lets torch compute with so many threads; None for one a free processor, unless the user has said how many."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    elif THREADS_VARIABLE not in os.environ and torch.get_num_threads() > free_processors():
+        torch.set_num_threads(free_processors())
 
 
 def rows_of(scores: Scores, grid: tuple[int, int]) -> list[RawScores]:

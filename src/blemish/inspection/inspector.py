@@ -149,6 +149,9 @@ class Inspector:
             value_range=ValueRanges(self.value_range).fixed,
             peers=engine.references,
             references=engine.good_references,
+            engine=engine.name,
+            precision=engine.precision,
+            deviation=engine.deviation,
         )
 
     @overload

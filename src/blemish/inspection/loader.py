@@ -5,7 +5,6 @@ S side of the model's input in pixels.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,6 +21,7 @@ from blemish.errors import ImageError
 from blemish.images import Header, ImageInput, Picture, Samples, ValueRanges, decode, read_header
 from blemish.images.reader import name_of
 from blemish.io.prefetch import in_order
+from blemish.io.processors import free_processors
 
 __all__ = ["MEMORY_AHEAD", "NO_MEMORY", "PICTURE_BYTES", "ImageLoader", "LoadedImage", "default_workers", "in_batches"]
 
@@ -68,8 +68,8 @@ def in_batches(items: Iterable[tuple[Item, int]], batch_size: int) -> Iterator[l
 
 
 def default_workers() -> int:
-    """The number of threads that read images where nobody says another: one a core, up to 8."""
-    return min(MOST_WORKERS, os.cpu_count() or 1)
+    """The number of threads that read images where nobody says another: one for each free processor, up to 8."""
+    return min(MOST_WORKERS, free_processors())
 
 
 @dataclass(frozen=True, kw_only=True)

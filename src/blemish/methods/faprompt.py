@@ -268,7 +268,7 @@ class FAPrompt(Method):
         abnormal1 = self._abnormal(features.levels, states1)
         priors = self.prior(features.levels[-1], abnormal1)
         if priors is None:
-            states2, abnormal2 = states1.expand(len(abnormal1), -1, -1), abnormal1
+            states2, abnormal2 = states1.expand(abnormal1.shape[0], -1, -1), abnormal1
         else:
             abnormal = self.embed_abnormal(priors).mean(1)  # [B, K, D] -> [B, D]
             if self._rounds_gradients:  # image by image, as the release encodes it again for each
@@ -389,8 +389,8 @@ class FAPrompt(Method):
         """The joint vectors [P, D] of start of text, shared tokens [s, W] and prompts [P, n, W], read at their ends."""
         tower, start = self.backbone.text, torch.cat([self.start, shared])  # [1 + s, W]
         if self._rounds_gradients or len(start) < 1 + self.config.deep_tokens:
-            prompts = torch.cat([start.expand(len(prompts), -1, -1), prompts], dim=1)  # [P, 1 + s + n, W]
-            end = torch.full((len(prompts),), prompts.shape[1] - 1, device=prompts.device)
+            prompts = torch.cat([start.expand(prompts.shape[0], -1, -1), prompts], dim=1)  # [P, 1 + s + n, W]
+            end = torch.full((prompts.shape[0],), prompts.shape[1] - 1, device=prompts.device)
             return fast.text_features(tower, prompts, pool_at=end, before_block=self.before_block())
         return fast.shared_start_features(tower, start, prompts, before_block=self.before_block())
 

@@ -51,6 +51,7 @@ def value_value_features(
         levels=earlier if all_levels or needs_patches else (),
         value_value_depth=depth,
         patches=depth == 0 or needs_patches,
+        ordinary_levels=depth == 0 or needs_patches,
     )
     levels, last = (seen.value_value_levels, seen.value_value) if depth else (seen.levels, seen.tokens)
     assert last is not None
@@ -74,4 +75,4 @@ def reference_maps(seen: VisionFeatures, levels: tuple[int, ...], *, inserted: i
     tokens = [
         F.normalize(seen.levels.get(level, seen.tokens)[:, 1 + inserted :].float(), dim=-1) for level in sorted(levels)
     ]
-    return tuple(each.transpose(1, 2).reshape(len(each), -1, *seen.grid) for each in tokens)
+    return tuple(each.transpose(1, 2).reshape(each.shape[0], -1, *seen.grid) for each in tokens)

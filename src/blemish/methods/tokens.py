@@ -29,7 +29,7 @@ def inserted_tokens(
 
     def before_block(index: int, x: Tensor) -> Tensor:
         if first <= index < last:
-            fresh = tokens[index - first].expand(len(x), -1, -1)  # [(B,) n, W] -> [B, n, W]
+            fresh = tokens[index - first].expand(x.shape[0], -1, -1)  # [(B,) n, W] -> [B, n, W]
             fresh = (fresh.half() if round_to_half else fresh).to(x.dtype)
             if index == first:
                 return torch.cat([x[:, :1], fresh, x[:, 1:]], dim=1)
@@ -59,7 +59,7 @@ def overwriting_tokens(tokens: Tensor | None, *, first: int, round_to_half: bool
             return x
         if x.shape[1] < 1 + n:
             raise UsageError(f"{n} tokens do not fit into a prompt of {x.shape[1]} tokens")
-        fresh = tokens[index - first].expand(len(x), -1, -1)
+        fresh = tokens[index - first].expand(x.shape[0], -1, -1)
         if round_to_half:
             fresh = fresh.half()  # after the expansion: the gradient is rounded prompt by prompt
         return torch.cat([x[:, :1], fresh.to(x.dtype), x[:, 1 + n :]], dim=1)

@@ -23,7 +23,7 @@ from blemish.runs.header import header_of, identity_of
 from blemish.runs.names import arriving_name, output_names
 from blemish.runs.pace import choose_workforce
 from blemish.runs.records import error_record, record_of
-from blemish.runs.work import ImageJob, WorkOrder, plan_jobs
+from blemish.runs.work import ImageJob, WorkOrder, plan_jobs, same_engine
 
 __all__ = ["FinishedRun", "inspect_folder", "inspect_images"]
 
@@ -201,7 +201,8 @@ def inspect_images(
     paths = [image.path for image in images]
     plan = inspector.plan_batches(paths)
     order = WorkOrder(
-        config=config.to_dict(),
+        config=same_engine(config, inspector),
+        threads=config.model.threads or 1,
         model=inspector.model.to_dict(),
         learned=plan.learned,
         out=None if results.pictures is None else str(results.path),

@@ -22,10 +22,16 @@ from blemish.io.codec import from_dict
 from blemish.runs.pictures import PictureWriter
 from blemish.runs.records import error_record, record_of
 
-__all__ = ["ImageJob", "ImageWork", "WorkOrder", "plan_jobs"]
+__all__ = ["ImageJob", "ImageWork", "WorkOrder", "plan_jobs", "same_engine"]
 
 MOST_BATCHES = 4  # of a job: while one batch is scored, the next one is read
 JOBS_A_WORKER = 4  # at least, so that all workers end at about the same time
+
+
+def same_engine(config: Config, inspector: Inspector) -> dict[str, Any]:
+    """The configuration for other processes, as plain data: with the engine that this one has chosen, where it was to choose."""
+    chosen = {"engine": inspector.engine.name} if config.model.engine == "auto" else {}
+    return config.with_settings(**chosen).to_dict()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +45,7 @@ class WorkOrder:
     keep_maps: bool = False
     overlays: bool = True  # whether they are written
     masks: bool = True
-    threads: int = 1  # that read images
+    threads: int = 1  # that it computes with, and as many that read images
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""

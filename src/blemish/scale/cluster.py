@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from blemish.errors import MissingExtraError, UsageError
 from blemish.io.provenance import versions
 
-__all__ = ["LOCAL", "Cluster", "cluster", "ray_modules"]
+__all__ = ["LOCAL", "Cluster", "joined_cluster", "ray_modules"]
 
 LOCAL = "local"  # a cluster of this machine alone, for as long as the run takes
 COMPARED = ("blemish", "python", "torch", "numpy", "pillow")  # versions that must be the same everywhere
@@ -37,7 +37,7 @@ class Cluster:
 
 
 @contextmanager
-def cluster(address: str | None = None, *, cpus: int | None = None) -> Iterator[Cluster]:
+def joined_cluster(address: str | None = None, *, cpus: int | None = None) -> Iterator[Cluster]:
     """The cluster at an address, joined for as long as the block takes.
 
     Args:

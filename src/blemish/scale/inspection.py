@@ -28,8 +28,8 @@ from blemish.runs.records import error_record
 from blemish.runs.resume import check_identity, open_locked
 from blemish.runs.run import FinishedRun
 from blemish.runs.shards import ShardFolder, Summary
-from blemish.runs.work import WorkOrder
-from blemish.scale.cluster import Cluster, cluster, ray_modules
+from blemish.runs.work import WorkOrder, same_engine
+from blemish.scale.cluster import Cluster, joined_cluster, ray_modules
 from blemish.scale.manifest import SHARD_IMAGES, Manifest, write_manifest
 from blemish.scale.pipeline import learn_all, score_all
 from blemish.scale.sources import is_remote, list_sources
@@ -117,7 +117,7 @@ def inspect_sources(
         status = "failed"
         try:
             manifest = run.manifest(lambda: list_sources(named, column=column, skip=folder), shard_images)
-            with cluster(ray, cpus=cpus) as joined:
+            with joined_cluster(ray, cpus=cpus) as joined:
                 resumed = run.inspect(manifest, config, joined, pictures=pictures, reporter=reporter or Reporter())
             status = "finished"
         except KeyboardInterrupt:
@@ -180,7 +180,8 @@ class _ScaleRun:
         if left and not ValueRanges(inspector.value_range).is_fixed:
             loading = replace(loading, learned=self._learned(loading, size))
         order = WorkOrder(
-            config=config.to_dict(),
+            config=same_engine(config, inspector),
+            threads=config.model.threads or 1,
             model=inspector.model.to_dict(),
             out=None if pictures == "none" else str(self.folder),
             overlays=pictures == "all",
