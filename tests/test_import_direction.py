@@ -18,6 +18,7 @@ OLD_RUN = Path(__file__).parent / "runs" / "version_0.1"
 FLOORS = (
     {"cli", "__main__"},
     {"serve"},
+    {"scale"},
     {"training", "evaluation"},
     {"exports", "reports"},
     {"runs"},

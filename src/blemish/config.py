@@ -315,7 +315,7 @@ class Config:
             if not isinstance(table, Mapping):
                 raise UsageError(f"{name} must be a table, not {table!r}")
         config = cls(**{name: from_dict(tables[name], table, where=f"[{name}]") for name, table in data.items()})
-        return config if folder is None else config._from_folder(folder)
+        return config if folder is None else config.from_folder(folder)
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Config:
@@ -379,8 +379,11 @@ class Config:
         for setting in settings().values():
             yield setting, getattr(getattr(self, setting.table), setting.name)
 
-    def _from_folder(self, folder: Path) -> Config:
-        """This configuration with its relative paths meant from a folder."""
+    def from_folder(self, folder: Path) -> Config:
+        """This configuration with its relative paths meant from a folder.
+
+        A backbone or prompts are names, unless a file or folder of that name lies there.
+        """
         moved = {}
         for setting, value in self.settings():
             if not setting.path or value in (None, "data") or Path(value).expanduser().is_absolute():
