@@ -1,8 +1,8 @@
 """A model card's thresholds at an input size, and the guard of docs/model-judge.md: `python -m recipes.real.thresholds --input 320 ...`.
 
 Half of the weight have the good ones of the held-out renders (2,000 at 224 px), half those of the judge's five sources, each
-source the same. The image thresholds call 10 % (NG) and 20 % (review) of them anomalous; the maps of 10 % reach the pixel threshold
-somewhere. The judge's part comes from the folder that `recipes.real.judge --keep` filled.
+source the same. The image thresholds call 10 % (NG) and 20 % (review) of them anomalous; the maps of 29 % reach the pixel threshold
+somewhere: of stricter ones the regions would be smaller than the defects. The judge's part comes from the folder that `recipes.real.judge --keep` filled.
 """
 
 from __future__ import annotations
@@ -25,12 +25,15 @@ from blemish.methods.ensemble import EnsembleTexts, PromptEnsemble
 from blemish.metrics import PixelRanking, auroc
 from blemish.synthesis import render
 from blemish.synthesis.dataset import HELD_OUT_SEEDS
-from blemish.training.held_out import REGION_SHARE
 from recipes.real.judge import INPUTS, predict, predict_all
 from recipes.real.judging import FIVE_SOURCES
 
 HELD_OUT, SIZE_PX = 2000, 224
-REJECT_SHARE, REVIEW_SHARE = 0.10, 0.20  # more than of renders alone: good photos of things vary far more than good renders do
+REJECT_SHARE, REVIEW_SHARE, REGION_SHARE = (
+    0.10,
+    0.20,
+    0.29,
+)  # more than of renders alone: good photos of things vary far more than good renders do
 
 
 def weighted_quantile(values: NDArray[np.floating], weights: NDArray[np.floating], share: float) -> float:
