@@ -33,6 +33,7 @@ FUNCTIONS = (
 TYPES = (
     "Calibration",
     "CalibrationOutcome",
+    "Client",
     "Config",
     "EvaluationReport",
     "FinishedRun",
@@ -56,6 +57,7 @@ ERRORS = (
     "ModelError",
     "OutputError",
     "PluginError",
+    "ServiceError",
     "UnknownNameError",
     "UsageError",
 )

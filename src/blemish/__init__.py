@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from blemish.runs.reading import results_from
     from blemish.runs.rethreshold import Redecided, rethreshold
     from blemish.runs.run import FinishedRun, inspect_folder
+    from blemish.serve.client import Client, ServiceError
     from blemish.training import Recipe, Trained, train
 
 wait_passively()
@@ -59,6 +60,7 @@ _LAZY = {
     "blemish.runs.reading": ("results_from",),
     "blemish.runs.rethreshold": ("Redecided", "rethreshold"),
     "blemish.runs.run": ("FinishedRun", "inspect_folder"),
+    "blemish.serve.client": ("Client", "ServiceError"),
     "blemish.training": ("Recipe", "Trained", "train"),
 }
 _MODULE_OF = {name: module for module, names in _LAZY.items() for name in names}
@@ -67,6 +69,7 @@ __all__ = [
     "BlemishError",
     "Calibration",
     "CalibrationOutcome",
+    "Client",
     "Config",
     "EvaluationReport",
     "FinishedRun",
@@ -83,6 +86,7 @@ __all__ = [
     "Recipe",
     "Redecided",
     "Region",
+    "ServiceError",
     "Thresholds",
     "Trained",
     "UnknownNameError",

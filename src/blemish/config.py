@@ -27,7 +27,7 @@ __all__ = [
     "InputConfig",
     "MasksConfig",
     "ModelConfig",
-    "Precision",
+    "NumberPrecision",
     "ReferencesConfig",
     "RegionsConfig",
     "Setting",
@@ -39,7 +39,7 @@ __all__ = [
 # Scores: another value gives other scores, so that thresholds found with one do not hold for the other. Results: a run that
 # is resumed must have the same. Nothing: speed, or a limit.
 Decides: TypeAlias = Literal["model", "scores", "results", "nothing"]
-Precision: TypeAlias = Literal["float32", "half"]
+NumberPrecision: TypeAlias = Literal["float32", "half"]
 PathKind: TypeAlias = Literal["", "path", "name or path"]
 
 
@@ -296,8 +296,8 @@ class Config:
                 raise UsageError(f"{name} are compared with whole images, not with tiles: leave one of them out")
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Config:
-        """The configuration of these tables.
+    def from_dict(cls, data: Mapping[str, Any], *, folder: Path | None = None) -> Config:
+        """The configuration of these tables; relative paths are meant from `folder`, where one is given.
 
         Raises:
             UnknownNameError: A table or a key is unknown; the nearest one is named.
@@ -314,7 +314,8 @@ class Config:
                     raise UsageError(f"the key {key!r} belongs into the table [{settings()[key].table}], not [{name}]")
             if not isinstance(table, Mapping):
                 raise UsageError(f"{name} must be a table, not {table!r}")
-        return cls(**{name: from_dict(tables[name], table, where=f"[{name}]") for name, table in data.items()})
+        config = cls(**{name: from_dict(tables[name], table, where=f"[{name}]") for name, table in data.items()})
+        return config if folder is None else config.from_folder(folder)
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Config:
@@ -333,7 +334,7 @@ class Config:
         except ValueError as error:  # of tomllib, or bytes that are not UTF-8
             raise UsageError(f"{path}: is not TOML ({error})") from error
         try:
-            return cls.from_dict(data)._from_folder(path.parent)
+            return cls.from_dict(data, folder=path.parent)
         except UsageError as error:
             raise UsageError(f"{path}: {error}") from error
 
@@ -378,8 +379,11 @@ class Config:
         for setting in settings().values():
             yield setting, getattr(getattr(self, setting.table), setting.name)
 
-    def _from_folder(self, folder: Path) -> Config:
-        """This configuration with its relative paths meant from a folder."""
+    def from_folder(self, folder: Path) -> Config:
+        """This configuration with its relative paths meant from a folder.
+
+        A backbone or prompts are names, unless a file or folder of that name lies there.
+        """
         moved = {}
         for setting, value in self.settings():
             if not setting.path or value in (None, "data") or Path(value).expanduser().is_absolute():

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.backbones.config import PreprocessConfig
-from blemish.config import ModelConfig, Precision
+from blemish.config import ModelConfig, NumberPrecision
 from blemish.errors import UsageError
 from blemish.language import Vocabulary
 from blemish.methods.reference_memory import MemoryOptions, ReferenceMemory, merge, reduce, remove
@@ -58,7 +58,7 @@ class Engine(ABC):
     scores_depend_on_vocabulary: bool = False  # false: names move no score, and thresholds hold for all vocabularies
     aligned_corners: bool = False  # the centres of the outer cells of type maps lie on the border of the image
     remarks: tuple[str, ...] = ()  # lines worth telling the user about this model
-    precision: Precision = "float32"  # of the numbers that the image tower's blocks are computed in
+    precision: NumberPrecision = "float32"  # of the numbers that the image tower's blocks are computed in
     deviation: float = (
         0.0  # 0..1; no score or map lies further from those of torch in float32 (measured when it was loaded)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from blemish.calibration import Setup, read_calibration
 from blemish.config import Config, ModelConfig, VocabularyConfig, settings
@@ -21,14 +21,23 @@ from blemish.inspection.tiling import check_tiles
 from blemish.language import Vocabulary, load_vocabulary, parse_defects
 from blemish.profiles import Profile, read_profile
 
-__all__ = ["choose_vocabulary", "load", "load_engine", "merge", "with_profile"]
+__all__ = ["EngineLoader", "choose_vocabulary", "load", "load_engine", "merge", "with_profile"]
 
 
-def load(config: Config | str | Path | None = None, **given: Any) -> Inspector:
+class EngineLoader(Protocol):
+    """What `load_engine` is called with."""
+
+    def __call__(
+        self, model: ModelConfig, *, input_px: int | None = None, setup: Setup | None = None
+    ) -> LoadedEngine: ...
+
+
+def load(config: Config | str | Path | None = None, *, engines: EngineLoader | None = None, **given: Any) -> Inspector:
     """An inspector, ready for images.
 
     Args:
         config: A configuration, or the name or path of a backbone.
+        engines: What loads the engine in the place of `load_engine`, where several inspectors share one.
         **given: Settings by their names, as `Config.with_settings` takes them; they come before those of `config`. All of
             them are listed in docs/python.md, among them: `defects`, the types to tell apart, as "scratch, hole" or a list of
             names; `method` and `prompts`; `threshold` and `pixel_threshold`, 0..1; `calibration`, the file of
@@ -80,7 +89,7 @@ def load(config: Config | str | Path | None = None, **given: Any) -> Inspector:
     if references is not None and tiles != "off":
         what = "peers" if good is None else "references"
         raise UsageError(f"{what} are compared with whole images, not with tiles: leave one of them out")
-    loaded = load_engine(config.model, input_px=config.input.input_px, setup=setup)
+    loaded = (engines or load_engine)(config.model, input_px=config.input.input_px, setup=setup)
     engine, card = loaded.engine, loaded.thresholds
     if references is not None:
         engine, value_range = with_references(

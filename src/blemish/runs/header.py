@@ -17,6 +17,7 @@ from blemish.profiles import Profile
 from blemish.profiles.drift import Drift, find_drift
 from blemish.results import ModelInfo, Thresholds
 from blemish.runs.counts import RunCounts
+from blemish.runs.shards import Summary
 
 __all__ = ["RunHeader", "header_of", "identity_of"]
 
@@ -39,7 +40,7 @@ class RunHeader:
     made_in: str = field(default_factory=os.getcwd)  # the folder that relative sources lie below
     versions: Mapping[str, str] = field(default_factory=versions)
 
-    def to_dict(self, counts: RunCounts, *, duration_s: float) -> dict[str, Any]:
+    def to_dict(self, counts: RunCounts | Summary, *, duration_s: float) -> dict[str, Any]:
         """The content of run.json, but its schema, status and identity."""
         return {
             "command": list(self.command),
@@ -89,15 +90,14 @@ def header_of(inspector: Inspector, *, config: Config | None = None, command: Se
     )
 
 
-def identity_of(inspector: Inspector, images: Sequence[FoundImage] | None, *, keep_maps: bool) -> dict[str, Any]:
+def identity_of(inspector: Inspector, images: Sequence[FoundImage] | str | None, *, keep_maps: bool) -> dict[str, Any]:
     """What a run that resumes another one must have in common with it: the setup, and every setting that decides results.
 
     Args:
         inspector: What inspects the images.
-        images: The images; None where they are watched for.
+        images: The images; None where they are watched for; or what stands for the list of them.
         keep_maps: Whether the raw maps are kept.
     """
-    listed = "\n".join(image.path.as_posix() for image in images or ()).encode("utf-8", "surrogateescape")
     deciding = [setting.name for setting in settings().values() if setting.decides == "results"]
     return {
         **inspector.setup.to_dict(),
@@ -109,5 +109,12 @@ def identity_of(inspector: Inspector, images: Sequence[FoundImage] | None, *, ke
         **{name: getattr(inspector, name) for name in deciding},
         "profile": None if inspector.profile is None else inspector.profile.identity,
         "keep_maps": keep_maps,
-        "images": "watched" if images is None else f"{len(images)} (list {hashlib.sha256(listed).hexdigest()[:16]})",
+        "images": images if isinstance(images, str) else _listed(images),
     }
+
+
+def _listed(images: Sequence[FoundImage] | None) -> str:
+    if images is None:
+        return "watched"
+    names = "\n".join(image.path.as_posix() for image in images).encode("utf-8", "surrogateescape")
+    return f"{len(images)} (list {hashlib.sha256(names).hexdigest()[:16]})"

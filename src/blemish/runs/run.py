@@ -24,7 +24,7 @@ from blemish.runs.header import header_of, identity_of
 from blemish.runs.names import arriving_name, output_names
 from blemish.runs.pace import choose_workforce
 from blemish.runs.records import error_record, record_of
-from blemish.runs.work import ImageJob, WorkOrder, plan_jobs
+from blemish.runs.work import ImageJob, WorkOrder, plan_jobs, same_engine
 
 __all__ = ["FinishedRun", "inspect_folder", "inspect_images"]
 
@@ -207,7 +207,8 @@ def inspect_images(
     paths = [image.path for image in images]
     plan = inspector.plan_batches(paths)
     order = WorkOrder(
-        config=config.to_dict(),
+        config=same_engine(config, inspector),
+        threads=config.model.threads or 1,
         model=inspector.model.to_dict(),
         learned=plan.learned,
         out=None if results.pictures is None else str(results.path),
@@ -228,7 +229,7 @@ def inspect_images(
             for number, record in workforce.records(jobs(workforce.count)):
                 if number >= results.resumed:
                     results.add_record(record)
-                    advance()
+                    advance(failed=record["verdict"] is None)
 
 
 def _inspect_here(
@@ -246,7 +247,7 @@ def _inspect_here(
     with reporter.progress("inspecting", len(images), done=done) as advance:
         for name, outcome in zip(names[done:], islice(outcomes, done - start, None), strict=True):
             _add(results, outcome, name)
-            advance()
+            advance(failed=isinstance(outcome, ImageError))
 
 
 def _inspect_arrivals(
