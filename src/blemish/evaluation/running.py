@@ -43,7 +43,7 @@ from blemish.io.progress import Reporter
 from blemish.language import Vocabulary, general, load_vocabulary, parse_defects
 from blemish.maps import at_original
 from blemish.metrics import AnomalyAccumulator, SteppedAupro, Value
-from blemish.profiles import Profile, read_profile
+from blemish.profiles import ProductProfile, read_profile
 
 if TYPE_CHECKING:
     from blemish.models.feature_cache import FeatureStore
@@ -337,7 +337,7 @@ class EvaluationRun:
         }
 
 
-def _vocabulary(settings: Settings, data: DataSet, profile: Profile | None) -> Vocabulary:
+def _vocabulary(settings: Settings, data: DataSet, profile: ProductProfile | None) -> Vocabulary:
     if settings.vocabulary is not None:
         return load_vocabulary(settings.vocabulary, product=settings.product)
     if settings.defects is None:
