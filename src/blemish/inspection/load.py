@@ -11,6 +11,7 @@ from blemish.calibration import Calibration, Setup, read_calibration
 from blemish.config import Config, ModelConfig, VocabularyConfig, settings
 from blemish.engines import ENGINES
 from blemish.engines.base import Engine, LoadedEngine
+from blemish.engines.exported import ExportedEngine, is_exported
 from blemish.errors import UsageError
 from blemish.images import RangeGiven, ValueRanges
 from blemish.inspection.decide import resolve_thresholds
@@ -133,7 +134,7 @@ def load_engine(model: ModelConfig, *, input_px: int | None = None, setup: Setup
         input_px: Side of the square that images are resized to; None for that of `setup`, else the backbone's own.
         setup: What a calibration was made with. That of another backbone is refused later, with the reason.
     """
-    kind: type[Engine] = ENGINES[model.engine]
+    kind: type[Engine] = ExportedEngine if is_exported(model.backbone) else ENGINES[model.engine]
     loaded = kind.load(model, input_px=input_px)
     engine = loaded.engine
     if input_px is not None or setup is None or setup.model.backbone != engine.model.backbone:
