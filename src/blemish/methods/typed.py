@@ -43,7 +43,8 @@ def level_logits(
     """cosine / temperature of normalised patches [B, N, D] with texts [C, D], or [B, C, D] of each image: for each level
     [B, C, h, w]."""
     return tuple(
-        (patches @ texts.transpose(-1, -2) / temperature).transpose(1, 2).reshape(patches.shape[0], -1, *grid) for patches in levels
+        (patches @ texts.transpose(-1, -2) / temperature).transpose(1, 2).reshape(patches.shape[0], -1, *grid)
+        for patches in levels
     )
 
 
