@@ -32,7 +32,12 @@ AROUND = 3  # patches around a patch that are not alike ones: where one image st
 
 
 def remember_images(
-    inner: Method, batches: Iterable[Tensor], options: MemoryOptions | None = None, *, every_patch: bool = False
+    inner: Method,
+    batches: Iterable[Tensor],
+    options: MemoryOptions | None = None,
+    *,
+    every_patch: bool = False,
+    least: int = 1,
 ) -> ReferenceMemory:
     """The memory of images of a product.
 
@@ -41,14 +46,16 @@ def remember_images(
         batches: Normalised images [b, 3, S, S], as `Method.encode` takes them. Copies of one image count once.
         options: How they are remembered.
         every_patch: Every patch is an entry: what unlabelled images are compared by.
+        least: Images, copies not counted.
 
     Raises:
-        UsageError: There are no images, or they are of another size.
+        UsageError: There are fewer images, or they are of another size.
     """
     options = options or MemoryOptions()
     seen = _looked_at(inner, batches, known=())
-    if not seen:
-        raise UsageError("give at least one image of the product")
+    if len(seen) < least:
+        what = "at least one image of the product" if least == 1 else f"at least {least} of their like"
+        raise UsageError(f"images are compared with {what}, not with {len(seen)}")
     memory = _assembled(inner, seen, options, every_patch=every_patch)
     return memory if every_patch else compare_images(memory, device=_device(inner))
 

@@ -23,13 +23,12 @@ SHIPPED = "shipped"
 @dataclass(frozen=True)
 class Loaded:
     """A method with everything it was trained to be. `prompts` names its trained prompts, "" where it has none;
-    `thresholds` are the card's for it, `with_peers` those where images are compared with others, and `min_lead` is the line
-    below which a type is unknown (0: none); `notes` are lines worth telling the user."""
+    `thresholds` are the card's for it, and `min_lead` is the line below which a type is unknown (0: none); `notes` are lines
+    worth telling the user."""
 
     method: Method
     prompts: str = ""
     thresholds: dict[str, float] = field(default_factory=dict)
-    with_peers: dict[str, float] = field(default_factory=dict)
     min_lead: float = 0.0
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()  # what the card says to whoever uses these prompts
@@ -76,7 +75,6 @@ def load_method(
         return Loaded(
             built,
             thresholds=lines,
-            with_peers=_lines_with_peers(card, name),
             min_lead=lead,
             remarks=sizes if lines else (),
         )
@@ -93,9 +91,8 @@ def load_method(
         raise ModelError(f"{found.place}: {error}") from error
     typing = found.card.get("typing") or {}
     thresholds, lead = dict(found.card.get("thresholds") or {}), float(typing.get("min_lead", 0.0))
-    with_peers = _lines_with_peers(card, name) if prompts == SHIPPED else {}
     remarks = (*_remarks(found.card), *(sizes if thresholds else ()))
-    return Loaded(built, str(prompts), thresholds, with_peers, lead, tuple(notes), remarks=remarks)
+    return Loaded(built, str(prompts), thresholds, lead, tuple(notes), remarks=remarks)
 
 
 def _remarks(card: Mapping[str, Any]) -> tuple[str, ...]:
@@ -119,11 +116,6 @@ def _other_size(own_px: int, used_px: int) -> tuple[str, ...]:
         f"the card has no thresholds for an input of {used_px} px: those of {own_px} px stand in, and may be far off, unless "
         "yours or a calibration's are given",
     )
-
-
-def _lines_with_peers(card: Mapping[str, Any], method: str) -> dict[str, float]:
-    """The thresholds of a backbone's card for a method with peers; empty where it has none."""
-    return dict(card.get("peers", {}).get(method, {}).get("thresholds", {}))
 
 
 def _mismatches(prompts: Prompts, method: Method, options: Mapping[str, Any]) -> list[str]:

@@ -30,6 +30,7 @@ class RunHeader:
     calibration: str | None  # its identity
     setup: Setup  # what decides the scores
     value_range: RangeGiven | None  # as it was given
+    peers: str = ""  # what was decided about comparing the images with each other, "" where nothing was
     config: Mapping[str, Any] = field(default_factory=dict)  # what was asked for, but its defaults
     command: Sequence[str] = field(default_factory=command_line)
     started: str = field(default_factory=utc_now)
@@ -52,11 +53,14 @@ class RunHeader:
             "calibration": self.calibration,
             "setup": self.setup.with_ranges(counts.value_ranges).to_dict(),
             "value_range": None if self.value_range is None else list(self.value_range),
+            "peers": self.peers,
             **counts.to_dict(),
         }
 
 
-def header_of(inspector: Inspector, *, config: Config | None = None, command: Sequence[str] | None = None) -> RunHeader:
+def header_of(
+    inspector: Inspector, *, config: Config | None = None, command: Sequence[str] | None = None, peers: str = ""
+) -> RunHeader:
     """The header of a run with this inspector, which `config` asked for."""
     return RunHeader(
         model=inspector.model,
@@ -66,6 +70,7 @@ def header_of(inspector: Inspector, *, config: Config | None = None, command: Se
         calibration=None if inspector.calibration is None else inspector.calibration.identity,
         setup=inspector.setup,
         value_range=inspector.value_range,
+        peers=peers,
         config={} if config is None else config.to_dict(),
         command=command_line() if command is None else list(command),
     )
