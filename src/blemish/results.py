@@ -188,6 +188,7 @@ class Inspection:
     mm_per_px: float | None = None
     min_lead: float = 0.0  # a type that leads the next by less is unknown (see `lead`), 0..1
     tags: Mapping[str, str] = field(default_factory=dict)  # what a DICOM file says of itself
+    statistics: Mapping[str, float] = field(default_factory=dict)  # how it looks; empty without a profile
     reasons: Reasons | None = None  # what raised the image score beside good images; None without such
     picture: Picture | None = None  # the image itself, where it was given alone and not as a file
 
@@ -301,6 +302,7 @@ class Inspection:
             "mm_per_px": self.mm_per_px,
             "value_range": None if self.value_range is None else list(self.value_range),
             "tags": dict(self.tags),
+            "statistics": dict(self.statistics),
             "reasons": None if self.reasons is None else self.reasons.to_dict(),
             "model": self.model.to_dict(),
         }

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.backbones.config import PreprocessConfig
-from blemish.config import ModelConfig, Precision
+from blemish.config import ModelConfig, NumberPrecision
 from blemish.errors import UsageError
 from blemish.language import Vocabulary
 from blemish.methods.reference_memory import MemoryOptions, ReferenceMemory, merge, reduce, remove
@@ -64,7 +64,7 @@ class Engine(ABC):
     scores_depend_on_vocabulary: bool = False  # false: names move no score, and thresholds hold for all vocabularies
     aligned_corners: bool = False  # the centres of the outer cells of type maps lie on the border of the image
     remarks: tuple[str, ...] = ()  # lines worth telling the user about this model
-    precision: Precision = "float32"  # of the numbers that the image tower's blocks are computed in
+    precision: NumberPrecision = "float32"  # of the numbers that the image tower's blocks are computed in
     deviation: float = (
         0.0  # 0..1; no score or map lies further from those of torch in float32 (measured when it was loaded)
     )
@@ -152,15 +152,19 @@ class Engine(ABC):
         del memory
         raise self._no_references()
 
-    def leave_one_out(self, memory: ReferenceMemory) -> list[RawScores]:
+    def leave_one_out(self, memory: ReferenceMemory, texts: Any = None) -> list[RawScores]:
         """The scores of the memory's own images in their order, each compared with the others alone; without types.
 
         Nothing is looked at again: the memory holds what it takes.
 
+        Args:
+            memory: What `remember` made.
+            texts: Of `encode_texts`; None for the built-in vocabulary.
+
         Raises:
             UsageError: As `with_memory`.
         """
-        del memory
+        del memory, texts
         raise self._no_references()
 
     def comparing_at(self, input_px: int) -> Engine:

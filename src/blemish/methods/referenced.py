@@ -26,6 +26,7 @@ B batch, R images, M entries of the memory, N patches of a grid h x w, k alike p
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -43,6 +44,7 @@ from blemish.io.codec import to_dict
 from blemish.language import Vocabulary
 from blemish.methods.appearance import Projection, entry_vectors, image_vectors, on_grid
 from blemish.methods.base import Features, Method, Scores, Texts
+from blemish.methods.left_out import nearest_without
 from blemish.methods.nearest import Entries, Nearest
 from blemish.methods.reference_memory import MEMORY_SCHEMA, ReferenceMemory
 from blemish.methods.remembering import (
@@ -62,6 +64,8 @@ __all__ = ["LEAST_PEERS", "ReferencedConfig", "ReferencedScoring", "among_peers"
 REFERENCED_THRESHOLDS = {"image": 0.5, "review": 0.277, "pixel": 0.5}
 LEAST = 1e-6
 LEAST_PEERS = 5
+MOST_FOLDS = 20  # into which a memory is dealt to score its own images
+FEWEST_TO_LEAVE_OUT = 4
 LEAST_COUNTED = 2  # peers, so that one with the same defect does not hide it
 FEW = 5  # images whose spread a prior weighs as much as
 WORDS_PRIOR, DISTANCE_PRIOR = (
@@ -222,22 +226,47 @@ class ReferencedScoring(Method):
         type_scores, type_maps = self._typed(moved, features, usual, top)
         return replace(moved, type_scores=type_scores, type_maps=type_maps)
 
-    def leave_one_out(self, texts: Texts) -> tuple[Tensor, Tensor]:
-        """Image scores [R] and maps [R, h, w] of the memory's own images, each compared with the others alone."""
-        usual, bank = self.usual(texts), self._bank
-        words = self.beyond_words(usual.log_odds, bank.log_odds_maps.flatten(1), bank.numbers)
-        farther = self.beyond_distance(bank.distances, bank.numbers)
-        patches = self.config.words_weight * usual.words(words) + usual.distance(farther)
-        return self._probability(usual, patches, bank.grid)
+    def leave_one_out(self, memory: ReferenceMemory, texts: Texts) -> tuple[Tensor, Tensor]:
+        """Image scores [R] and maps [R, h, w] of the own images of its memory, each as by a memory that never held it.
+
+        Without an image is also what is usual: one that has a say in that would seem more usual than a new one. Of more than
+        `MOST_FOLDS` images several are left out at a time. Of fewer than four too few would be left: they are only compared
+        with the others.
+        """
+        bank, usual = self._bank, self.usual(texts)
+        count = len(bank.globals)
+        own = bank.log_odds_maps.flatten(1)
+        if count < FEWEST_TO_LEAVE_OUT:
+            return self._probability(usual, self._evidence(usual, own, bank.distances, bank.numbers), bank.grid)
+        image_scores, maps = own.new_zeros(count), own.new_zeros(count, *bank.grid)
+        images = torch.arange(count, device=own.device)
+        folds = images.tensor_split(min(count, MOST_FOLDS))
+        for fold, near in zip(folds, nearest_without(memory, bank.entries, folds, k=bank.counted), strict=True):
+            others = images[~torch.isin(images, fold)]
+            distances, numbers = near.distances[others], near.numbers[others]
+            less = typical(bank.log_distance(distances), numbers, entries=len(bank.images))
+            beside = copy.copy(self)
+            beside._bank = replace(
+                bank, distances=distances, numbers=numbers, log_odds_maps=bank.log_odds_maps[others], typical=less
+            )
+            without = beside._usual_of(usual.log_odds, usual.shares)
+            patches = beside._evidence(without, own[fold], near.distances[fold], near.numbers[fold])
+            image_scores[fold], maps[fold] = beside._probability(without, patches, bank.grid)
+        return image_scores, maps
 
     def usual(self, texts: Texts) -> Usual:
         """What is usual among the images of the memory, with the words of these texts."""
         for known, usual in self._usual:
             if known is texts:
                 return usual
-        bank, top_share = self._bank, self.config.top_share
         shares, packed = self._entry_scores(texts)
-        at_entries = packed if self.scores_depend_on_vocabulary else bank.log_odds
+        usual = self._usual_of(packed if self.scores_depend_on_vocabulary else self._bank.log_odds, shares)
+        self._usual = [(texts, usual), *self._usual[:3]]
+        return usual
+
+    def _usual_of(self, at_entries: Tensor, shares: Tensor) -> Usual:
+        """What is usual among the images, with log odds [M] and types' shares [M, T] at the entries."""
+        bank, top_share = self._bank, self.config.top_share
         by_words = self.beyond_words(at_entries, bank.log_odds_maps.flatten(1), bank.numbers)
         by_distance = self.beyond_distance(bank.distances, bank.numbers)
         unlabelled = self.unlabelled
@@ -245,9 +274,12 @@ class ReferencedScoring(Method):
         distance = Scale.of(by_distance, top_share=top_share, prior=DISTANCE_PRIOR, unlabelled=unlabelled)
         patches = self.config.words_weight * words(by_words) + distance(by_distance)
         both = Scale.of(patches, top_share=top_share, prior=DISTANCE_PRIOR, unlabelled=unlabelled)
-        usual = Usual(at_entries, shares, words, distance, both)
-        self._usual = [(texts, usual), *self._usual[:3]]
-        return usual
+        return Usual(at_entries, shares, words, distance, both)
+
+    def _evidence(self, usual: Usual, own: Tensor, distances: Tensor, numbers: Tensor) -> Tensor:
+        """(3): the scores [B, N] of patches with these log odds [B, N], and distances to their alike entries [B, N, k]."""
+        words = usual.words(self.beyond_words(usual.log_odds, own, numbers))
+        return self.config.words_weight * words + usual.distance(self.beyond_distance(distances, numbers))
 
     def beyond_words(self, at_entries: Tensor, own: Tensor, numbers: Tensor) -> Tensor:
         """(1): [B, N], of log odds [M] at the entries, own ones [B, N] and the alike entries [B, N, k]."""

@@ -44,7 +44,8 @@ def settle_peers(config: Config, images: Sequence[str | Path], found: Sequence[F
     if asked not in (None, "auto", "off"):
         return Settled(config)
     without = config.with_settings(peers=None)
-    given = config.thresholds != ThresholdsConfig() or config.references.references is not None
+    references = config.references
+    given = config.thresholds != ThresholdsConfig() or references.references or references.profile
     if asked == "off" or given or config.input.tiles not in (None, "off"):
         return Settled(without)
     if found is None or len(found) < LEAST_SERIES or len(images) != 1:

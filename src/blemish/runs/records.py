@@ -75,6 +75,7 @@ def error_record(error: ImageError, *, thresholds: Thresholds, model: ModelInfo)
         "regions": [],
         **dict.fromkeys(("region_threshold", "min_area_px", "mm_per_px", "value_range")),
         "tags": {},
+        "statistics": {},
         "reasons": None,
         "model": model.to_dict(),
         "error": error.reason,
@@ -115,6 +116,7 @@ def inspection_of(
         mm_per_px=record.get("mm_per_px"),
         min_lead=min_lead,
         tags=dict(record.get("tags") or {}),
+        statistics=dict(record.get("statistics") or {}),
         reasons=None if reasons is None else Reasons(**reasons),
     )
 
