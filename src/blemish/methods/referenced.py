@@ -174,14 +174,14 @@ class ReferencedScoring(Method):
         else:
             self.good_references = memory.identity.replace("images", "good images", 1)
         counted = max(LEAST_COUNTED, round(self.config.peer_share * memory.images)) if unlabelled else ALIKE
-        self._bank = Bank.of(memory, inner.backbone.logit_scale.device, counted=counted, unlabelled=unlabelled)
+        self.bank = Bank.of(memory, inner.backbone.logit_scale.device, counted=counted, unlabelled=unlabelled)
         self._numbers = {digest: number for number, digest in enumerate(memory.digests)}
         self._usual: list[tuple[Texts, Usual]] = []
 
     @property
     def word_grid(self) -> tuple[int, int]:
         """Rows and columns of the words' patches."""
-        return self._bank.word_grid
+        return self.bank.word_grid
 
     def compute_texts(self, vocabulary: Vocabulary, cache: TextCache) -> Texts:
         return self.inner.compute_texts(vocabulary, cache)
@@ -195,7 +195,7 @@ class ReferencedScoring(Method):
         return self.inner.remarks()
 
     def encode(self, images: Tensor, *, compare: bool = False) -> ReferencedFeatures:
-        features, bank = self.inner.encode(images, compare=True), self._bank
+        features, bank = self.inner.encode(images, compare=True), self.bank
         found = [
             bank.alike(own, without=self._numbers.get(digest_of(image)))
             for own, image in zip(bank.projection(features.reference_maps), images, strict=True)
@@ -218,7 +218,7 @@ class ReferencedScoring(Method):
         words = self.beyond_words(usual.log_odds, own, features.numbers)
         farther = self.beyond_distance(features.distances, features.numbers)
         patches = self.config.words_weight * usual.words(words) + usual.distance(farther)  # [B, N]
-        image_score, anomaly_map = self._probability(usual, patches, features.patch_grid)
+        image_score, anomaly_map = self.probability(usual, patches, features.patch_grid)
         top = patches.topk(top_of(patches, self.config.top_share), dim=1).indices
         beyond = (own - usual.log_odds[features.numbers].mean(-1)).gather(1, top).mean(1)
         reasons = torch.stack([beyond, farther.gather(1, top).mean(1).exp()], 1)
@@ -233,11 +233,11 @@ class ReferencedScoring(Method):
         `MOST_FOLDS` images several are left out at a time. Of fewer than four too few would be left: they are only compared
         with the others.
         """
-        bank, usual = self._bank, self.usual(texts)
+        bank, usual = self.bank, self.usual(texts)
         count = len(bank.globals)
         own = bank.log_odds_maps.flatten(1)
         if count < FEWEST_TO_LEAVE_OUT:
-            return self._probability(usual, self._evidence(usual, own, bank.distances, bank.numbers), bank.grid)
+            return self.probability(usual, self.evidence(usual, own, bank.distances, bank.numbers), bank.grid)
         image_scores, maps = own.new_zeros(count), own.new_zeros(count, *bank.grid)
         images = torch.arange(count, device=own.device)
         folds = images.tensor_split(min(count, MOST_FOLDS))
@@ -246,12 +246,12 @@ class ReferencedScoring(Method):
             distances, numbers = near.distances[others], near.numbers[others]
             less = typical(bank.log_distance(distances), numbers, entries=len(bank.images))
             beside = copy.copy(self)
-            beside._bank = replace(
+            beside.bank = replace(
                 bank, distances=distances, numbers=numbers, log_odds_maps=bank.log_odds_maps[others], typical=less
             )
             without = beside._usual_of(usual.log_odds, usual.shares)
-            patches = beside._evidence(without, own[fold], near.distances[fold], near.numbers[fold])
-            image_scores[fold], maps[fold] = beside._probability(without, patches, bank.grid)
+            patches = beside.evidence(without, own[fold], near.distances[fold], near.numbers[fold])
+            image_scores[fold], maps[fold] = beside.probability(without, patches, bank.grid)
         return image_scores, maps
 
     def usual(self, texts: Texts) -> Usual:
@@ -260,13 +260,13 @@ class ReferencedScoring(Method):
             if known is texts:
                 return usual
         shares, packed = self._entry_scores(texts)
-        usual = self._usual_of(packed if self.scores_depend_on_vocabulary else self._bank.log_odds, shares)
+        usual = self._usual_of(packed if self.scores_depend_on_vocabulary else self.bank.log_odds, shares)
         self._usual = [(texts, usual), *self._usual[:3]]
         return usual
 
     def _usual_of(self, at_entries: Tensor, shares: Tensor) -> Usual:
         """What is usual among the images, with log odds [M] and types' shares [M, T] at the entries."""
-        bank, top_share = self._bank, self.config.top_share
+        bank, top_share = self.bank, self.config.top_share
         by_words = self.beyond_words(at_entries, bank.log_odds_maps.flatten(1), bank.numbers)
         by_distance = self.beyond_distance(bank.distances, bank.numbers)
         unlabelled = self.unlabelled
@@ -276,7 +276,7 @@ class ReferencedScoring(Method):
         both = Scale.of(patches, top_share=top_share, prior=DISTANCE_PRIOR, unlabelled=unlabelled)
         return Usual(at_entries, shares, words, distance, both)
 
-    def _evidence(self, usual: Usual, own: Tensor, distances: Tensor, numbers: Tensor) -> Tensor:
+    def evidence(self, usual: Usual, own: Tensor, distances: Tensor, numbers: Tensor) -> Tensor:
         """(3): the scores [B, N] of patches with these log odds [B, N], and distances to their alike entries [B, N, k]."""
         words = usual.words(self.beyond_words(usual.log_odds, own, numbers))
         return self.config.words_weight * words + usual.distance(self.beyond_distance(distances, numbers))
@@ -288,9 +288,9 @@ class ReferencedScoring(Method):
 
     def beyond_distance(self, distances: Tensor, numbers: Tensor) -> Tensor:
         """(2): [B, N], of the distances [B, N, k] to the alike entries."""
-        return self._bank.log_distance(distances) - self._bank.typical[numbers].mean(-1)
+        return self.bank.log_distance(distances) - self.bank.typical[numbers].mean(-1)
 
-    def _probability(self, usual: Usual, patches: Tensor, grid: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def probability(self, usual: Usual, patches: Tensor, grid: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Image scores [B] and maps [B, h, w], 0..1: (4)."""
 
         def probability(values: Tensor) -> Tensor:
@@ -319,7 +319,7 @@ class ReferencedScoring(Method):
 
         The entries of an image are given to the method as an image, repeated until its grid is full.
         """
-        bank = self._bank
+        bank = self.bank
         shares = bank.levels[0].new_zeros(len(bank.images), len(texts.types))
         found = bank.levels[0].new_zeros(len(bank.images))
         patches = math.prod(bank.word_grid)
