@@ -21,6 +21,7 @@ from blemish.inspection.load import merge
 from blemish.inspection.tiling import check_tiles
 from blemish.io.progress import Reporter
 from blemish.io.provenance import command_line
+from blemish.profiles import read_profile
 
 __all__ = ["EvaluationReport", "evaluate"]
 
@@ -104,6 +105,10 @@ def evaluate(
     data, methods, backbones, prompts = _names(data), _names(methods), _names(backbones), _names(prompts)
     _check_request(data, methods, prompts, suite, prompts_for)
     config = merge(config, given)
+    if suite is not None and config.references.profile is not None:
+        raise UsageError("a suite measures products that no profile knows: leave --profile away")
+    if config.references.profile is not None:
+        config = read_profile(config.references.profile).merged(config)
     if suite is not None and config.input.input_px is not None:
         raise UsageError("a suite trains and measures at its backbone's own input size: leave --input-px away")
     session = open_session(
@@ -169,6 +174,7 @@ def _settings(config: Config, **others: Any) -> Settings:
         ignore=config.masks.ignore,
         references=config.references.peers,
         good_references=config.references.references,
+        profile=config.references.profile,
         batch_size=config.model.batch_size,
         device=config.model.device,
         **others,
