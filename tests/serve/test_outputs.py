@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import paho.mqtt.client as paho
 import pytest
@@ -27,8 +27,8 @@ from serve.conftest import picture, post, running, wait_for
 class Receiver(BaseHTTPRequestHandler):
     """Keeps what is posted; refuses the first `refuse` requests."""
 
-    got: list[tuple[dict[str, str], bytes]]
-    refuse: int
+    got: ClassVar[list[tuple[dict[str, str], bytes]]]
+    refuse: ClassVar[int]
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -59,7 +59,7 @@ def test_a_webhook_gets_signed_results_until_it_takes_them(tmp_path: Path) -> No
     (tmp_path / "key").write_text("the key\n")
 
     class Mine(Receiver):
-        got: list[tuple[dict[str, str], bytes]] = []
+        got: ClassVar[list[tuple[dict[str, str], bytes]]] = []
         refuse = 1
 
     with listening(Mine) as address:
