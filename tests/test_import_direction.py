@@ -18,10 +18,12 @@ OLD_RUN = Path(__file__).parent / "runs" / "version_0.1"
 FLOORS = (
     {"cli", "__main__"},
     {"serve"},
+    {"scale"},
     {"training", "evaluation"},
     {"exports", "reports"},
     {"runs"},
     {"inspection"},
+    {"profiles"},
     {"calibration", "engines"},
     {"models", "synthesis"},
     {"methods", "data", "metrics"},

@@ -8,30 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_methods import small_method, some_images
 
-from blemish.backbones.model import Clip
 from blemish.config import ModelConfig
 from blemish.engines import torch as module
 from blemish.engines.torch import TorchEngine, in_half, use_threads
 from blemish.errors import UsageError
 from blemish.language import parse_defects
-from blemish.methods.ensemble import PromptEnsemble
-from checkpoint_files import tiny_config
+from blemish.methods.base import Method
+from blemish.models.load import Loaded
 
-SHAPES = {
-    "vision": {"image_size": 32, "width": 48, "depth": 3, "heads": 6, "patch_size": 8, "position_grid": 4},
-    "text": {"width": 16, "depth": 1, "heads": 2, "vocabulary_size": 49408},
-    "preprocess": {"size": 32},
-    "value_value_depth": 2,
-}
-IMAGES = np.random.default_rng(0).normal(size=(6, 3, 32, 32)).astype(np.float32)
+IMAGES = some_images()
 VOCABULARY = parse_defects("scratch, hole")
 
 
 @pytest.fixture(scope="module")
-def method() -> PromptEnsemble:
-    torch.manual_seed(1)
-    return PromptEnsemble(Clip(tiny_config(**SHAPES)).eval())
+def method() -> Method:
+    return small_method()
 
 
 @pytest.fixture
@@ -55,9 +48,14 @@ def test_threads_are_those_asked_for_else_no_more_than_are_free(threads: None, m
         ModelConfig(threads=0)
 
 
-def test_half_precision_is_another_setup_of_the_same_model(method: PromptEnsemble) -> None:
-    full = TorchEngine(method, backbone="tiny")
-    half = TorchEngine(method, backbone="tiny", precision="half")
+def in_half_precision(method: Method) -> TorchEngine:
+    engine = TorchEngine.of(Loaded(method), ModelConfig(precision="half")).engine
+    assert isinstance(engine, TorchEngine)
+    return engine
+
+
+def test_half_precision_is_another_setup_of_the_same_model(method: Method) -> None:
+    full, half = TorchEngine(method, backbone="tiny"), in_half_precision(method)
     assert half.model == full.model
     assert (full.deviation, half.deviation) == (0.0, 1.0)
     blocks = half.method.backbone.image.blocks  # type: ignore[union-attr]
@@ -70,19 +68,19 @@ def test_half_precision_is_another_setup_of_the_same_model(method: PromptEnsembl
         assert not np.array_equal(own.anomaly_map, other.anomaly_map)
 
 
-def test_halving_twice_copies_nothing_more(method: PromptEnsemble) -> None:
+def test_halving_twice_copies_nothing_more(method: Method) -> None:
     half = in_half(method, torch.bfloat16)
     assert in_half(half, torch.bfloat16).backbone is half.backbone
     assert half.fingerprint() == method.fingerprint()
 
 
-def test_references_are_compared_in_the_same_precision(method: PromptEnsemble) -> None:
-    half = TorchEngine(method, backbone="tiny", precision="half").with_references([IMAGES])
+def test_references_are_compared_in_the_same_precision(method: Method) -> None:
+    half = in_half_precision(method).with_references([IMAGES])
     assert half.precision == "half"
     assert len(half.score(half.encode(IMAGES[:2]), half.encode_texts(VOCABULARY))) == 2
 
 
-def test_what_is_compiled_is_the_image_side(method: PromptEnsemble, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_compiled_is_the_image_side(method: Method, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[Any] = []
 
     def compile_(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar, cast
 
@@ -151,6 +151,7 @@ class ImageTower(Tower):
     def __init__(self, config: VisionConfig, joint_width: int) -> None:
         super().__init__()
         self.config = config
+        self._positions: dict[tuple[Hashable, ...], Tensor] = {}  # of the last grid, see `positions`
         width = config.width
         self.stem = build_stem(config)
         self.class_embedding = random_parameter(width, std=width**-0.5)
@@ -173,12 +174,26 @@ class ImageTower(Tower):
 
     def embed_patches(self, x: Tensor, *, interpolation: Interpolation) -> Embedding:
         """As `embed`, from what the stem made of the images, [B, W, h, w]."""
-        grid = (x.shape[2], x.shape[3])
+        grid = (int(x.shape[2]), int(x.shape[3]))  # numbers, in a trace, too
         x = x.flatten(2).transpose(1, 2)  # [B, W, h, w] -> [B, N, W]
         cls = self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
         x = torch.cat([cls, x], dim=1)  # [B, 1+N, W]
-        x = x + interpolate_positions(self.position_embedding, grid, interpolation=interpolation)
+        x = x + self.positions(grid, interpolation=interpolation)
         return Embedding(tokens=self.ln_pre(x), grid=grid)
+
+    def positions(self, grid: tuple[int, int], *, interpolation: Interpolation) -> Tensor:
+        """The position embeddings [1 + h*w, W] of a grid (h, w); without gradients computed once for each grid.
+
+        So an export holds them as numbers, and not the interpolation, which the formats do not know.
+        """
+        stored = self.position_embedding
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return interpolate_positions(stored, grid, interpolation=interpolation)
+        key = (grid, interpolation, stored.device, stored.data_ptr(), stored._version)
+        if key not in self._positions:
+            with torch.inference_mode(False), torch.no_grad():
+                self._positions = {key: interpolate_positions(stored, grid, interpolation=interpolation)}
+        return self._positions[key]
 
     def at_block(self, index: int, step: Callable[..., Result], *streams: Tensor) -> Result:
         return step(self.blocks[index], *streams)

@@ -22,7 +22,8 @@ from blemish.cli.data import data
 from blemish.cli.demo import demo
 from blemish.cli.evaluate import ListingCommand, evaluate
 from blemish.cli.export import export
-from blemish.cli.inspect import inspect
+from blemish.cli.inspect import RayCommand, inspect
+from blemish.cli.learn import learn
 from blemish.cli.methods import methods
 from blemish.cli.models import models
 from blemish.cli.report import report
@@ -47,7 +48,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("inspect")(inspect)
+app.command("inspect", cls=RayCommand)(inspect)
+app.command("learn")(learn)
 app.command("calibrate")(calibrate)
 app.command("rethreshold")(rethreshold)
 app.command("report")(report)

@@ -6,9 +6,10 @@ import sys
 from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 from blemish.cli.options import Quiet, command_words, configured
 from blemish.config import Config
@@ -17,10 +18,31 @@ from blemish.errors import UsageError
 if TYPE_CHECKING:
     from blemish.runs.run import FinishedRun
 
-__all__ = ["inspect", "print_summary"]
+__all__ = ["RayCommand", "inspect", "print_summary"]
 
 UNREADABLE, FAILED = 3, 4  # exit codes; 2 is bad usage
+LOCAL_CLUSTER = "local"
 MOST_NOTES = 5  # in the summary
+
+
+class PicturesName(StrEnum):
+    """What a run on a cluster draws."""
+
+    NONE = "none"
+    MASKS = "masks"
+    ALL = "all"
+
+
+class RayCommand(TyperCommand):
+    """A command whose `--ray` may stand without an address."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words: list[str] = []
+        for place, word in enumerate(args):
+            words.append(word)
+            if word == "--ray" and (place + 1 == len(args) or args[place + 1].startswith("-")):
+                words.append(LOCAL_CLUSTER)
+        return super().parse_args(ctx, words)
 
 
 class FailOn(StrEnum):
@@ -62,6 +84,22 @@ def inspect(
             show_default=False,
         ),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]",
+            help="Inspect on a cluster of Ray: auto, host:port or, without an address, one of this machine alone. PATH may "
+            "then also be an address (s3, gs, az, http), or a Parquet table of paths. See docs/scale.md.",
+            show_default=False,
+        ),
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option(help="With --ray: the column of the tables that holds the paths.", show_default=False)
+    ] = None,
+    pictures: Annotated[
+        PicturesName | None,
+        typer.Option(help="With --ray: what is drawn; all are masks and overlays. Default: none.", show_default=False),
+    ] = None,
     config: Config,
     out: Annotated[
         Path | None,
@@ -94,6 +132,11 @@ def inspect(
     watch = watch or watch_for is not None
     if watch and (listed is not None or "-" in (paths or ())):
         raise UsageError("--watch takes folders, not lists of images")
+    _check_ray(
+        ray,
+        only_with=column is not None or pictures is not None,
+        never_with=watch or keep_maps or json_lines or workers is not None,
+    )
     from blemish.io.json_files import json_line
     from blemish.io.parsing import read_list
     from blemish.io.progress import TerminalReporter
@@ -105,6 +148,22 @@ def inspect(
     for path in paths or []:
         named += [line for line in sys.stdin.read().splitlines() if line.strip()] if path == "-" else [path]
     reporter = TerminalReporter(quiet=quiet)
+    if ray is not None:
+        from blemish.scale.inspection import inspect_sources
+
+        run = inspect_sources(
+            named,
+            out=out,
+            ray=ray,
+            column=column,
+            pictures="none" if pictures is None else pictures.value,
+            config=config,
+            overwrite=overwrite,
+            resume=resume,
+            reporter=reporter,
+            command=command_words(),
+        )
+        _report_run(run, fail_on, quiet=quiet)
     run = inspect_folder(
         named,
         out=out,
@@ -122,12 +181,25 @@ def inspect(
         reporter=reporter,
         command=command_words(),
     )
+    _report_run(run, fail_on, quiet=quiet, to_stderr=json_lines)
+
+
+def _check_ray(ray: str | None, *, only_with: bool, never_with: bool) -> None:
+    """UsageError where options do not go with a run on a cluster, or not without one."""
+    if ray is None and only_with:
+        raise UsageError("--column and --pictures are for runs on a cluster: give --ray, too")
+    if ray is not None and never_with:
+        raise UsageError("--ray goes without --watch, --keep-maps, --json and --workers")
+
+
+def _report_run(run: FinishedRun, fail_on: FailOn | None, *, quiet: bool, to_stderr: bool = False) -> NoReturn:
+    """Says what became of a run, and exits."""
     for error in [*run.counts.unlisted, *run.counts.unreadable]:
         typer.echo(f"unreadable: {error}", err=True)
     for error in run.counts.unwritten:
         typer.echo(f"not drawn: {error}", err=True)
     if not quiet:
-        print_summary(run, to_stderr=json_lines)
+        print_summary(run, to_stderr=to_stderr)
     raise typer.Exit(_exit_code(run, fail_on))
 
 
@@ -171,8 +243,11 @@ def _summary_lines(run: FinishedRun) -> list[str]:
         f"thresholds: image {thresholds.image:.3g} ({thresholds.calibration}){review}, "
         f"pixel {thresholds.pixel:.3g} ({thresholds.pixel_calibration})"
     )
+    if run.profile:
+        lines.append(f"profile: {run.profile}")
     if run.references:
         lines.append(f"each compared with {run.references}")
+    lines += [] if run.drift is None else run.drift.lines
     lines += [f"note: {remark}" for remark in run.remarks]
     lines += [
         f"images with more than 8 bits were read as {low:g}:{high:g}" for low, high in sorted(counts.value_ranges)

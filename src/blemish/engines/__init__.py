@@ -8,4 +8,13 @@ from blemish.plugins import Registry
 __all__ = ["ENGINES", "Engine", "LoadedEngine", "RawScores"]
 
 # A name stands for a subclass of `Engine`.
-ENGINES = Registry("blemish.engines", "engine", {"torch": "blemish.engines.torch:TorchEngine"})
+ENGINES = Registry(
+    "blemish.engines",
+    "engine",
+    {
+        "auto": "blemish.engines.auto:AutoEngine",
+        "onnxruntime": "blemish.engines.graphs:ONNXRuntimeEngine",
+        "openvino": "blemish.engines.graphs:OpenVINOEngine",
+        "torch": "blemish.engines.torch:TorchEngine",
+    },
+)

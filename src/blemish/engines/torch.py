@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -16,16 +16,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blemish._version import __version__
-from blemish.config import ModelConfig, Precision
-from blemish.engines.base import Engine, LoadedEngine, RawScores
+from blemish.config import ModelConfig, NumberPrecision
+from blemish.engines.base import Engine, LoadedEngine, MemoryOptions, RawScores, ReferenceMemory
 from blemish.errors import UsageError
 from blemish.io.processors import THREADS_VARIABLE, free_processors
 from blemish.language import Vocabulary
 from blemish.methods.base import Features, Method, Scores, Texts
-from blemish.methods.mutual import MutualScoring
+from blemish.methods.referenced import ReferencedScoring, among_peers
+from blemish.methods.remembering import add_images, remember_images
 from blemish.methods.text_cache import TextCache
-from blemish.models.load import load_method
-from blemish.results import ModelInfo
+from blemish.models.load import Loaded, load_method
+from blemish.results import ModelInfo, Reasons
 
 __all__ = ["TorchEngine", "device_of", "in_half", "rows_of", "use_threads"]
 
@@ -40,7 +41,8 @@ class TorchEngine(Engine):
         backbone: the backbone's name, for results.
         prompts: the name of the trained prompts, for results; "" where the method has none.
         device: "cpu", "cuda", "cuda:1" or "mps".
-        precision: "half" computes the blocks of the image tower in 16 bits: bfloat16 on a processor, float16 elsewhere.
+        precision: of the method's blocks (`in_half`).
+        deviation: 0..1, a bound of how far its scores lie from those of torch in float32.
         compiled: lets torch compile `encode` when the first images come.
         remarks: lines worth telling the user, besides the method's own.
 
@@ -57,15 +59,14 @@ class TorchEngine(Engine):
         backbone: str,
         prompts: str = "",
         device: str = "cpu",
-        precision: Precision = "float32",
+        precision: NumberPrecision = "float32",
+        deviation: float = 0.0,
         compiled: bool = False,
         remarks: tuple[str, ...] = (),
     ) -> None:
         self.device = device_of(device)
         self.precision = precision
-        if precision == "half":
-            self.deviation = UNMEASURED
-            method = in_half(method, torch.bfloat16 if self.device.type == "cpu" else torch.float16)
+        self.deviation = deviation
         self.method = method.to(self.device).eval()
         self.compiled = compiled
         self._encode = torch.compile(self.method.encode) if compiled else self.method.encode
@@ -87,7 +88,7 @@ class TorchEngine(Engine):
 
     @classmethod
     def load(cls, config: ModelConfig, *, input_px: int | None = None) -> LoadedEngine:
-        device_of(config.device)  # refused before weights are read
+        cls.check(config)  # before weights are read
         use_threads(config.threads)
         loaded = load_method(
             config.backbone,
@@ -97,21 +98,40 @@ class TorchEngine(Engine):
             force=config.force,
             input_px=input_px,
         )
-        name = loaded.method.backbone.config.name
+        return cls.of(loaded, config)
+
+    @classmethod
+    def of(cls, loaded: Loaded, config: ModelConfig) -> LoadedEngine:
+        """The engine of a loaded method."""
+        method, deviation = cls.prepared(loaded.method, config)
+        engine = cls(
+            method,
+            backbone=method.backbone.config.name,
+            prompts=loaded.prompts,
+            device=config.device,
+            precision=config.precision,
+            deviation=deviation,
+            compiled=config.compiled,
+            remarks=loaded.remarks,
+        )
         return LoadedEngine(
-            engine=cls(
-                loaded.method,
-                backbone=name,
-                prompts=loaded.prompts,
-                device=config.device,
-                precision=config.precision,
-                compiled=config.compiled,
-                remarks=loaded.remarks,
-            ),
+            engine=engine,
             thresholds=loaded.thresholds,
             thresholds_with_references=loaded.with_peers,
             min_lead=loaded.min_lead,
         )
+
+    @classmethod
+    def check(cls, config: ModelConfig) -> None:
+        """Raises what `load` does where the engine cannot run so here."""
+        device_of(config.device)
+
+    @classmethod
+    def prepared(cls, method: Method, config: ModelConfig) -> tuple[Method, float]:
+        """The method as the engine runs it, and its `deviation`."""
+        if config.precision == "float32":
+            return method, 0.0
+        return in_half(method, torch.bfloat16 if config.device == "cpu" else torch.float16), UNMEASURED
 
     def encode_texts(self, vocabulary: Vocabulary) -> Texts:
         return self.method.encode_texts(vocabulary, cache=self._texts)
@@ -124,22 +144,60 @@ class TorchEngine(Engine):
     def score(self, features: Features, texts: Texts) -> list[RawScores]:
         return rows_of(self.method.score(features, texts), features.grid)
 
-    def for_product(self, name: str) -> TorchEngine:
+    def for_product(self, name: str) -> Engine:
         return self._with(self.method.for_product(name))
 
-    def with_references(self, images: Iterable[NDArray[np.float32]], *, good: bool = False) -> TorchEngine:
-        batches = map(self._on_device, images)
-        return self._with(self.method.with_references(batches) if good else MutualScoring(self.method, batches))
+    def with_references(self, images: Iterable[NDArray[np.float32]], *, good: bool = False) -> Engine:
+        if good and self.method.has_own_memory:
+            return self._with(self.method.with_references(self._tensors(images)))
+        if good:
+            return self.with_memory(self.remember(images))
+        return self._with(among_peers(self.method, self._tensors(images)))
 
-    def _with(self, method: Method) -> TorchEngine:
+    def remember(
+        self, images: Iterable[NDArray[np.float32]], *, options: MemoryOptions | None = None
+    ) -> ReferenceMemory:
+        return remember_images(self._without_own_memory(), self._tensors(images), options)
+
+    def add(self, memory: ReferenceMemory, images: Iterable[NDArray[np.float32]]) -> ReferenceMemory:
+        return add_images(self._without_own_memory(), memory, self._tensors(images))
+
+    def with_memory(self, memory: ReferenceMemory) -> Engine:
+        return self._with(ReferencedScoring(self._without_own_memory(), memory))
+
+    @torch.inference_mode()
+    def leave_one_out(self, memory: ReferenceMemory, texts: Texts | None = None) -> list[RawScores]:
+        method = ReferencedScoring(self._without_own_memory(), memory)
+        image_scores, maps = method.leave_one_out(memory, texts or method.encode_texts(cache=self._texts))
+        grid = method.word_grid
+        none = np.zeros(0, np.float32)
+        return [
+            RawScores(float(score), _numpy(one), types=(), type_scores=none, type_maps=None, grid=grid)
+            for score, one in zip(image_scores, maps, strict=True)
+        ]
+
+    def _without_own_memory(self) -> Method:
+        """The method whose words are read beside a memory; UsageError where it has a memory of its own."""
+        method = self.method.inner if isinstance(self.method, ReferencedScoring) else self.method
+        if method.has_own_memory:
+            raise UsageError(
+                f"the method {method.name!r} has a memory of good images of its own, which no file holds: use --references"
+            )
+        return method
+
+    def _tensors(self, images: Iterable[NDArray[np.float32]]) -> Iterator[Tensor]:
+        return map(self._on_device, images)
+
+    def _with(self, method: Method) -> Engine:
         if method is self.method:
             return self
-        return TorchEngine(
+        return type(self)(
             method,
             backbone=self.model.backbone,
             prompts=self.model.prompts,
             device=str(self.device),
             precision=self.precision,
+            deviation=self.deviation,
             compiled=self.compiled,
             remarks=self._own_remarks,
         )
@@ -173,6 +231,7 @@ def rows_of(scores: Scores, grid: tuple[int, int]) -> list[RawScores]:
     """The scores of each image of a batch, as NumPy."""
     image_scores, anomaly_maps, type_scores = map(_numpy, (scores.image_score, scores.anomaly_map, scores.type_scores))
     type_maps = None if scores.type_maps is None else _numpy(scores.type_maps)
+    reasons = None if scores.reasons is None else _numpy(scores.reasons)
     return [
         RawScores(
             image_score=float(image_scores[row]),
@@ -181,6 +240,7 @@ def rows_of(scores: Scores, grid: tuple[int, int]) -> list[RawScores]:
             type_scores=type_scores[row],
             type_maps=None if type_maps is None else type_maps[row],
             grid=grid,
+            reasons=None if reasons is None else Reasons(words=float(reasons[row, 0]), distance=float(reasons[row, 1])),
         )
         for row in range(len(image_scores))
     ]

@@ -112,6 +112,14 @@ class ImageLoader:
             self.batch_size,
         )
 
+    def load(self, image: ImageInput, *, source: str) -> LoadedImage | ImageError:
+        """One image, whose value range is known."""
+        try:
+            samples = decode(image, source=source, max_megapixels=self.max_megapixels)
+        except ImageError as error:
+            return error
+        return self._settle(samples)
+
     def _learn_ranges(self, images: Sequence[ImageInput], headers: Sequence[Header]) -> None:
         """Decodes the deep images of a batch once before, where there are several, to give them one value range."""
         deep = [(image, header.picture_bytes) for image, header in zip(images, headers, strict=True) if header.is_deep]

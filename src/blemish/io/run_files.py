@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 
 __all__ = [
+    "LEARNED_FILE",
     "LINES_FILE",
+    "MANIFEST_FILE",
     "MAPS",
     "MASKS",
     "OVERLAYS",
     "PARQUET_FILE",
+    "PARTS",
     "RUN_FILE",
     "RUN_SCHEMA",
     "TABLE_FILE",
@@ -20,6 +23,8 @@ __all__ = [
 RUN_SCHEMA = "blemish.run/1"
 RUN_FILE, LINES_FILE, TABLE_FILE, PARQUET_FILE = "run.json", "results.jsonl", "results.csv", "results.parquet"
 OVERLAYS, MASKS, MAPS = "overlays", "masks", "maps"
+MANIFEST_FILE, LEARNED_FILE = "sources.parquet", "learned.json"  # of a run in shards
+PARTS = "records"  # of a run in shards: a Parquet file each, instead of the lines and the tables
 
 
 def holds_run(folder: Path) -> bool:

@@ -22,7 +22,7 @@ def smooth_enlarge(maps: Tensor, *, cell_px: int, sigma_cells: float) -> Tensor:
 
     The Gaussian's sigma is sigma_cells · cell_px pixels, cut at four sigmas, with mirrored borders (scipy's defaults).
     """
-    rows, columns = (_matrix(size, cell_px, sigma_cells * cell_px).to(maps) for size in maps.shape[-2:])
+    rows, columns = (_matrix(int(size), cell_px, sigma_cells * cell_px).to(maps) for size in maps.shape[-2:])
     return rows @ maps @ columns.T
 
 

@@ -20,11 +20,14 @@ from blemish.inspection.inspector import Inspected
 from blemish.io.atomic import make_folder, reason, write_text
 from blemish.io.json_files import json_line, json_text, read_json_if_there
 from blemish.io.run_files import (
+    LEARNED_FILE,
     LINES_FILE,
+    MANIFEST_FILE,
     MAPS,
     MASKS,
     OVERLAYS,
     PARQUET_FILE,
+    PARTS,
     RUN_FILE,
     RUN_SCHEMA,
     TABLE_FILE,
@@ -38,7 +41,7 @@ from blemish.runs.records import CSV_COLUMNS, csv_row, error_record
 from blemish.runs.resume import began_only, check_identity, open_locked, recover
 from blemish.runs.tables import check_parquet, write_csv, write_parquet
 
-__all__ = ["DEFAULT_NAME", "ResultsFolder", "check_out"]
+__all__ = ["DEFAULT_NAME", "ResultsFolder", "check_out", "clear_run", "new_folder"]
 
 DEFAULT_NAME = "blemish-results"
 MOST_WAITING, MOST_WAITING_BYTES = 8, 256 * 2**20  # pictures to be written, at most (one may exceed the bytes)
@@ -93,7 +96,7 @@ class ResultsFolder:
     ) -> None:
         if parquet:
             check_parquet()
-        self.path = _new_folder() if out is None else check_out(out, overwrite=overwrite, resume=resume)
+        self.path = new_folder() if out is None else check_out(out, overwrite=overwrite, resume=resume)
         self.counts = RunCounts()
         self.pictures = PictureWriter(self.path, keep_maps=keep_maps)
         self.resumed = 0
@@ -114,7 +117,7 @@ class ResultsFolder:
 
     def _open_new(self, *, overwrite: bool, resume: bool) -> tuple[TextIO, TextIO]:
         if overwrite and holds_run(self.path):
-            _clear(self.path)
+            clear_run(self.path)
         with self._opening() as opened:
             try:
                 (self.path / LINES_FILE).touch(exist_ok=resume)  # whose lock decides then
@@ -249,7 +252,7 @@ class _Waiting:
     held_bytes: int = 0
 
 
-def _new_folder() -> Path:
+def new_folder() -> Path:
     """The first free `blemish-results[-N]` here; made at once, so that a run beside this one takes the next."""
     number, path = 1, Path(DEFAULT_NAME)
     while True:
@@ -268,12 +271,12 @@ def _unwritable(path: Path, error: OSError) -> OutputError:
     return OutputError(f"{path}: cannot be written ({reason(error)})")
 
 
-def _clear(path: Path) -> None:
+def clear_run(path: Path) -> None:
     """Removes what an earlier run wrote into `path`, and nothing else."""
     try:
-        for name in (RUN_FILE, LINES_FILE, TABLE_FILE, PARQUET_FILE):
+        for name in (RUN_FILE, LINES_FILE, TABLE_FILE, PARQUET_FILE, MANIFEST_FILE, LEARNED_FILE):
             (path / name).unlink(missing_ok=True)
-        for name in (OVERLAYS, MASKS, MAPS):
+        for name in (OVERLAYS, MASKS, MAPS, PARTS):
             if (path / name).is_dir():
                 shutil.rmtree(path / name)
     except OSError as error:

@@ -13,8 +13,11 @@ from blemish.config import Config, settings
 from blemish.images import FoundImage, RangeGiven
 from blemish.inspection.inspector import Inspector
 from blemish.io.provenance import command_line, utc_now, versions
+from blemish.profiles import Profile
+from blemish.profiles.drift import Drift, find_drift
 from blemish.results import ModelInfo, Thresholds
 from blemish.runs.counts import RunCounts
+from blemish.runs.shards import Summary
 
 __all__ = ["RunHeader", "header_of", "identity_of"]
 
@@ -30,13 +33,14 @@ class RunHeader:
     calibration: str | None  # its identity
     setup: Setup  # what decides the scores
     value_range: RangeGiven | None  # as it was given
+    profile: Profile | None = None  # of the product
     config: Mapping[str, Any] = field(default_factory=dict)  # what was asked for, but its defaults
     command: Sequence[str] = field(default_factory=command_line)
     started: str = field(default_factory=utc_now)
     made_in: str = field(default_factory=os.getcwd)  # the folder that relative sources lie below
     versions: Mapping[str, str] = field(default_factory=versions)
 
-    def to_dict(self, counts: RunCounts, *, duration_s: float) -> dict[str, Any]:
+    def to_dict(self, counts: RunCounts | Summary, *, duration_s: float) -> dict[str, Any]:
         """The content of run.json, but its schema, status and identity."""
         return {
             "command": list(self.command),
@@ -50,9 +54,23 @@ class RunHeader:
             "min_lead": self.min_lead,
             "thresholds": self.thresholds.to_dict(),
             "calibration": self.calibration,
+            **({} if self.profile is None else self._of_profile(self.profile, counts)),
             "setup": self.setup.with_ranges(counts.value_ranges).to_dict(),
             "value_range": None if self.value_range is None else list(self.value_range),
             **counts.to_dict(),
+        }
+
+    def drift(self, counts: RunCounts) -> Drift | None:
+        """How the images so far compare with the profile's good ones; None without a profile, or without images."""
+        if self.profile is None or not counts.seen or not self.profile.good:
+            return None
+        return find_drift(counts.seen, self.profile.good)
+
+    def _of_profile(self, profile: Profile, counts: RunCounts) -> dict[str, Any]:
+        drift = self.drift(counts)
+        return {
+            "profile": {"id": profile.identity, "file": str(profile.path), "good_images": len(profile.images)},
+            "drift": None if drift is None else drift.to_dict(),
         }
 
 
@@ -65,21 +83,21 @@ def header_of(inspector: Inspector, *, config: Config | None = None, command: Se
         thresholds=inspector.thresholds,
         calibration=None if inspector.calibration is None else inspector.calibration.identity,
         setup=inspector.setup,
+        profile=inspector.profile,
         value_range=inspector.value_range,
         config={} if config is None else config.to_dict(),
         command=command_line() if command is None else list(command),
     )
 
 
-def identity_of(inspector: Inspector, images: Sequence[FoundImage] | None, *, keep_maps: bool) -> dict[str, Any]:
+def identity_of(inspector: Inspector, images: Sequence[FoundImage] | str | None, *, keep_maps: bool) -> dict[str, Any]:
     """What a run that resumes another one must have in common with it: the setup, and every setting that decides results.
 
     Args:
         inspector: What inspects the images.
-        images: The images; None where they are watched for.
+        images: The images; None where they are watched for; or what stands for the list of them.
         keep_maps: Whether the raw maps are kept.
     """
-    listed = "\n".join(image.path.as_posix() for image in images or ()).encode("utf-8", "surrogateescape")
     deciding = [setting.name for setting in settings().values() if setting.decides == "results"]
     return {
         **inspector.setup.to_dict(),
@@ -89,6 +107,14 @@ def identity_of(inspector: Inspector, images: Sequence[FoundImage] | None, *, ke
         "value_range": inspector.value_range,
         "min_lead": inspector.min_lead,
         **{name: getattr(inspector, name) for name in deciding},
+        "profile": None if inspector.profile is None else inspector.profile.identity,
         "keep_maps": keep_maps,
-        "images": "watched" if images is None else f"{len(images)} (list {hashlib.sha256(listed).hexdigest()[:16]})",
+        "images": images if isinstance(images, str) else _listed(images),
     }
+
+
+def _listed(images: Sequence[FoundImage] | None) -> str:
+    if images is None:
+        return "watched"
+    names = "\n".join(image.path.as_posix() for image in images).encode("utf-8", "surrogateescape")
+    return f"{len(images)} (list {hashlib.sha256(names).hexdigest()[:16]})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from itertools import islice
 
 from blemish.images.limits import free_memory
 from blemish.inspection.inspector import Inspector
+from blemish.io.processors import free_processors
 from blemish.runs.work import ImageJob, ImageWork, WorkOrder
 from blemish.runs.workforce import Workforce
 
@@ -78,6 +78,5 @@ def _rate(workforce: Workforce, sample: list[ImageJob]) -> float:
 
 def _most_workers() -> int:
     """As many processes as there are cores for this one, and as fit into memory."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     free = free_memory()
-    return cores if free is None else min(cores, free // WORKER_BYTES)
+    return free_processors() if free is None else min(free_processors(), free // WORKER_BYTES)

@@ -34,11 +34,15 @@ class PictureWriter:
     Args:
         path: The folder of results.
         keep_maps: The raw maps are kept, too.
+        overlays: Overlays are written.
+        masks: Masks are written.
     """
 
-    def __init__(self, path: Path, *, keep_maps: bool = False) -> None:
+    def __init__(self, path: Path, *, keep_maps: bool = False, overlays: bool = True, masks: bool = True) -> None:
         self.path = path
         self.keep_maps = keep_maps
+        self.overlays = overlays
+        self.masks = masks
 
     def record_of(self, inspected: Inspected, name: PurePosixPath) -> dict[str, Any]:
         """The record of an inspection whose pictures have this name (relative, without suffix)."""
@@ -46,8 +50,8 @@ class PictureWriter:
         too_large = max(inspection.width_px, inspection.height_px) > JPEG_MOST_PX
         return record_of(
             inspection,
-            overlay=f"{OVERLAYS}/{name}{'.png' if too_large else '.jpg'}",
-            mask=f"{MASKS}/{name}.png",
+            overlay=f"{OVERLAYS}/{name}{'.png' if too_large else '.jpg'}" if self.overlays else None,
+            mask=f"{MASKS}/{name}.png" if self.masks else None,
             maps=f"{MAPS}/{name}.npz" if self.keep_maps else None,
         )
 
@@ -62,14 +66,16 @@ class PictureWriter:
             if record["maps"] is not None:
                 write_maps(inspection, self.path / record["maps"])
             level = inspection.region_level
-            if part is None:
+            if part is None and (record["mask"] is not None or record["overlay"] is not None):
                 part = visible_part(inspection.anomaly_map, inspection.map_at_original(), pixel_threshold=level)
-            marked = np.zeros((inspection.height_px, inspection.width_px), bool)
-            within = marked[part.slices]
-            for blob in grow_blobs(part.scores, threshold=level):
-                within[blob.slices] |= blob.pixels
-            save(marked, self.path / record["mask"])
-            save(draw_overlay(inspected.picture, inspection, part=part), self.path / record["overlay"])
+            if record["mask"] is not None and part is not None:
+                marked = np.zeros((inspection.height_px, inspection.width_px), bool)
+                within = marked[part.slices]
+                for blob in grow_blobs(part.scores, threshold=level):
+                    within[blob.slices] |= blob.pixels
+                save(marked, self.path / record["mask"])
+            if record["overlay"] is not None:
+                save(draw_overlay(inspected.picture, inspection, part=part), self.path / record["overlay"])
         except MemoryError:
             return _without(record, "its pictures cannot be drawn (they do not fit into memory)")
         except OutputError as error:

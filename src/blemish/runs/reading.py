@@ -11,9 +11,10 @@ from typing import Any, Literal, overload
 from blemish.calibration import Setup
 from blemish.errors import ImageError, UnknownNameError, UsageError
 from blemish.io.json_files import read_json, read_json_lines
-from blemish.io.run_files import LINES_FILE, RUN_FILE, RUN_SCHEMA, holds_run
+from blemish.io.run_files import LINES_FILE, PARTS, RUN_FILE, RUN_SCHEMA, holds_run
 from blemish.results import Inspection
 from blemish.runs.maps import read_inspection
+from blemish.runs.tables import read_parts
 
 __all__ = ["Run", "read_records", "read_run", "results_from"]
 
@@ -70,7 +71,10 @@ def read_run(path: str | Path) -> Run:
 
 def read_records(path: str | Path) -> Iterator[dict[str, Any]]:
     """The records of the run in a folder, one by one; UsageError where they are not there."""
-    return read_json_lines(Path(path) / LINES_FILE)
+    path = Path(path)
+    if not (path / LINES_FILE).exists() and (path / PARTS).is_dir():
+        return read_parts(path / PARTS)
+    return read_json_lines(path / LINES_FILE)
 
 
 @overload

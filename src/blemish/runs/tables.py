@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from blemish.errors import MissingExtraError
+from blemish.errors import MissingExtraError, UsageError
 from blemish.io.atomic import replace_file
 from blemish.results import INSPECTION_SCHEMA
 from blemish.runs.records import CSV_COLUMNS, csv_row
 
-__all__ = ["check_parquet", "write_csv", "write_parquet"]
+__all__ = ["check_parquet", "read_parts", "records_table", "write_csv", "write_parquet"]
 
 ROWS_A_GROUP = 1000  # of Parquet in memory at a time
 
@@ -53,6 +53,53 @@ def write_parquet(records: Iterable[Mapping[str, Any]], path: Path) -> int:
     return count
 
 
+def records_table(records: Sequence[Mapping[str, Any]]) -> Any:
+    """The records as an Arrow table with the columns of `write_parquet`."""
+    arrow, _ = _pyarrow()
+    return arrow.Table.from_pylist(list(map(_row, records)), schema=_schema(arrow))
+
+
+def read_parts(folder: Path) -> Iterator[dict[str, Any]]:
+    """The records in the Parquet files of a folder, file by file in the order of their names.
+
+    Raises:
+        UsageError: A file cannot be read.
+    """
+    arrow, parquet = _pyarrow()
+    for path in sorted(folder.glob("*.parquet")):
+        try:
+            with parquet.ParquetFile(path) as file:
+                for batch in file.iter_batches(ROWS_A_GROUP):
+                    yield from map(_record, batch.to_pylist())
+        except (OSError, arrow.ArrowInvalid) as error:
+            raise UsageError(f"{path}: cannot be read as records ({error})") from error
+
+
+def _record(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a row; the inverse of `_row`."""
+    low, high = row["value_low"], row["value_high"]
+    return {
+        "schema": row["schema"],
+        **{name: row[name] for name in ("source", "width_px", "height_px", "verdict")},
+        **{name: row[name] for name in ("image_score", "image_score_from", "map_peak")},
+        "thresholds": {
+            "image": row["threshold"],
+            "review": row["review_threshold"],
+            "pixel": row["pixel_threshold"],
+            "calibration": row["calibration"],
+            "pixel_calibration": row["pixel_calibration"],
+        },
+        "top_type": row["top_type"],
+        "types": dict(row["types"] or ()),
+        "regions": row["regions"],
+        **{name: row[name] for name in ("region_threshold", "min_area_px", "mm_per_px")},
+        "value_range": None if low is None else [low, high],
+        "tags": dict(row["tags"] or ()),
+        "model": {name: row[name] for name in ("backbone", "method", "prompts", "fingerprint", "version")},
+        **{name: row[name] for name in ("error", "overlay", "mask", "maps")},
+    }
+
+
 def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     types, regions = list(record["types"].items()), [dict(region) for region in record["regions"]]
     tags = list((record.get("tags") or {}).items())
@@ -84,6 +131,7 @@ def _schema(arrow: Any) -> Any:
     numbers = {
         *("image_score", "map_peak", "threshold", "review_threshold", "pixel_threshold"),
         *("region_threshold", "min_area_px", "mm_per_px", "value_low", "value_high"),
+        *("words_beyond_good", "distance_from_good"),
     }
     special = {
         "types": arrow.map_(text, number),

@@ -6,6 +6,7 @@ A worker process (`workforce`) and an actor of Ray (`blemish.scale`) do the same
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -16,14 +17,21 @@ from blemish.errors import ImageError, ModelError
 from blemish.images import Learned
 from blemish.inspection.inspector import BatchPlan, Inspected, Inspector
 from blemish.inspection.load import load
+from blemish.inspection.loader import LoadedImage
 from blemish.io.codec import from_dict
 from blemish.runs.pictures import PictureWriter
 from blemish.runs.records import error_record, record_of
 
-__all__ = ["ImageJob", "ImageWork", "WorkOrder", "plan_jobs"]
+__all__ = ["ImageJob", "ImageWork", "WorkOrder", "plan_jobs", "same_engine"]
 
 MOST_BATCHES = 4  # of a job: while one batch is scored, the next one is read
 JOBS_A_WORKER = 4  # at least, so that all workers end at about the same time
+
+
+def same_engine(config: Config, inspector: Inspector) -> dict[str, Any]:
+    """The configuration for other processes, as plain data: with the engine that this one has chosen, where it was to choose."""
+    chosen = {"engine": inspector.engine.name} if config.model.engine == "auto" else {}
+    return config.with_settings(**chosen).to_dict()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +43,9 @@ class WorkOrder:
     learned: Learned | None = None  # of the value range, from all images
     out: str | None = None  # the folder of results; None where no pictures are written
     keep_maps: bool = False
-    threads: int = 1  # that read images
+    overlays: bool = True  # whether they are written
+    masks: bool = True
+    threads: int = 1  # that it computes with, and as many that read images
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -114,7 +124,11 @@ class ImageWork:
             inspector.workers = order.threads
         self.inspector = inspector
         self._learned = order.learned
-        self._pictures = None if order.out is None else PictureWriter(Path(order.out), keep_maps=order.keep_maps)
+        self._pictures = None
+        if order.out is not None:
+            self._pictures = PictureWriter(
+                Path(order.out), keep_maps=order.keep_maps, overlays=order.overlays, masks=order.masks
+            )
         if self.inspector.model.to_dict() != dict(order.model):
             raise ModelError(
                 f"a worker has loaded another model ({_named(self.inspector.model.to_dict())}) than the process that "
@@ -126,6 +140,14 @@ class ImageWork:
         outcomes = self.inspector.stream([Path(path) for path in job.paths], learned=self._learned)
         for place, outcome in enumerate(outcomes):
             yield self.record(outcome, job.names[place] if job.names else None)
+
+    def score(
+        self, batch: Sequence[LoadedImage | ImageError], names: Sequence[str], pool: ThreadPoolExecutor
+    ) -> list[dict[str, Any]]:
+        """The records of a batch of images that another process has loaded."""
+        outcomes = list(self.inspector.submit(batch, pool))
+        found = [outcome if isinstance(outcome, ImageError) else outcome.result() for outcome in outcomes]
+        return [self.record(outcome, name) for outcome, name in zip(found, names, strict=True)]
 
     def record(self, outcome: Inspected | ImageError, name: str | None) -> dict[str, Any]:
         """The record of an image, when its pictures are there."""

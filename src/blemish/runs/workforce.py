@@ -34,7 +34,7 @@ BATCH_TRIES, IMAGE_TRIES = (
     3,
     2,
 )  # processes that may end with a batch before its images are taken one by one; with an image
-START_TRIES = 3  # processes that may end, one after the other, before they are ready
+START_TRIES = 5  # processes that may end, one after the other, before they are ready
 JOBS_AHEAD = 2  # of one process: it never waits for the next one
 JOBS_OPEN = 4  # for each process, from the first image that is not done on: the records that wait are bounded
 END_S = 5.0  # to end by itself
