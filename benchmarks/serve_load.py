@@ -1,7 +1,7 @@
 """A service under twice its load: python -m benchmarks.serve_load [--minutes 10] [--clients 8].
 
-First the images a second of a bare loop in this machine's processors (processes of one thread, no service), then of the service under
-clients that together ask for twice as much: latency, refusals, memory; every record is checked against the bare loop's.
+First the images a second of a bare loop on this machine (processes of one thread, no service), then of the service under clients
+that together ask for twice as much: latency, refusals, memory; every record is checked against the bare loop's.
 """
 
 from __future__ import annotations
@@ -186,42 +186,37 @@ def main() -> None:
         load = Load(address, images, expected, 2 * before, options.clients)
         began = time.monotonic()
         watch = threading.Event()
-
-        def sample() -> None:
-            while not watch.wait(2):
-                memory.append(memory_of(service))
-                load.promises.append(service.pool.promise_s)
-
-        watcher = threading.Thread(target=sample)
+        watcher = threading.Thread(target=sample, args=(service, load, memory, watch))
         watcher.start()
         load.run(60 * options.minutes)
         took = time.monotonic() - began
         watch.set()
         watcher.join()
-        rate = load.codes[200] / took
-        ordered = sorted(load.latencies)
         with Client(address) as client:
-            kept = sum(1 for _ in client.inspections(state="done"))
+            missing = warm.codes[200] + load.codes[200] - sum(1 for _ in client.inspections(state="done"))
         stop.set()
         server.join()
         after, _ = bare_loop(parts, workers, min(60.0, 15 * options.minutes))
         print(f"bare loop again: {after:.1f} images/s")
-        mean = (before + after) / 2
-        print(
-            f"service, {options.clients} clients, {took / 60:.1f} min: {rate:.1f} images/s, {100 * rate / mean:.0f} % of the bare loop"
-        )
-        print(
-            f"answers: {dict(load.codes)}; wrong records: {len(load.wrong)}; records missing: {warm.codes[200] + load.codes[200] - kept}"
-        )
-        print(
-            f"latency of what was accepted: median {statistics.median(ordered):.2f} s, p99 {ordered[int(0.99 * len(ordered))]:.2f} s"
-        )
-        print(
-            f"the queue's promise: median {statistics.median(load.promises):.2f} s, highest {max(load.promises):.2f} s"
-        )
-        print(
-            f"memory: {min(memory) / 2**20:.0f} to {max(memory) / 2**20:.0f} MiB, ±{50 * (max(memory) - min(memory)) / statistics.mean(memory):.1f} %"
-        )
+        report(load, took, (before + after) / 2, memory, missing=missing)
+
+
+def sample(service: Service, load: Load, memory: list[int], stop: threading.Event) -> None:
+    while not stop.wait(2):
+        memory.append(memory_of(service))
+        load.promises.append(service.pool.promise_s)
+
+
+def report(load: Load, took: float, bare: float, memory: list[int], *, missing: int) -> None:
+    rate, ordered, promises = load.codes[200] / took, sorted(load.latencies), load.promises
+    spread = 50 * (max(memory) - min(memory)) / statistics.mean(memory)
+    print(f"service, {took / 60:.1f} min: {rate:.1f} images/s, {100 * rate / bare:.0f} % of the bare loop")
+    print(f"answers: {dict(load.codes)}; wrong records: {len(load.wrong)}; missing: {missing}")
+    print(
+        f"latency of accepted ones: median {statistics.median(ordered):.2f} s, p99 {ordered[int(0.99 * len(ordered))]:.2f} s"
+    )
+    print(f"the queue's promise: median {statistics.median(promises):.2f} s, highest {max(promises):.2f} s")
+    print(f"memory: {min(memory) / 2**20:.0f} to {max(memory) / 2**20:.0f} MiB, ±{spread:.1f} %")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How long the filters of the page take on many records: python -m benchmarks.serve_records [--records 1000000] [--database URL]."""
+"""The filters of the page on many records: python -m benchmarks.serve_records [--records 1000000] [--database URL]."""
 
 from __future__ import annotations
 

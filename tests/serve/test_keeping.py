@@ -188,7 +188,7 @@ def test_tokens_are_made_listed_and_ended(tmp_path: Path, capfd: pytest.CaptureF
 
 
 def test_a_version_of_a_profile_is_calibrated_from_reviews_and_rolled_back(tmp_path: Path) -> None:
-    with running(tmp_path) as (service, client):
+    with running(tmp_path) as (_, client):
         calibrate = "/v1/profiles/default/calibration"
         assert "no image was inspected" in client.post(calibrate, json={}).json()["error"]["message"]
         good = post(client, *[(f"{n}.png", picture()) for n in range(25)]).json()["inspections"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from blemish.errors import BlemishError
+from blemish.io.processors import free_processors
 from blemish.serve.access import Access
 from blemish.serve.clock import now_ms
 from blemish.serve.data_folder import DataFolder
@@ -67,7 +67,7 @@ class Service:
         self.over_limit = False  # of the retention: what is left stays
         self._closing = threading.Event()
         self.pool = InferencePool(
-            workers=line.serve.workers or min(MOST_WORKERS, os.cpu_count() or 1),
+            workers=line.serve.workers or min(MOST_WORKERS, free_processors()),
             most_waiting=line.serve.queue,
             batch_size=line.serve.batch_size,
             wait_s=line.serve.wait_ms / 1000,
