@@ -22,7 +22,7 @@ from blemish.io.progress import Advance, Reporter
 from blemish.io.run_files import LEARNED_FILE, MANIFEST_FILE, RUN_FILE, RUN_SCHEMA, holds_run
 from blemish.results import INSPECTION_SCHEMA
 from blemish.runs.counts import RunCounts
-from blemish.runs.folder import check_out, clear_run, new_folder
+from blemish.runs.folder import check_out, clear_run, free_results_folder
 from blemish.runs.header import RunHeader, header_of, identity_of
 from blemish.runs.records import error_record
 from blemish.runs.resume import check_identity, open_locked
@@ -101,7 +101,7 @@ def inspect_sources(
     inspector = load(config)
     if shard_images < 1 or shard_images % inspector.batch_size:
         raise UsageError(f"a shard holds a multiple of {inspector.batch_size} images, the batch, not {shard_images}")
-    folder = new_folder() if folder is None else folder
+    folder = free_results_folder() if folder is None else folder
     make_folder(folder)
     run = _ScaleRun(
         folder.resolve(),
@@ -189,7 +189,14 @@ class _ScaleRun:
         with reporter.progress("inspecting", manifest.images, done=resumed) as advance:
             for wave in in_chunks(left, WAVE_SHARDS):
                 units = [unit for shard in wave for unit in _units(shard, manifest.counts[shard], size)]
-                tables = score_all(units, loading=loading, order=order, cluster=joined, on_round=reporter.say)
+                tables = score_all(
+                    units,
+                    loading=loading,
+                    order=order,
+                    thresholds=inspector.thresholds,
+                    cluster=joined,
+                    on_round=reporter.say,
+                )
                 self._land(manifest, tables, wave, advance)
         return resumed
 
