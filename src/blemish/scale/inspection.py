@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +34,7 @@ from blemish.runs.work import WorkOrder, same_engine
 from blemish.scale.cluster import Cluster, joined_cluster, ray_modules
 from blemish.scale.manifest import SHARD_IMAGES, Manifest, write_manifest
 from blemish.scale.pipeline import learn_all, score_all
-from blemish.scale.sources import is_remote, list_sources
+from blemish.scale.sources import list_sources
 from blemish.scale.stages import Loading, Unit, table_of
 
 __all__ = ["Pictures", "inspect_sources"]
@@ -40,6 +42,7 @@ __all__ = ["Pictures", "inspect_sources"]
 Pictures = Literal["none", "masks", "all"]
 
 LOCK_FILE = "run.lock"
+ADDRESS = re.compile(r"\w[\w+.-]+:/")  # as text, or as a path, which has one slash less
 WAVE_SHARDS = 256  # that a pipeline gets at once: what the driver knows of them is bounded
 MOST_BATCHES = 4  # of a unit
 
@@ -93,7 +96,7 @@ def inspect_sources(
     ray_modules()
     if resume and (out is None or overwrite):
         raise UsageError("--resume takes the folder of the run, --out, and goes without --overwrite")
-    if out is not None and is_remote(str(out)):
+    if out is not None and ADDRESS.match(str(out)):
         raise UsageError(f"{out}: results go to a folder that every machine sees, not to an address")
     named = [str(sources)] if isinstance(sources, str | Path) else [str(source) for source in sources]
     config = merge(config, given).from_folder(Path.cwd())  # other machines start in other folders
@@ -124,7 +127,13 @@ def inspect_sources(
             status = "interrupted"
             raise
         finally:
-            run.write(status)
+            if (folder / MANIFEST_FILE).is_file():
+                run.write(status)
+            else:  # nothing was listed: a start that fails leaves nothing behind
+                clear_run(folder)
+                (folder / LOCK_FILE).unlink()
+                with suppress(OSError):  # something else is in it
+                    folder.rmdir()
     return run.finished(resumed)
 
 
