@@ -8,7 +8,7 @@ PINNED  = -c constraints.txt
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format embedded-model measure evaluate clean
+.PHONY: help demo serve-demo test test-slow check format embedded-model measure evaluate clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -36,6 +36,13 @@ $(VENV)/.training: $(VENV)/.installed
 
 demo: $(VENV)/.installed  ## install, then inspect real photos offline
 	$(BIN)/blemish demo --out demo-results
+
+$(VENV)/.serve: $(VENV)/.installed
+	$(PIP) install $(PINNED) -e ".[demo,serve]"
+	touch $@
+
+serve-demo: $(VENV)/.serve  ## a service with a simulated line; opens its page in the browser
+	$(BIN)/blemish serve --demo --log warning
 
 check: $(VENV)/.test  ## format, lint, strict types
 	$(BIN)/ruff format --check .

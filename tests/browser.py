@@ -56,10 +56,13 @@ class Page:
 
     def open(self, path: Path, *, size: tuple[int, int] = (1280, 900), scheme: str = "light") -> None:
         """Loads a file and waits until its scripts have run."""
+        self.visit(path.resolve().as_uri(), size=size, scheme=scheme)
+
+    def visit(self, address: str, *, size: tuple[int, int] = (1280, 900), scheme: str = "light") -> None:
+        """Loads an address and waits until its scripts have run."""
         width, height = size
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        address = path.resolve().as_uri()
         self.send("Page.navigate", url=address)
         self.wait(
             f"location.href === {json.dumps(address)} && document.readyState === 'complete'"
@@ -77,6 +80,28 @@ class Page:
         while not self.run(condition):
             assert time.monotonic() < until, f"never true: {condition}"
             time.sleep(0.05)
+
+    def press(self, *keys: str) -> None:
+        """Presses keys one after the other, as a person would: "a", "Tab", "Enter"."""
+        codes = {
+            "Tab": 9,
+            "Enter": 13,
+            "Escape": 27,
+            " ": 32,
+            "ArrowLeft": 37,
+            "ArrowRight": 39,
+            "ArrowUp": 38,
+            "ArrowDown": 40,
+        }
+        for key in keys:
+            shown = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
+            facts = {"key": key, "windowsVirtualKeyCode": codes.get(key, ord(key[0].upper()))}
+            self.send("Input.dispatchKeyEvent", type="keyDown", **facts, **({"text": shown} if shown else {}))
+            self.send("Input.dispatchKeyEvent", type="keyUp", **facts)
+
+    def write(self, text: str) -> None:
+        """Writes text where the keyboard is."""
+        self.send("Input.insertText", text=text)
 
     def screenshot(self) -> bytes:
         """What can be seen, as PNG."""

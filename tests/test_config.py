@@ -53,8 +53,9 @@ def test_a_file_holds_everything_that_keywords_can_say(tmp_path: Path) -> None:
     config = Config().with_settings(**FULL)
     assert Config.from_toml(written(tmp_path, config.to_toml())) == config
     others = {"defects": ("scratch", 'a "quoted" one'), "peers": "/data/parts"}
-    assert {*FULL, *others, "references"} == set(settings())
-    for config in (Config().with_settings(**others), Config().with_settings(references="/data/good")):
+    assert {*FULL, *others, "references", "profile"} == set(settings())
+    alone = ({"references": "/data/good"}, {"profile": "/data/part.blemish"})
+    for config in (Config().with_settings(**values) for values in (others, *alone)):
         assert Config.from_toml(written(tmp_path, config.to_toml())) == config
     assert Config.from_dict(Config().with_settings(**FULL).to_dict()) == Config().with_settings(**FULL)
 

@@ -16,12 +16,14 @@ import blemish
 SOURCE = Path(blemish.__file__).parent
 OLD_RUN = Path(__file__).parent / "runs" / "version_0.1"
 FLOORS = (
-    {"cli", "serve", "demo", "__main__"},
+    {"cli", "__main__"},
+    {"serve"},
     {"scale"},
     {"training", "evaluation"},
     {"exports", "reports"},
     {"runs"},
     {"inspection"},
+    {"profiles"},
     {"calibration", "engines"},
     {"models", "synthesis"},
     {"methods", "data", "metrics"},
@@ -114,6 +116,7 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
         ["calibrate", "--help"],
         ["report", "--help"],
         ["export", "--help"],
+        ["serve", "--help"],
     ],
 )
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:

@@ -15,6 +15,7 @@ ALLOWED = {
     "fits": "each layout has it",
     "read": "each layout has it, and images",
     "FORMAT": "each export format has it",
+    "router": "each module of routes has it",
     "auroc": "of scores, and of the table behind them; and likewise the next four",
     "average_precision": "",
     "f1_max": "",

@@ -108,6 +108,8 @@ def test_records_are_json_with_the_documented_fields() -> None:
         "mm_per_px": None,
         "value_range": None,
         "tags": {},
+        "statistics": {},
+        "reasons": None,
         "model": {"backbone": "tiny", "method": "darkness", "prompts": "", "fingerprint": "", "version": "0"},
     }
 

@@ -51,7 +51,7 @@ def view(samples: Samples, indices: NDArray[np.int64], recipe: Recipe, rng: np.r
     if flip:
         x, m = x.flip(3), m.flip(2)
     x, m = _cropped(x, m, recipe, rng)
-    x = _recoloured(x, rng)
+    x = recoloured(x, rng)
     mean, std = (torch.tensor(value)[:, None, None] for value in (BACKBONE.preprocess.mean, BACKBONE.preprocess.std))
     return View((x - mean) / std, m, torch.from_numpy(batch.types), batch.materials)
 
@@ -75,7 +75,8 @@ def _resized(x: Tensor, side: int) -> Tensor:
     return F.interpolate(x[None], (side, side), mode="bilinear", antialias=True, align_corners=False)[0]
 
 
-def _recoloured(x: Tensor, rng: np.random.Generator) -> Tensor:
+def recoloured(x: Tensor, rng: np.random.Generator) -> Tensor:
+    """Images [B, 3, n, n] in 0..1 in other light; some without their colours, or with them swapped."""
     count = len(x)
     for index in range(count):
         kind = rng.random()

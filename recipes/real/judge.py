@@ -1,8 +1,9 @@
 """Judges the embedded model by docs/model-judge.md: `python -m recipes.real.judge --images FOLDER --pairs FOLDER`.
 
 The prompt ensemble with its default options scores each judged image at one or more input sizes. "default": the
-backbone's own size. "448": the whole image at 448 px. "tiles": four quarters of the image at 448 px, each an input of
-224 px. `--keep FOLDER` keeps the scores and maps of each input size, and takes them from there in a later run.
+backbone's own size. "320", "448": the whole image at so many pixels. "tiles": four quarters of the image at 448 px, each
+an input of 224 px. Two with a plus, as "default+448": the mean of the log odds of both. `--keep FOLDER` keeps the scores and
+maps of each single input, and takes them from there in a later run.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -18,6 +19,7 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from blemish import models
@@ -30,8 +32,9 @@ from blemish.io.atomic import replace_file, write_text
 from blemish.methods.ensemble import EnsembleConfig, EnsembleTexts, PromptEnsemble
 from recipes.real.judging import FIVE_SOURCES, SOURCES, Truth, figures, judged_images, table
 
-INPUTS = ("default", "tiles", "448")
+INPUTS = ("default", "tiles", "320", "448")
 LARGE_PX, TILE_PX = 448, 224
+SURE = 1e-6  # as near as a probability comes to 0 or 1 before it becomes log odds
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Prediction:
 def predict(method: PromptEnsemble, texts: EnsembleTexts, pixels: NDArray[np.uint8], *, input_name: str) -> Prediction:
     """The score and map of an image [H, W, 3] by one of INPUTS."""
     if input_name != "tiles":
-        size = method.backbone.config.preprocess.size if input_name == "default" else LARGE_PX
+        size = method.backbone.config.preprocess.size if input_name == "default" else int(input_name)
         scores = method.score(method.encode(input_of(method.backbone, pixels, size)), texts)
         return Prediction(float(scores.image_score[0]), scores.anomaly_map[0].numpy())
     image = input_of(method.backbone, pixels, LARGE_PX)
@@ -72,6 +75,20 @@ def _mixed(global_score: Tensor, anomaly_map: Tensor, config: EnsembleConfig) ->
     return float(config.global_weight * global_score + (1 - config.global_weight) * highest)
 
 
+def fused(first: Prediction, second: Prediction) -> Prediction:
+    """The prediction whose log odds are the mean of two, on the finer grid."""
+    fine, coarse = sorted((first.anomaly_map, second.anomaly_map), key=lambda values: -values.size)
+    enlarged = Image.fromarray(coarse).resize(fine.shape[::-1], Image.Resampling.BILINEAR)
+    odds = (_log_odds(fine) + _log_odds(np.asarray(enlarged))) / 2
+    score = float(_log_odds(np.array(first.score)) + _log_odds(np.array(second.score))) / 2
+    return Prediction(1 / (1 + float(np.exp(-score))), (1 / (1 + np.exp(-odds))).astype(np.float32))
+
+
+def _log_odds(probability: NDArray[np.floating]) -> NDArray[np.float64]:
+    sure = np.clip(np.asarray(probability, np.float64), SURE, 1 - SURE)
+    return np.asarray(np.log(sure / (1 - sure)))
+
+
 def predict_all(
     backbone: Clip,
     images: Path,
@@ -85,9 +102,10 @@ def predict_all(
     """The truth of all judged images, and the predictions by input name, both in the order of `judged_images`."""
     method = PromptEnsemble(backbone)
     texts = cast(EnsembleTexts, method.encode_texts())
-    restored = {name: _restored(keep, name, sources) for name in inputs}
-    missing = [name for name in inputs if restored[name] is None]
-    predictions = {name: restored[name] or [] for name in inputs}
+    single = list(dict.fromkeys(part for name in inputs for part in name.split("+")))
+    restored = {name: _restored(keep, name, sources) for name in single}
+    missing = [name for name in single if restored[name] is None]
+    predictions = {name: restored[name] or [] for name in single}
     truths: list[Truth] = []
     started = time.monotonic()
     for judged in judged_images(images, pairs, large_pairs=large_pairs, sources=sources):
@@ -96,13 +114,27 @@ def predict_all(
             predictions[name].append(predict(method, texts, judged.pixels, input_name=name))
         if missing and len(truths) % 100 == 0:
             print(f"{len(truths)} images, {time.monotonic() - started:.0f} s", flush=True)
-    for name in inputs:
+    for name in single:
         if len(predictions[name]) != len(truths):
             raise UsageError(f"{keep}: predictions of {name} are of other images; name another folder with --keep")
     if keep is not None:
         for name in missing:
             _save(_file(keep, name, sources), predictions[name])
-    return truths, predictions
+    return truths, {name: _combined(predictions, name) for name in inputs}
+
+
+def _combined(predictions: Mapping[str, Sequence[Prediction]], name: str) -> list[Prediction]:
+    """The predictions of an input, or of two with a plus."""
+    first, *second = (predictions[part] for part in name.split("+"))
+    return list(first) if not second else list(map(fused, first, second[0]))
+
+
+def _input(name: str) -> str:
+    """An argument of --inputs."""
+    parts = name.split("+")
+    if not set(parts) <= set(INPUTS) or len(parts) > 2:
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(INPUTS)}, nor two of them with a plus")
+    return name
 
 
 def _file(keep: Path, input_name: str, sources: Sequence[str]) -> Path:
@@ -132,7 +164,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, required=True, help="held-out photo pairs (recipes.real.pairs --judge)")
     parser.add_argument("--large-pairs", type=Path, help='for the source "large" (recipes.real.pairs --judge --large)')
     parser.add_argument("--backbone", default="embedded", help="a model's name or a folder with weights")
-    parser.add_argument("--inputs", nargs="+", choices=INPUTS, default=["default"])
+    parser.add_argument("--inputs", nargs="+", type=_input, default=["default"], help="see above")
     parser.add_argument("--sources", nargs="+", choices=SOURCES, default=list(FIVE_SOURCES))
     parser.add_argument("--keep", type=Path, help="folder for scores and maps: one folder for each backbone")
     parser.add_argument("--threads", type=int, default=1)

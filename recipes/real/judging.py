@@ -102,7 +102,7 @@ def _twins(source: str, pair: Pair, number: int) -> Iterator[Judged]:
 
 def _folder(source: str, folder: Path, *, count: int | None = None) -> Iterator[Judged]:
     for state in ("good", "bad"):
-        files = sorted((folder / "test" / state).glob("*.jpg"), key=lambda path: _digest(path.name))[:count]
+        files = sorted((folder / "test" / state).glob("*.jpg"), key=lambda path: digest_of(path.name))[:count]
         if not files:
             raise UsageError(
                 f"{folder}: no {state} images of {source}; lay them out with python -m recipes.real_images"
@@ -115,7 +115,8 @@ def _folder(source: str, folder: Path, *, count: int | None = None) -> Iterator[
             yield Judged(np.asarray(Image.open(path).convert("RGB")), Truth(source, mask))
 
 
-def _digest(name: str) -> str:
+def digest_of(name: str) -> str:
+    """What orders the images of a source: the digest of a file's name."""
     return hashlib.sha256(name.encode()).hexdigest()
 
 

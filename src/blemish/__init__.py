@@ -29,12 +29,16 @@ if TYPE_CHECKING:
     from blemish.exports.formats import export
     from blemish.inspection.inspector import Inspector
     from blemish.inspection.load import load
+    from blemish.profiles import Profile
     from blemish.reports.report import WrittenReport, report
     from blemish.results import Inspection, Region, Thresholds, Verdict
     from blemish.runs.calibrate import CalibrationOutcome, add_false_alarms, calibrate
+    from blemish.runs.feedback import MissedReport, report_missed, update_profile
+    from blemish.runs.learn import LearnedProfile, learn
     from blemish.runs.reading import results_from
     from blemish.runs.rethreshold import Redecided, rethreshold
     from blemish.runs.run import FinishedRun, inspect_folder
+    from blemish.serve.client import Client, ServiceError
     from blemish.training import Recipe, Trained, train
 
 wait_passively()
@@ -47,12 +51,16 @@ _LAZY = {
     "blemish.exports.formats": ("export",),
     "blemish.inspection.inspector": ("Inspector",),
     "blemish.inspection.load": ("load",),
+    "blemish.profiles": ("Profile",),
     "blemish.reports.report": ("WrittenReport", "report"),
     "blemish.results": ("Inspection", "Region", "Thresholds", "Verdict"),
     "blemish.runs.calibrate": ("CalibrationOutcome", "add_false_alarms", "calibrate"),
+    "blemish.runs.feedback": ("MissedReport", "report_missed", "update_profile"),
+    "blemish.runs.learn": ("LearnedProfile", "learn"),
     "blemish.runs.reading": ("results_from",),
     "blemish.runs.rethreshold": ("Redecided", "rethreshold"),
     "blemish.runs.run": ("FinishedRun", "inspect_folder"),
+    "blemish.serve.client": ("Client", "ServiceError"),
     "blemish.training": ("Recipe", "Trained", "train"),
 }
 _MODULE_OF = {name: module for module, names in _LAZY.items() for name in names}
@@ -61,19 +69,24 @@ __all__ = [
     "BlemishError",
     "Calibration",
     "CalibrationOutcome",
+    "Client",
     "Config",
     "EvaluationReport",
     "FinishedRun",
     "ImageError",
     "Inspection",
     "Inspector",
+    "LearnedProfile",
+    "MissedReport",
     "MissingExtraError",
     "ModelError",
     "OutputError",
     "PluginError",
+    "Profile",
     "Recipe",
     "Redecided",
     "Region",
+    "ServiceError",
     "Thresholds",
     "Trained",
     "UnknownNameError",
@@ -86,11 +99,14 @@ __all__ = [
     "evaluate",
     "export",
     "inspect_folder",
+    "learn",
     "load",
     "report",
+    "report_missed",
     "results_from",
     "rethreshold",
     "train",
+    "update_profile",
 ]
 
 

@@ -27,7 +27,7 @@ __all__ = [
     "InputConfig",
     "MasksConfig",
     "ModelConfig",
-    "Precision",
+    "NumberPrecision",
     "ReferencesConfig",
     "RegionsConfig",
     "Setting",
@@ -39,7 +39,7 @@ __all__ = [
 # Scores: another value gives other scores, so that thresholds found with one do not hold for the other. Results: a run that
 # is resumed must have the same. Nothing: speed, or a limit.
 Decides: TypeAlias = Literal["model", "scores", "results", "nothing"]
-Precision: TypeAlias = Literal["float32", "half"]
+NumberPrecision: TypeAlias = Literal["float32", "half"]
 PathKind: TypeAlias = Literal["", "path", "name or path"]
 
 
@@ -179,7 +179,7 @@ class ReferencesConfig:
         decides="scores",
         path="path",
         metavar="PATH",
-        replaces=("references",),
+        replaces=("references", "profile"),
         help="Compare each image with these of the same product, unlabelled, most of them good: a folder or a pattern.",
     )
     references: str | None = _setting(
@@ -187,8 +187,20 @@ class ReferencesConfig:
         decides="scores",
         path="path",
         metavar="PATH",
-        replaces=("peers",),
+        replaces=("peers", "profile"),
         help="Good images of the same product for methods with a memory (winclip, aprilgan): a folder or a pattern.",
+    )
+    profile: str | None = _setting(
+        None,
+        decides="results",  # of the scores its memory decides, which a setup has as "references"
+        path="path",
+        metavar="FILE",
+        replaces=(
+            *("peers", "references", "calibration", "threshold", "pixel_threshold"),
+            *("defects", "vocabulary", "product", "roi", "ignore"),
+        ),
+        help="File of blemish learn: memory, thresholds, defect types, masks and model of one product. "
+        "Settings given beside it come before it.",
     )
 
 
@@ -275,13 +287,17 @@ class Config:
         references = self.references
         if references.peers is not None and references.references is not None:
             raise UsageError("images are compared with unlabelled peers or with good references: leave one of them out")
+        if references.profile is not None and references != ReferencesConfig(profile=references.profile):
+            raise UsageError("a profile has its own good images: leave --peers and --references out")
+        if references.profile is not None and self.input.tiles not in (None, "off"):
+            raise UsageError("a profile compares whole images, not tiles: leave one of them out")
         for name in ("peers", "references"):
             if getattr(references, name) is not None and self.input.tiles not in (None, "off"):
                 raise UsageError(f"{name} are compared with whole images, not with tiles: leave one of them out")
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Config:
-        """The configuration of these tables.
+    def from_dict(cls, data: Mapping[str, Any], *, folder: Path | None = None) -> Config:
+        """The configuration of these tables; relative paths are meant from `folder`, where one is given.
 
         Raises:
             UnknownNameError: A table or a key is unknown; the nearest one is named.
@@ -298,7 +314,8 @@ class Config:
                     raise UsageError(f"the key {key!r} belongs into the table [{settings()[key].table}], not [{name}]")
             if not isinstance(table, Mapping):
                 raise UsageError(f"{name} must be a table, not {table!r}")
-        return cls(**{name: from_dict(tables[name], table, where=f"[{name}]") for name, table in data.items()})
+        config = cls(**{name: from_dict(tables[name], table, where=f"[{name}]") for name, table in data.items()})
+        return config if folder is None else config.from_folder(folder)
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Config:
@@ -317,7 +334,7 @@ class Config:
         except ValueError as error:  # of tomllib, or bytes that are not UTF-8
             raise UsageError(f"{path}: is not TOML ({error})") from error
         try:
-            return cls.from_dict(data).from_folder(path.parent)
+            return cls.from_dict(data, folder=path.parent)
         except UsageError as error:
             raise UsageError(f"{path}: {error}") from error
 

@@ -32,6 +32,7 @@ __all__ = [
     "Inspection",
     "ModelInfo",
     "Origin",
+    "Reasons",
     "Region",
     "ScoreFrom",
     "Thresholds",
@@ -109,6 +110,20 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reasons:
+    """What sets the highest patches of an image apart from the most alike patches of good images, means over these patches."""
+
+    words: float  # log odds of the words beyond those at the alike good patches
+    distance: float  # distance to the nearest good patch, in multiples of the usual one there
+
+    def __str__(self) -> str:
+        return f"words {self.words:+.1f} over alike good patches, distance {self.distance:.1f}×"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"words": _rounded(self.words), "distance": _rounded(self.distance)}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Region:
     """One connected region of pixels at or above the pixel threshold.
 
@@ -173,6 +188,8 @@ class Inspection:
     mm_per_px: float | None = None
     min_lead: float = 0.0  # a type that leads the next by less is unknown (see `lead`), 0..1
     tags: Mapping[str, str] = field(default_factory=dict)  # what a DICOM file says of itself
+    statistics: Mapping[str, float] = field(default_factory=dict)  # how it looks; empty without a profile
+    reasons: Reasons | None = None  # what raised the image score beside good images; None without such
     picture: Picture | None = None  # the image itself, where it was given alone and not as a file
 
     def __repr__(self) -> str:
@@ -285,6 +302,8 @@ class Inspection:
             "mm_per_px": self.mm_per_px,
             "value_range": None if self.value_range is None else list(self.value_range),
             "tags": dict(self.tags),
+            "statistics": dict(self.statistics),
+            "reasons": None if self.reasons is None else self.reasons.to_dict(),
             "model": self.model.to_dict(),
         }
 

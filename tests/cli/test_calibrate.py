@@ -246,7 +246,7 @@ def test_percentiles_become_the_numbers_that_a_calibration_holds_for(capsys: pyt
     assert cli.main(["inspect", "deep/0.png", "--calibration", "calibration.json", "--out", "run", "-q"]) == 0
     assert records()[0]["value_range"] == [3001, 3117]
     message = fails(capsys, "inspect", "deep", "--calibration", "calibration.json", "--range", "1%:99%", "-q")
-    assert "the calibration holds for 3001:3117: leave --range out" in message
+    assert "the thresholds hold for 3001:3117: leave --range out" in message
 
 
 # false alarms

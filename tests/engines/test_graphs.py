@@ -25,7 +25,7 @@ from blemish.engines.graphs import (
     bound_of,
     deviation_between,
 )
-from blemish.engines.sessions import LIBRARIES, installed_libraries, open_session
+from blemish.engines.sessions import LIBRARIES, installed_libraries, open_graph
 from blemish.engines.torch import TorchEngine
 from blemish.errors import MissingExtraError, ModelError, UsageError
 from blemish.language import parse_defects
@@ -146,7 +146,7 @@ def test_what_an_engine_cannot_do_is_refused(
 def test_a_file_that_is_no_model_is_a_model_error(name: str, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"not a model")
     with pytest.raises(ModelError, match=f"model.onnx: {name} .* cannot run it on this processor"):
-        open_session(name, tmp_path / "model.onnx", threads=1)
+        open_graph(name, tmp_path / "model.onnx", threads=1)
 
 
 def test_auto_takes_the_fastest_that_is_exact_else_torch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,8 +160,8 @@ def test_a_larger_input_makes_a_finer_map_and_is_another_model() -> None:
     assert found.type_maps.shape[1:] == (8, 8)
     assert larger.setup.input_px == 64
     assert larger.model.fingerprint != own.model.fingerprint
-    assert larger.thresholds == own.thresholds  # the card's, and marked as uncalibrated
-    assert "no thresholds for an input of 64 px: those of 32 px stand in" in larger.engine.remarks[0]
+    assert (larger.thresholds.image, larger.thresholds.calibration) == (0.5, "uncalibrated")  # none in the card
+    assert "thresholds for an input of 32 px, and none for 64 px" in larger.engine.remarks[0]
     assert own.engine.remarks == ()
     assert found.thresholds.calibration == "uncalibrated"
     again = blemish.load("tiny", input_px=64)

@@ -90,8 +90,6 @@ def test_good_references_fill_the_memory_of_a_method_that_has_one(series: Path) 
 
 
 def test_good_references_that_do_not_suit_are_refused(series: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="references: the method 'ensemble' has no memory of good images"):
-        blemish.load(references=series)
     with pytest.raises(UsageError, match="references are at least one good image of the product, not an empty list"):
         blemish.load(method="winclip", references=[])
     with pytest.raises(UsageError, match="unlabelled peers or with good references: leave one of them out"):
@@ -101,6 +99,21 @@ def test_good_references_that_do_not_suit_are_refused(series: Path, tmp_path: Pa
     (tmp_path / "broken.png").write_bytes(b"no image")
     with pytest.raises(UsageError, match=r"give at least one \(.*broken\.png"):
         blemish.load(method="winclip", references=tmp_path)
+
+
+def test_any_methods_words_are_read_beside_good_references(series: Path) -> None:
+    paths = sorted(series.glob("*.png"))
+    good, bad = paths[: PIECES - DEFECTIVE], paths[PIECES - DEFECTIVE :]
+    inspector = blemish.load(references=good[1:])
+    assert inspector.setup.references.startswith(f"{len(good) - 1} good images (")
+    assert inspector.model.method == "ensemble+references"
+    scores = [one.image_score for one in inspector.inspect([*good, *bad])]
+    assert float(auroc(scores, [False] * len(good) + [True] * len(bad))) > 0.9
+    one = inspector.inspect(bad[0])
+    assert one.reasons is not None
+    assert str(one.reasons).startswith("words ")
+    assert one.to_dict()["reasons"] == one.reasons.to_dict()
+    assert blemish.load().inspect(bad[0]).to_dict().get("reasons") is None
 
 
 def test_calibration_refuses_good_images_that_are_in_the_memory(series: Path) -> None:

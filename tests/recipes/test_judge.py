@@ -18,7 +18,7 @@ from blemish.methods.ensemble import EnsembleTexts, PromptEnsemble
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from recipes.real import judging
-from recipes.real.judge import predict, predict_all
+from recipes.real.judge import Prediction, fused, predict, predict_all
 from recipes.real.judging import Truth, figures, judged_images, table
 from recipes.real.pairs import Pair, write_shard
 
@@ -109,3 +109,10 @@ def test_the_judge_counts_order_leads_and_good_images_called_ng() -> None:
     assert by_source["b"]["leads"] == 1 and by_source["b"]["image"] == 1
     assert by_source["mean"]["image"] == pytest.approx((0.75 + 1) / 2)
     assert table({"default": by_source}).splitlines()[-1].startswith(f"| default | {by_source['mean']['J']:.3f} |")
+
+
+def test_two_inputs_answer_with_the_mean_of_their_log_odds_on_the_finer_grid() -> None:
+    fine, coarse = np.full((4, 4), 0.9, np.float32), np.full((2, 2), 0.5, np.float32)
+    both = fused(Prediction(0.8, coarse), Prediction(0.5, fine))
+    assert both.score == pytest.approx(2 / 3)  # odds of 4 and of 1: the root of 4
+    np.testing.assert_allclose(both.anomaly_map, np.full((4, 4), 0.75), rtol=1e-5)  # of 9 and of 1

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blemish.backbones.layers import Conv2d
-from blemish.backbones.processor import Fused, is_traced, pointwise
+from blemish.backbones.processor import FusedActivation, is_traced, pointwise
 
 __all__ = ["COMPARED", "EfficientNetLite0", "LocalMaps", "LocalStem"]
 
@@ -48,7 +48,7 @@ class _SameConv(nn.Module):
         self.kernel = kernel
         self.stride = stride
 
-    def forward(self, x: Tensor, *, activation: Fused = "none") -> Tensor:
+    def forward(self, x: Tensor, *, activation: FusedActivation = "none") -> Tensor:
         if self.kernel == 1:
             return pointwise(self.convolution, x, activation=activation)
         if self.stride == 1:

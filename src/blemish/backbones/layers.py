@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blemish.backbones.config import Activation
-from blemish.backbones.processor import Fused, linear
+from blemish.backbones.processor import FusedActivation, linear
 
 __all__ = [
     "Attention",
@@ -41,7 +41,7 @@ class _ShapeOnly:
 
 
 class Linear(_ShapeOnly, nn.Linear):
-    def forward(self, x: Tensor, *, activation: Fused = "none") -> Tensor:
+    def forward(self, x: Tensor, *, activation: FusedActivation = "none") -> Tensor:
         return linear(x, self.weight, self.bias, activation=activation)
 
 

@@ -12,28 +12,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Fused", "is_traced", "linear", "pointwise"]
+__all__ = ["FusedActivation", "is_traced", "linear", "pointwise"]
 
-Fused = Literal["none", "gelu", "relu6"]
+FusedActivation = Literal["none", "gelu", "relu6"]
 
 # oneDNN's linear layer with an activation in it, as torch.compile uses it; None in builds of torch without oneDNN
 _FUSED = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 # names, parameters and algorithms of activations there
-_IN_ONEDNN: dict[Fused, tuple[str, list[float], str]] = {
+_IN_ONEDNN: dict[FusedActivation, tuple[str, list[float], str]] = {
     "none": ("none", [], ""),
     "gelu": ("gelu", [], "none"),
     "relu6": ("hardtanh", [0.0, 6.0], ""),
 }
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, activation: Fused = "none") -> Tensor:
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, activation: FusedActivation = "none") -> Tensor:
     """The linear layer [..., W] -> [..., W'] of a weight [W', W] and a bias [W'], with an activation behind it."""
     if _FUSED is not None and _by_onednn(x, weight):
         return _FUSED(x, weight, bias, *_IN_ONEDNN[activation])
     return _activated(F.linear(x, weight, bias), activation)
 
 
-def pointwise(convolution: nn.Conv2d, x: Tensor, *, activation: Fused = "none") -> Tensor:
+def pointwise(convolution: nn.Conv2d, x: Tensor, *, activation: FusedActivation = "none") -> Tensor:
     """What a 1×1 convolution makes of maps [B, C, h, w]; on a processor the linear layer that it is, for channels-last maps."""
     if x.device.type != "cpu" or is_traced():
         return _activated(convolution(x), activation)
@@ -46,7 +46,7 @@ def is_traced() -> bool:
     return torch.jit.is_tracing() or torch.compiler.is_compiling()
 
 
-def _activated(x: Tensor, activation: Fused) -> Tensor:
+def _activated(x: Tensor, activation: FusedActivation) -> Tensor:
     if activation == "gelu":
         return F.gelu(x)
     return F.relu6(x, inplace=True) if activation == "relu6" else x

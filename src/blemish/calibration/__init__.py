@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blemish.calibration.file import Calibration, calibrate_scores, read_calibration
+from blemish.calibration.file import Calibration, calibrate_scores, calibration_from, read_calibration
 from blemish.calibration.rules import CalibratedThresholds, Rule, Scored, find_thresholds
 from blemish.calibration.setup import Setup, vocabulary_hash
 
@@ -13,6 +13,7 @@ __all__ = [
     "Scored",
     "Setup",
     "calibrate_scores",
+    "calibration_from",
     "find_thresholds",
     "read_calibration",
     "vocabulary_hash",

@@ -17,7 +17,7 @@ from blemish.io import atomic
 from blemish.io.atomic import write_text
 from blemish.io.codec import from_dict, to_dict
 
-__all__ = ["MOST_SCORES", "Calibration", "calibrate_scores", "read_calibration"]
+__all__ = ["MOST_SCORES", "Calibration", "calibrate_scores", "calibration_from", "read_calibration"]
 
 CALIBRATION_SCHEMA = "blemish.calibration/1"
 RAISED = "The thresholds were only raised since, by false alarms (see history); that keeps what is promised."
@@ -183,6 +183,11 @@ def read_calibration(path: str | Path) -> Calibration:
         raise UsageError(f"{path}: the calibration cannot be read ({atomic.reason(error)})") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: is no calibration (not JSON)") from error
+    return calibration_from(data, path)
+
+
+def calibration_from(data: Any, path: Path) -> Calibration:
+    """The calibration in the content of a file, which errors name; UsageError where it is none, or was changed by hand."""
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema != CALIBRATION_SCHEMA:
         raise UsageError(

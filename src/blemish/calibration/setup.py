@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from blemish.config import Precision, settings
+from blemish.config import NumberPrecision, settings
 from blemish.io.codec import from_dict, to_dict
 from blemish.language import Vocabulary
 from blemish.results import ModelInfo
@@ -37,7 +37,7 @@ class Setup:
     peers: str = ""  # the reference images that all are compared with: their number and digest, or "" for none
     references: str = ""  # the good ones in a method's memory: likewise
     engine: str = "torch"  # the library that ran the model
-    precision: Precision = "float32"  # of the numbers that it computed in
+    precision: NumberPrecision = "float32"  # of the numbers that it computed in
     deviation: float = 0.0  # 0..1; no score lies further from those of torch in float32
 
     def to_dict(self) -> dict[str, Any]:

@@ -23,10 +23,12 @@ from blemish.cli.demo import demo
 from blemish.cli.evaluate import ListingCommand, evaluate
 from blemish.cli.export import export
 from blemish.cli.inspect import RayCommand, inspect
+from blemish.cli.learn import learn
 from blemish.cli.methods import methods
 from blemish.cli.models import models
 from blemish.cli.report import report
 from blemish.cli.rethreshold import rethreshold
+from blemish.cli.serve import serve
 from blemish.cli.synthesize import synthesize
 from blemish.cli.train import train
 from blemish.cli.vocabulary import vocabulary
@@ -47,6 +49,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("inspect", cls=RayCommand)(inspect)
+app.command("learn")(learn)
 app.command("calibrate")(calibrate)
 app.command("rethreshold")(rethreshold)
 app.command("report")(report)
@@ -59,6 +62,7 @@ app.command("methods")(methods)
 app.add_typer(models, name="models")
 app.add_typer(cache, name="cache")
 app.add_typer(data, name="data")
+app.add_typer(serve, name="serve")
 app.add_typer(vocabulary, name="vocabulary")
 
 

@@ -237,8 +237,11 @@ def _summary_lines(run: FinishedRun) -> list[str]:
         f"thresholds: image {thresholds.image:.3g} ({thresholds.calibration}){review}, "
         f"pixel {thresholds.pixel:.3g} ({thresholds.pixel_calibration})"
     )
+    if run.profile:
+        lines.append(f"profile: {run.profile}")
     if run.references:
         lines.append(f"each compared with {run.references}")
+    lines += [] if run.drift is None else run.drift.lines
     lines += [f"note: {remark}" for remark in run.remarks]
     lines += [
         f"images with more than 8 bits were read as {low:g}:{high:g}" for low, high in sorted(counts.value_ranges)

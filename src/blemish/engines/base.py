@@ -14,12 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.backbones.config import PreprocessConfig
-from blemish.config import ModelConfig, Precision
+from blemish.config import ModelConfig, NumberPrecision
 from blemish.errors import UsageError
 from blemish.language import Vocabulary
-from blemish.results import ModelInfo
+from blemish.methods.reference_memory import MemoryOptions, ReferenceMemory, merge, reduce, remove
+from blemish.results import ModelInfo, Reasons
 
-__all__ = ["Engine", "LoadedEngine", "RawScores"]
+__all__ = [
+    "Engine",
+    "LoadedEngine",
+    "MemoryOptions",
+    "RawScores",
+    "ReferenceMemory",
+    "merge",
+    "reduce",
+    "remove",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +42,7 @@ class RawScores:
     type_scores: NDArray[np.float32]  # [T], 0..1
     type_maps: NDArray[np.float32] | None  # [T, h', w'], 0..1; None where the method has none
     grid: tuple[int, int]  # rows and columns of patches
+    reasons: Reasons | None = None  # what raised the image score beyond that of good images, where there are some
 
 
 class Engine(ABC):
@@ -47,7 +58,7 @@ class Engine(ABC):
     scores_depend_on_vocabulary: bool = False  # false: names move no score, and thresholds hold for all vocabularies
     aligned_corners: bool = False  # the centres of the outer cells of type maps lie on the border of the image
     remarks: tuple[str, ...] = ()  # lines worth telling the user about this model
-    precision: Precision = "float32"  # of the numbers that the image tower's blocks are computed in
+    precision: NumberPrecision = "float32"  # of the numbers that the image tower's blocks are computed in
     deviation: float = (
         0.0  # 0..1; no score or map lies further from those of torch in float32 (measured when it was loaded)
     )
@@ -91,14 +102,64 @@ class Engine(ABC):
 
         Args:
             images: The reference images in prepared batches [B, 3, S, S].
-            good: They are known to be good, and the method has a memory for such images. Else they are unlabelled, most of
-                them good.
+            good: They are known to be good. Else they are unlabelled, most of them good.
 
         Raises:
             UsageError: This engine or method cannot, or the images are too few.
         """
         del images, good
-        raise UsageError(f"the engine {self.name!r} takes no reference images; use --engine torch")
+        raise self._no_references()
+
+    def remember(
+        self, images: Iterable[NDArray[np.float32]], *, options: MemoryOptions | None = None
+    ) -> ReferenceMemory:
+        """A memory of good images of one product, for `with_memory`.
+
+        Args:
+            images: Prepared batches [B, 3, S, S]; copies of one image count once.
+            options: How they are remembered.
+
+        Raises:
+            UsageError: This engine or method cannot, or there are no images.
+        """
+        del images, options
+        raise self._no_references()
+
+    def add(self, memory: ReferenceMemory, images: Iterable[NDArray[np.float32]]) -> ReferenceMemory:
+        """The memory with more good images, in prepared batches; those that it holds already count once.
+
+        Raises:
+            UsageError: This engine or method cannot, or the memory is of another model.
+        """
+        del memory, images
+        raise self._no_references()
+
+    def with_memory(self, memory: ReferenceMemory) -> Engine:
+        """An engine that reads its scores beside a memory of good images; an image of the memory is compared with its others.
+
+        Raises:
+            UsageError: This engine or method cannot, or the memory is of another model or input size.
+        """
+        del memory
+        raise self._no_references()
+
+    def leave_one_out(self, memory: ReferenceMemory, texts: Any = None) -> list[RawScores]:
+        """The scores of the memory's own images in their order, each compared with the others alone; without types.
+
+        Nothing is looked at again: the memory holds what it takes.
+
+        Args:
+            memory: What `remember` made.
+            texts: Of `encode_texts`; None for the built-in vocabulary.
+
+        Raises:
+            UsageError: As `with_memory`.
+        """
+        del memory, texts
+        raise self._no_references()
+
+    def _no_references(self) -> UsageError:
+        return UsageError(f"the engine {self.name!r} takes no reference images; use --engine torch")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -22,10 +22,10 @@ from torch import Tensor
 
 from blemish._version import __version__
 from blemish.backbones.preprocess import to_array
-from blemish.config import ModelConfig, Precision
+from blemish.config import ModelConfig, NumberPrecision
 from blemish.engines.base import RawScores
 from blemish.engines.onnx_export import OPSET, FeatureLayout, write_encode
-from blemish.engines.sessions import LIBRARIES, Session, open_session, require
+from blemish.engines.sessions import LIBRARIES, GraphRun, open_graph, require
 from blemish.engines.torch import TorchEngine
 from blemish.errors import UsageError
 from blemish.images import Picture
@@ -115,14 +115,14 @@ class ImageSide:
     """
 
     def __init__(
-        self, method: Method, library: str, *, threads: int | None = None, precision: Precision = "float32"
+        self, method: Method, library: str, *, threads: int | None = None, precision: NumberPrecision = "float32"
     ) -> None:
         self.original = method
         self.library = library
         self.threads = threads
-        self.precision: Precision = precision
+        self.precision: NumberPrecision = precision
         self.folder = home() / KEPT_GRAPHS / _key(method)
-        self._opened: dict[bool, tuple[Session, FeatureLayout]] = {}
+        self._opened: dict[bool, tuple[GraphRun, FeatureLayout]] = {}
         self.method = copy.copy(method)  # the same weights
         self.method._modules = dict(method._modules)
         self.method.encode = self.encode  # type: ignore[method-assign]
@@ -147,7 +147,7 @@ class ImageSide:
         write_text(self.folder / name, json_text(asdict(measured)))
         return measured
 
-    def _graph(self, compare: bool) -> tuple[Session, FeatureLayout]:
+    def _graph(self, compare: bool) -> tuple[GraphRun, FeatureLayout]:
         if compare not in self._opened:
             stem = "encode-and-compare" if compare else "encode"
             model, layout_file = self.folder / f"{stem}.onnx", self.folder / f"{stem}.json"
@@ -159,7 +159,7 @@ class ImageSide:
             else:
                 layout = write_encode(self.original, model, compare=compare)
                 write_text(layout_file, json_text(asdict(layout)))
-            session = open_session(
+            session = open_graph(
                 self.library,
                 model,
                 threads=self.threads,

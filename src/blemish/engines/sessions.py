@@ -13,13 +13,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.config import Precision
+from blemish.config import NumberPrecision
 from blemish.errors import MissingExtraError, ModelError, UsageError
 from blemish.io.processors import THREADS_VARIABLE, free_processors
 
-__all__ = ["LIBRARIES", "Library", "Session", "installed_libraries", "open_session", "require"]
+__all__ = ["LIBRARIES", "GraphRun", "Library", "installed_libraries", "open_graph", "require"]
 
-Session: TypeAlias = Callable[[Sequence[NDArray[np.float32]]], list[NDArray[np.float32]]]
+GraphRun: TypeAlias = Callable[[Sequence[NDArray[np.float32]]], list[NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,14 @@ def require(name: str) -> Library:
     return library
 
 
-def open_session(
-    name: str, model: Path, *, threads: int | None = None, precision: Precision = "float32", cache: Path | None = None
-) -> Session:
+def open_graph(
+    name: str,
+    model: Path,
+    *,
+    threads: int | None = None,
+    precision: NumberPrecision = "float32",
+    cache: Path | None = None,
+) -> GraphRun:
     """What runs an ONNX model with the library of this name.
 
     Args:
@@ -95,7 +100,7 @@ def _wanted_threads() -> int:
     return int(said) if said.isdecimal() and int(said) > 0 else free_processors()
 
 
-def _openvino(model: Path, threads: int, precision: Precision, cache: Path | None) -> Session:
+def _openvino(model: Path, threads: int, precision: NumberPrecision, cache: Path | None) -> GraphRun:
     import openvino
 
     settings: dict[str, Any] = {
@@ -117,7 +122,7 @@ def _openvino(model: Path, threads: int, precision: Precision, cache: Path | Non
     return run
 
 
-def _onnxruntime(model: Path, threads: int, precision: Precision, cache: Path | None) -> Session:
+def _onnxruntime(model: Path, threads: int, precision: NumberPrecision, cache: Path | None) -> GraphRun:
     del precision, cache
     import onnxruntime
 

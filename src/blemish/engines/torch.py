@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -16,16 +16,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blemish._version import __version__
-from blemish.config import ModelConfig, Precision
-from blemish.engines.base import Engine, LoadedEngine, RawScores
+from blemish.config import ModelConfig, NumberPrecision
+from blemish.engines.base import Engine, LoadedEngine, MemoryOptions, RawScores, ReferenceMemory
 from blemish.errors import UsageError
 from blemish.io.processors import THREADS_VARIABLE, free_processors
 from blemish.language import Vocabulary
 from blemish.methods.base import Features, Method, Scores, Texts
-from blemish.methods.mutual import MutualScoring
+from blemish.methods.referenced import ReferencedScoring, among_peers
+from blemish.methods.remembering import add_images, remember_images
 from blemish.methods.text_cache import TextCache
 from blemish.models.load import Loaded, load_method
-from blemish.results import ModelInfo
+from blemish.results import ModelInfo, Reasons
 
 __all__ = ["TorchEngine", "device_of", "in_half", "rows_of", "use_threads"]
 
@@ -58,7 +59,7 @@ class TorchEngine(Engine):
         backbone: str,
         prompts: str = "",
         device: str = "cpu",
-        precision: Precision = "float32",
+        precision: NumberPrecision = "float32",
         deviation: float = 0.0,
         compiled: bool = False,
         remarks: tuple[str, ...] = (),
@@ -147,8 +148,45 @@ class TorchEngine(Engine):
         return self._with(self.method.for_product(name))
 
     def with_references(self, images: Iterable[NDArray[np.float32]], *, good: bool = False) -> Engine:
-        batches = map(self._on_device, images)
-        return self._with(self.method.with_references(batches) if good else MutualScoring(self.method, batches))
+        if good and self.method.has_own_memory:
+            return self._with(self.method.with_references(self._tensors(images)))
+        if good:
+            return self.with_memory(self.remember(images))
+        return self._with(among_peers(self.method, self._tensors(images)))
+
+    def remember(
+        self, images: Iterable[NDArray[np.float32]], *, options: MemoryOptions | None = None
+    ) -> ReferenceMemory:
+        return remember_images(self._without_own_memory(), self._tensors(images), options)
+
+    def add(self, memory: ReferenceMemory, images: Iterable[NDArray[np.float32]]) -> ReferenceMemory:
+        return add_images(self._without_own_memory(), memory, self._tensors(images))
+
+    def with_memory(self, memory: ReferenceMemory) -> Engine:
+        return self._with(ReferencedScoring(self._without_own_memory(), memory))
+
+    @torch.inference_mode()
+    def leave_one_out(self, memory: ReferenceMemory, texts: Texts | None = None) -> list[RawScores]:
+        method = ReferencedScoring(self._without_own_memory(), memory)
+        image_scores, maps = method.leave_one_out(memory, texts or method.encode_texts(cache=self._texts))
+        grid = method.word_grid
+        none = np.zeros(0, np.float32)
+        return [
+            RawScores(float(score), _numpy(one), types=(), type_scores=none, type_maps=None, grid=grid)
+            for score, one in zip(image_scores, maps, strict=True)
+        ]
+
+    def _without_own_memory(self) -> Method:
+        """The method whose words are read beside a memory; UsageError where it has a memory of its own."""
+        method = self.method.inner if isinstance(self.method, ReferencedScoring) else self.method
+        if method.has_own_memory:
+            raise UsageError(
+                f"the method {method.name!r} has a memory of good images of its own, which no file holds: use --references"
+            )
+        return method
+
+    def _tensors(self, images: Iterable[NDArray[np.float32]]) -> Iterator[Tensor]:
+        return map(self._on_device, images)
 
     def _with(self, method: Method) -> Engine:
         if method is self.method:
@@ -193,6 +231,7 @@ def rows_of(scores: Scores, grid: tuple[int, int]) -> list[RawScores]:
     """The scores of each image of a batch, as NumPy."""
     image_scores, anomaly_maps, type_scores = map(_numpy, (scores.image_score, scores.anomaly_map, scores.type_scores))
     type_maps = None if scores.type_maps is None else _numpy(scores.type_maps)
+    reasons = None if scores.reasons is None else _numpy(scores.reasons)
     return [
         RawScores(
             image_score=float(image_scores[row]),
@@ -201,6 +240,7 @@ def rows_of(scores: Scores, grid: tuple[int, int]) -> list[RawScores]:
             type_scores=type_scores[row],
             type_maps=None if type_maps is None else type_maps[row],
             grid=grid,
+            reasons=None if reasons is None else Reasons(words=float(reasons[row, 0]), distance=float(reasons[row, 1])),
         )
         for row in range(len(image_scores))
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -39,18 +40,19 @@ def watch_images(
     for_s: float | None = None,
     rest_s: float = REST_S,
     poll_s: float = POLL_S,
+    stop: threading.Event | None = None,
 ) -> Arrivals:
     """The images in folders (recursive) as they arrive, those that are there first; `known` ones only when they change.
 
     Folders are looked through every `poll_s` seconds. A file is given when its size and time have stayed the same for `rest_s`
     seconds, so that one which is still being copied is waited for, and again when it was written again. It ends when none has
-    come for `for_s` seconds, and on Ctrl-C. UsageError where one of `folders` is none.
+    come for `for_s` seconds, when `stop` is set, and on Ctrl-C. UsageError where one of `folders` is none.
     """
     watched = [Path(folder).expanduser() for folder in folders]
     for folder in watched:
         if not folder.is_dir():
             raise UsageError(f"{folder}: --watch takes folders, and this is none")
-    return Arrivals(watched, skip=skip, known=set(known), for_s=for_s, rest_s=rest_s, poll_s=poll_s)
+    return Arrivals(watched, skip=skip, known=set(known), for_s=for_s, rest_s=rest_s, poll_s=poll_s, stop=stop)
 
 
 class Arrivals(Iterator[FoundImage]):
@@ -69,9 +71,11 @@ class Arrivals(Iterator[FoundImage]):
         for_s: float | None,
         rest_s: float,
         poll_s: float,
+        stop: threading.Event | None = None,
     ) -> None:
         self._folders, self._skip, self._known = folders, skip, known
         self._for_s, self._rest_s, self._poll_s = for_s, rest_s, poll_s
+        self._stop = stop or threading.Event()
         self._files: dict[Path, _File] = {}
         self._search = Search(skip)
         self._given = self._run()
@@ -110,7 +114,8 @@ class Arrivals(Iterator[FoundImage]):
                         last = time.monotonic()
                 if self._for_s is not None and not self._is_waiting() and time.monotonic() - last >= self._for_s:
                     break
-                time.sleep(self._poll_s)
+                if self._stop.wait(self._poll_s):
+                    return
         except KeyboardInterrupt:  # the way to end it
             pass
         for image, file in self._look():

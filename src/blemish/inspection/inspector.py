@@ -26,6 +26,8 @@ from blemish.inspection.scoring import RawImage, Scorer
 from blemish.inspection.tiling import Tiles
 from blemish.language import Vocabulary, general
 from blemish.maps import Part, visible_part
+from blemish.profiles import Profile
+from blemish.profiles.statistics import statistics_of
 from blemish.results import Inspection, ModelInfo, Thresholds
 
 __all__ = ["BatchPlan", "Inspected", "Inspector"]
@@ -69,6 +71,7 @@ class Inspector:
         tiles: "off", "auto" or a side in pixels: large images in parts, too.
         masks: the pixels that count; None: all do.
         calibration: where the thresholds come from; it must fit the rest.
+        profile: of the product, where the engine remembers its good images; results then say how each image looks.
         workers: threads that read images; None for one a core, up to 8.
 
     Raises:
@@ -92,6 +95,7 @@ class Inspector:
         tiles: Tiles = "off",
         masks: Masks | None = None,
         calibration: Calibration | None = None,
+        profile: Profile | None = None,
         workers: int | None = None,
     ) -> None:
         if not max_megapixels > 0:
@@ -113,10 +117,30 @@ class Inspector:
         self.mm_per_px = mm_per_px
         self.masks = masks
         self.calibration = calibration
+        self.profile = profile
         self.workers = workers or default_workers()
         self._scorer = Scorer(engine, self.vocabulary, batch_size=batch_size, tiles=tiles, masks=masks)
         if calibration is not None:
             calibration.check(self.setup)
+
+    def with_engine(
+        self, engine: Engine, *, value_range: RangeGiven | None = None, thresholds: Thresholds | None = None
+    ) -> Inspector:
+        """This inspector with another engine, without calibration and profile; with other range or thresholds if given."""
+        return Inspector(
+            engine,
+            thresholds=thresholds or self.thresholds,
+            vocabulary=self.vocabulary,
+            min_lead=self.min_lead,
+            batch_size=self.batch_size,
+            value_range=value_range or self.value_range,
+            max_megapixels=self.max_megapixels,
+            min_area_px=self.min_area_px,
+            mm_per_px=self.mm_per_px,
+            tiles=self.tiles,
+            masks=self.masks,
+            workers=self.workers,
+        )
 
     @property
     def model(self) -> ModelInfo:
@@ -316,6 +340,8 @@ class Inspector:
             mm_per_px=self.mm_per_px,
             min_lead=self.min_lead,
             tags=picture.tags,
+            statistics={} if self.profile is None else statistics_of(picture),
+            reasons=scores.reasons,
         )
         part = visible_part(scores.anomaly_map, scored.full_map, pixel_threshold=threshold)
         return Inspected(inspection, picture, part if part.scores.nbytes <= MOST_CACHED_BYTES else None)

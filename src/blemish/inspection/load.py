@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from blemish.calibration import Calibration, Setup, read_calibration
+from blemish.calibration import Setup, read_calibration
 from blemish.config import Config, ModelConfig, VocabularyConfig, settings
 from blemish.engines import ENGINES
 from blemish.engines.base import Engine, LoadedEngine
@@ -19,20 +19,30 @@ from blemish.inspection.masks import Masks
 from blemish.inspection.references import with_references
 from blemish.inspection.tiling import check_tiles
 from blemish.language import Vocabulary, load_vocabulary, parse_defects
+from blemish.profiles import Profile, read_profile
 
-__all__ = ["choose_vocabulary", "load", "load_engine", "merge"]
+__all__ = ["EngineLoader", "choose_vocabulary", "load", "load_engine", "merge", "with_profile"]
 
 
-def load(config: Config | str | Path | None = None, **given: Any) -> Inspector:
+class EngineLoader(Protocol):
+    """What `load_engine` is called with."""
+
+    def __call__(
+        self, model: ModelConfig, *, input_px: int | None = None, setup: Setup | None = None
+    ) -> LoadedEngine: ...
+
+
+def load(config: Config | str | Path | None = None, *, engines: EngineLoader | None = None, **given: Any) -> Inspector:
     """An inspector, ready for images.
 
     Args:
         config: A configuration, or the name or path of a backbone.
+        engines: What loads the engine in the place of `load_engine`, where several inspectors share one.
         **given: Settings by their names, as `Config.with_settings` takes them; they come before those of `config`. All of
             them are listed in docs/python.md, among them: `defects`, the types to tell apart, as "scratch, hole" or a list of
             names; `method` and `prompts`; `threshold` and `pixel_threshold`, 0..1; `calibration`, the file of
             `blemish calibrate`; `tiles`, `input_px`; `roi` and `ignore`, masks; `peers` and `references`, images of
-            the same product, also as a list of images; `device`.
+            the same product, also as a list of images; `profile`, the file of `blemish learn`; `device`.
 
     Returns:
         An Inspector. Its thresholds are marked "uncalibrated" unless they are given or come from a calibration. Tiles, value
@@ -53,22 +63,33 @@ def load(config: Config | str | Path | None = None, **given: Any) -> Inspector:
         name: given.pop(name) for name in ("peers", "references") if not isinstance(given.get(name), str | Path | None)
     }
     config = merge(config, given)
-    calibration = None if config.thresholds.calibration is None else read_calibration(config.thresholds.calibration)
-    setup = None if calibration is None else calibration.setup
+    profile = None if config.references.profile is None else read_profile(config.references.profile)
+    if profile is not None:
+        config = profile.merged(config)
+    calibration = None if profile is None else profile.calibration
+    if config.thresholds.calibration is not None:
+        calibration = read_calibration(config.thresholds.calibration)
+    known = calibration or profile
+    setup = None if known is None else known.setup
     vocabulary = choose_vocabulary(config.vocabulary)
     masks = Masks.open(config.masks.roi, config.masks.ignore)
-    value_range = _value_range(config.input.value_range, calibration)
+    if profile is not None:
+        vocabulary = vocabulary or profile.vocabulary
+        masks = masks or Masks.of_pixels(profile.roi, profile.ignore, path=Path(config.references.profile or ""))
+    value_range = _value_range(config.input.value_range, setup)
     tiles = config.input.tiles
     tiles = check_tiles(tiles if tiles is not None else "off" if setup is None else setup.tiles)
     peers = images.get("peers", config.references.peers)
     good = images.get("references", config.references.references)
     if peers is not None and good is not None:
         raise UsageError("images are compared with unlabelled peers or with good references: leave one of them out")
+    if profile is not None and images:
+        raise UsageError("a profile has its own good images: leave peers and references out")
     references = peers if good is None else good
     if references is not None and tiles != "off":
         what = "peers" if good is None else "references"
         raise UsageError(f"{what} are compared with whole images, not with tiles: leave one of them out")
-    loaded = load_engine(config.model, input_px=config.input.input_px, setup=setup)
+    loaded = (engines or load_engine)(config.model, input_px=config.input.input_px, setup=setup)
     engine, card = loaded.engine, loaded.thresholds
     if references is not None:
         engine, value_range = with_references(
@@ -80,6 +101,9 @@ def load(config: Config | str | Path | None = None, **given: Any) -> Inspector:
             batch_size=config.model.batch_size,
         )
         card = (loaded.thresholds_with_references if good is None else {}) or card
+    if profile is not None:
+        engine = with_profile(engine, profile)
+        card = loaded.thresholds_with_references or card
     thresholds = resolve_thresholds(
         card,
         calibration=None if calibration is None else calibration.thresholds,
@@ -98,6 +122,7 @@ def load(config: Config | str | Path | None = None, **given: Any) -> Inspector:
         tiles=tiles,
         masks=masks,
         calibration=calibration,
+        profile=profile,
         value_range=value_range,
         max_megapixels=config.input.max_megapixels,
     )
@@ -148,12 +173,28 @@ def choose_vocabulary(config: VocabularyConfig) -> Vocabulary | None:
     return None if config.defects is None else parse_defects(config.defects)
 
 
-def _value_range(given: RangeGiven | None, calibration: Calibration | None) -> RangeGiven | None:
-    """The range that is given, else the calibration's."""
-    known = None if calibration is None else calibration.setup.value_range
+def with_profile(engine: Engine, profile: Profile) -> Engine:
+    """The engine with the profile's memory; UsageError where that is of another model."""
+    there, here = profile.model, engine.model
+    if there.fingerprint != here.fingerprint:
+        raise UsageError(
+            f"{profile.path}: the profile was learned with {there.method} on {there.backbone} at {profile.setup.input_px} px "
+            f"({there.fingerprint}, Blemish {there.version}), not with {here.method} on {here.backbone} at "
+            f"{engine.input.size} px ({here.fingerprint}, Blemish {here.version}): leave the model's options out, or learn the "
+            "product again"
+        )
+    try:
+        return engine.with_memory(profile.memory)
+    except UsageError as error:
+        raise UsageError(f"{profile.path}: {error}") from error
+
+
+def _value_range(given: RangeGiven | None, setup: Setup | None) -> RangeGiven | None:
+    """The range that is given, else that of the setup of a calibration or profile."""
+    known = None if setup is None else setup.value_range
     if given is not None and known is not None and not ValueRanges(given).is_fixed:
         raise UsageError(
-            f"percentiles ({given[0]}:{given[1]}) are found anew in every batch, but the calibration holds for "
+            f"percentiles ({given[0]}:{given[1]}) are found anew in every batch, but the thresholds hold for "
             f"{known[0]:g}:{known[1]:g}: leave --range out"
         )
     return known if given is None else given

@@ -81,6 +81,15 @@ class Masks:
             None if ignore is None else MaskFiles.open(ignore, option="ignore"),
         )
 
+    @classmethod
+    def of_pixels(cls, roi: NDArray[np.bool_] | None, ignore: NDArray[np.bool_] | None, *, path: Path) -> Masks | None:
+        """Masks [height, width] for all images, which errors say come from `path`; None where neither is given."""
+        if roi is None and ignore is None:
+            return None
+        return cls(
+            None if roi is None else MaskFiles(path, roi, {}), None if ignore is None else MaskFiles(path, ignore, {})
+        )
+
     def inside(self, source: str, size: tuple[int, int]) -> NDArray[np.bool_]:
         """Which pixels [height, width] of this image count. ImageError where a mask is of another size, a folder of regions of
         interest has none for it, or nothing is left; without a mask to ignore, nothing is ignored."""

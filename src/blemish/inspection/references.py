@@ -39,7 +39,7 @@ SEED = 0
 
 
 def find_references(references: References, *, good: bool = False) -> list[ImageInput]:
-    """The images meant, `MOST_REFERENCES` of them at most, drawn by the same lot every time.
+    """The images meant: good ones all; of unlabelled ones `MOST_REFERENCES` at most, drawn by the same lot every time.
 
     Raises:
         UsageError: there are none, or fewer than `FEWEST_REFERENCES` unlabelled ones.
@@ -57,7 +57,7 @@ def find_references(references: References, *, good: bool = False) -> list[Image
         raise UsageError("references are at least one good image of the product, not an empty list")
     if not good and len(images) < FEWEST_REFERENCES:
         raise UsageError(f"peers are at least {FEWEST_REFERENCES} images of the same product, not {len(images)}")
-    return draw_references(images)
+    return images if good else draw_references(images)
 
 
 def draw_references(images: Sequence[T]) -> list[T]:

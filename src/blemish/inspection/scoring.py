@@ -26,7 +26,7 @@ from blemish.language import Vocabulary
 from blemish.maps import at_original
 from blemish.results import ScoreFrom
 
-__all__ = ["Encoder", "RawImage", "ScoredImage", "Scorer"]
+__all__ = ["Encoder", "RawImage", "ScoredImage", "Scorer", "counted", "inside_of"]
 
 
 Encoder: TypeAlias = Callable[[Sequence[LoadedImage]], Any]
@@ -111,29 +111,15 @@ class Scorer:
         image, scores, plan = raw.image, raw.scores[vocabulary], raw.plan
         width, height = image.size_px
         try:
-            inside = self._inside(image)
-            full_map = at_original(scores.anomaly_map, image.size_px, inside)
-            score_from: ScoreFrom = "method" if plan is None else "tiles"
-            if inside is not None:  # the method's own score would see what does not count
-                typed = scores.type_scores if scores.type_maps is None else peaks_inside(scores.type_maps, inside)
-                scores = replace(scores, image_score=float(full_map.max()), type_scores=typed)
-                score_from = "roi"
+            inside = inside_of(self.masks, image.source, image.size_px, image.picture.inside)
+            scores, full_map = counted(scores, image.size_px, inside)
+            score_from: ScoreFrom = "roi" if inside is not None else "method" if plan is None else "tiles"
         except ImageError as error:
             return error
         except MemoryError:
             return ImageError(image.source, NO_MEMORY)
         area = width * height / (scores.grid[0] * scores.grid[1]) if plan is None else plan.cell_px
         return ScoredImage(image, scores, full_map, inside, score_from, area)
-
-    def _inside(self, image: LoadedImage) -> NDArray[np.bool_] | None:
-        """The pixels [H, W] that count: inside the masks, and not the padding of the image; None: all do."""
-        inside = None if self.masks is None else self.masks.inside(image.source, image.size_px)
-        own = image.picture.inside
-        if own is None or inside is None:
-            return own if inside is None else inside
-        if not (inside & own).any():
-            raise ImageError(image.source, "no pixel of it counts (the masks leave nothing but its padding)")
-        return inside & own
 
     def _encode_pixels(self, images: Sequence[LoadedImage]) -> Any:
         return self.engine.encode(np.stack([image.pixels for image in images]))
@@ -167,3 +153,31 @@ class Scorer:
                 for blend, scores in zip(blends, row, strict=True):
                     blend.add(tile, scores)
         return tuple(blend.result() for blend in blends)
+
+
+def counted(
+    scores: RawScores, size_px: tuple[int, int], inside: NDArray[np.bool_] | None
+) -> tuple[RawScores, NDArray[np.float32]]:
+    """The scores of the pixels [H, W] that count (None: all), and the map at original size [H, W], 0 where they do not."""
+    full_map = at_original(scores.anomaly_map, size_px, inside)
+    if inside is None:
+        return scores, full_map
+    # the method's own score would see what does not count
+    typed = scores.type_scores if scores.type_maps is None else peaks_inside(scores.type_maps, inside)
+    return replace(scores, image_score=float(full_map.max()), type_scores=typed), full_map
+
+
+def inside_of(
+    masks: Masks | None, source: str, size_px: tuple[int, int], own: NDArray[np.bool_] | None
+) -> NDArray[np.bool_] | None:
+    """The pixels [H, W] of an image that count: inside the masks, and its own, not its padding; None: all do.
+
+    Raises:
+        ImageError: A mask does not fit the image, or nothing is left.
+    """
+    inside = None if masks is None else masks.inside(source, size_px)
+    if own is None or inside is None:
+        return own if inside is None else inside
+    if not (inside & own).any():
+        raise ImageError(source, "no pixel of it counts (the masks leave nothing but its padding)")
+    return inside & own

@@ -94,6 +94,7 @@ class AprilGAN(Method):
         {"object_name", "underscores", "temperature", "align_corners", "few_shot_levels", "map_scale"}
     )
     scores_depend_on_vocabulary = False
+    has_own_memory = True
 
     def __init__(self, backbone: Clip, config: AprilGANConfig | None = None) -> None:
         config = config or AprilGANConfig()

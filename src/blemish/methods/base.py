@@ -74,6 +74,7 @@ class Scores:
     types: tuple[str, ...]
     type_scores: Tensor
     type_maps: Tensor
+    reasons: Tensor | None = None  # [B, 2], log odds and distance ratio of `results.Reasons`; beside good images only
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ class Method(nn.Module, ABC):
     scoring_options: ClassVar[frozenset[str]] = frozenset()  # those that may differ from the prompts' training
     scores_depend_on_vocabulary: bool = True  # false: names move no score, and a threshold holds for all of them
     references: str = ""  # the images that all others are compared with, "" for none (see `mutual`)
-    good_references: str = ""  # the good images in its memory, "" for none (`with_references`)
+    good_references: str = ""  # the good images in its memory, "" for none
+    has_own_memory: ClassVar[bool] = False  # a published few-shot part: `with_references`. Others: `referenced`
     recipe: ClassVar[Mapping[str, Any]] = {}  # what its authors train with where it differs from `training.Recipe`
 
     def __init__(self, backbone: Clip, config: Any) -> None:
@@ -208,10 +210,7 @@ class Method(nn.Module, ABC):
             UsageError: The method has no such memory, or the images do not suit it.
         """
         del batches
-        raise UsageError(
-            f"the method {self.name!r} has no memory of good images; winclip and aprilgan have one, and --peers compares with "
-            "unlabelled images"
-        )
+        raise UsageError(f"the method {self.name!r} has no memory of good images of its own")
 
     def remarks(self) -> tuple[str, ...]:
         """Lines worth telling the user about this method on this backbone."""

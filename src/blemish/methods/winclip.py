@@ -99,6 +99,7 @@ class WinCLIP(Method):
     name = "winclip"
     config_type = WinCLIPConfig
     scores_depend_on_vocabulary = False
+    has_own_memory = True
 
     def __init__(self, backbone: Clip, config: WinCLIPConfig | None = None) -> None:
         super().__init__(backbone, config or WinCLIPConfig())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,9 @@ def load_method(
     `prompts` is a name in the store or a path to what `blemish train` wrote; None takes those that ship for this backbone.
     `options` override the method's. Prompts of another backbone, and options other than those that the prompts were trained
     with (`Method.scoring_options` excepted), are refused unless `force`. Without `method`, it is the prompts', else the
-    backbone's default. `input_px` is the side in pixels that images are resized to, None for the backbone's own; prompts hold
-    no positions and serve every size. UsageError where the backbone does not take it (`backbones.config.at_input`).
+    backbone's default. `input_px` is the side in pixels that images are resized to, None for what the card says of the method,
+    else the backbone's own; prompts hold no positions and serve every size. UsageError where the backbone does not take it
+    (`backbones.config.at_input`).
     """
     if method is not None and method not in METHODS:
         raise UnknownNameError("method", method, METHODS)
@@ -59,9 +60,9 @@ def load_method(
     if found is not None and method not in (None, found.method):
         raise UsageError(f"{found.place}: prompts of the method {found.method!r}, not of {method!r}")
     original = models.load_backbone(backbone)
-    clip = original.at_input(input_px)
-    sizes = _other_size(original.config.preprocess.size, clip.config.preprocess.size)
-    name = found.method if found is not None else method or _default_method(card, clip.config.name)
+    name = found.method if found is not None else method or _default_method(card, original.config.name)
+    clip = original.at_input(card.get("input_px", {}).get(name) if input_px is None else input_px)
+    own_px, used_px = original.config.preprocess.size, clip.config.preprocess.size
     if found is None and (shipped := shipped_prompts(clip.config.name, name)) is not None:
         found, prompts = read_prompts(shipped), SHIPPED
     if found is None:
@@ -72,13 +73,14 @@ def load_method(
                 f"import the authors' (blemish models import), or train them (blemish train {name} --backbone …)"
             )
         lead = float(card.get("typing", {}).get(name, {}).get("min_lead", 0.0))
-        lines = dict(card.get("thresholds", {}).get(name, {}))
+        by_size = {str(own_px): card.get("thresholds", {}).get(name, {})}
+        by_size |= card.get("thresholds_by_input_px", {}).get(name, {})
         return Loaded(
             built,
-            thresholds=lines,
+            thresholds=dict(by_size.get(str(used_px), {})),
             with_peers=_lines_with_peers(card, name),
             min_lead=lead,
-            remarks=sizes if lines else (),
+            remarks=_no_thresholds(used_px, [int(px) for px, lines in by_size.items() if lines]),
         )
     try:
         built = build(name, clip, {**found.options, **(options or {})})
@@ -92,9 +94,10 @@ def load_method(
     except ModelError as error:
         raise ModelError(f"{found.place}: {error}") from error
     typing = found.card.get("typing") or {}
-    thresholds, lead = dict(found.card.get("thresholds") or {}), float(typing.get("min_lead", 0.0))
+    lead, sizes = float(typing.get("min_lead", 0.0)), [own_px] if found.card.get("thresholds") else []
+    thresholds = dict(found.card.get("thresholds") or {}) if used_px == own_px else {}
     with_peers = _lines_with_peers(card, name) if prompts == SHIPPED else {}
-    remarks = (*_remarks(found.card), *(sizes if thresholds else ()))
+    remarks = (*_remarks(found.card), *_no_thresholds(used_px, sizes))
     return Loaded(built, str(prompts), thresholds, with_peers, lead, tuple(notes), remarks=remarks)
 
 
@@ -111,13 +114,14 @@ def _default_method(card: Mapping[str, Any], backbone: str) -> str:
     return str(card.get("default_method") or (known.default_method if known else "") or "ensemble")
 
 
-def _other_size(own_px: int, used_px: int) -> tuple[str, ...]:
-    """A remark where images are resized to another size than the card's thresholds were found at."""
-    if used_px == own_px:
+def _no_thresholds(used_px: int, known_px: Sequence[int]) -> tuple[str, ...]:
+    """A remark where the card has thresholds for other input sizes only."""
+    if not known_px or used_px in known_px:
         return ()
+    known = " and ".join(f"{px} px" for px in sorted(known_px))
     return (
-        f"the card has no thresholds for an input of {used_px} px: those of {own_px} px stand in, and may be far off, unless "
-        "yours or a calibration's are given",
+        f"the card has thresholds for an input of {known}, and none for {used_px} px: 0.5 stands in and means little until you give "
+        "your own or a calibration's",
     )
 
 

@@ -247,6 +247,8 @@ function onKey(event) {
 function begin() {
   document.title = `Blemish: ${facts.title}`;
   byId("title").textContent = facts.title;
+  byId("drift").textContent = facts.drift;
+  byId("drift").hidden = !facts.drift;
   for (const verdict of VERDICTS) {
     if (verdict === "unreadable" && !images.some((image) => image.score === null)) continue;
     if (verdict === "review" && inRun.review === null) continue;

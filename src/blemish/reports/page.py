@@ -191,7 +191,9 @@ def _facts(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
         "calibration": _plain(calibration)
         if calibration
         else "none: the thresholds are not from good images of these parts",
-        "compared with": run.get("setup", {}).get("peers", ""),
+        "compared with": run.get("setup", {}).get("peers", "") or run.get("setup", {}).get("references", ""),
+        "profile": "" if not run.get("profile") else f"{run['profile']['file']} ({run['profile']['id']})",
+        "drift": "; ".join((run.get("drift") or {"lines": ()})["lines"]).replace("drift: ", ""),
         "command": shlex.join(map(str, run["command"])),
         "begun": f"{run['started']}, {run['duration_s']:g} s, {run['status']}",
         "decided again": f"{len(run['rethresholded'])} times" if run.get("rethresholded") else "",
@@ -199,8 +201,11 @@ def _facts(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
         "folder of results": str(folder.resolve()),
         "SHA-256 of results.jsonl": _digest(folder / LINES_FILE),
     }
+    drift = run.get("drift") or {"lines": [], "changed": []}
+    told = drift["changed"] or drift.get("other_sizes") or drift.get("other_depths")
     return {
         "title": folder.resolve().name,
+        "drift": "; ".join(drift["lines"]) if told else "",
         "thresholds": thresholds,
         "colours": {name: _css(type_colour(name, run["types"])) for name in run["types"]},
         "neutral": _css(NEUTRAL),

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from blemish._version import __version__
 from blemish.calibration import Calibration, Rule, Scored, Setup, calibrate_scores, read_calibration
@@ -19,11 +19,25 @@ from blemish.inspection.references import find_references
 from blemish.io.parsing import read_list
 from blemish.io.progress import Reporter
 from blemish.io.provenance import command_line
+from blemish.profiles import read_profile
 from blemish.runs.reading import read_records, read_run
 
-__all__ = ["CalibrationOutcome", "ScoredImages", "add_false_alarms", "calibrate", "score_images"]
+__all__ = [
+    "CalibrationOutcome",
+    "ImageNames",
+    "ScoredImages",
+    "add_false_alarms",
+    "calibrate",
+    "copies_note",
+    "distinct_files",
+    "image_files",
+    "listed_images",
+    "review_share",
+    "score_images",
+    "without_thresholds",
+]
 
-Images = str | Path | Iterable[str | Path]
+ImageNames: TypeAlias = str | Path | Iterable[str | Path]
 
 REVIEW_SHARE = 0.05  # of good images, that may be NG or review where nobody says another
 MOST_NAMED = 3
@@ -49,9 +63,9 @@ class ScoredImages:
 
 
 def calibrate(
-    good: Images,
+    good: ImageNames,
     *,
-    bad: Images = (),
+    bad: ImageNames = (),
     max_false_rejects: float = 0.01,
     confidence: float | None = None,
     review: float | Literal["auto"] | None = "auto",
@@ -100,16 +114,16 @@ def calibrate(
         raise UsageError(f"{out}: is there already; --overwrite replaces it, --out writes another")
     rule = _rule(
         max_false_rejects,
-        max(REVIEW_SHARE, min(2 * max_false_rejects, (1 + max_false_rejects) / 2)) if review == "auto" else review,
+        review_share(max_false_rejects) if review == "auto" else review,
         confidence=confidence,
         unlabelled=unlabelled,
         labelled=bool(bad),
         cost_miss=cost_miss,
         cost_false_reject=cost_false_reject,
     )
-    config = _without_thresholds(merge(config, given))
-    good_paths, good_copies = _distinct(_paths(good))
-    bad_paths, bad_copies = _distinct(_paths(bad) if bad else [])
+    config = without_thresholds(merge(config, given))
+    good_paths, good_copies = distinct_files(image_files(good))
+    bad_paths, bad_copies = distinct_files(image_files(bad) if bad else [])
     both = {path.resolve() for path in good_paths} & {path.resolve() for path in bad_paths}
     if both:
         raise UsageError(f"{min(both)}: is among the good and among the bad images")
@@ -132,9 +146,9 @@ def calibrate(
     except UsageError as error:
         if not copies:
             raise
-        raise UsageError(f"{error} ({_copies_note(copies)})") from error  # they may be why there are too few
+        raise UsageError(f"{error} ({copies_note(copies)})") from error  # they may be why there are too few
     if copies:
-        calibration = calibration.with_note(_copies_note(copies))
+        calibration = calibration.with_note(copies_note(copies))
     if out is not None:
         calibration.write(out)
     return CalibrationOutcome(calibration=calibration, path=out, unreadable=images.unreadable)
@@ -172,14 +186,14 @@ def add_false_alarms(
     images, calibration = Path(images), Path(calibration)
     config = merge(config, given)
     if config.references != ReferencesConfig():
-        _check_apart(list_images(read_list(images)), config)
+        _check_apart(listed_images(images), config)
     before = read_calibration(calibration)
     unreadable: tuple[ImageError, ...] = ()
     if run is not None:
         alarms = _scores_of_run(run, read_list(images), before)
     else:
-        inspector = load(_without_thresholds(config).with_settings(calibration=calibration))
-        scored = score_images(inspector, list_images(read_list(images)), reporter=reporter)
+        inspector = load(without_thresholds(config).with_settings(calibration=calibration))
+        scored = score_images(inspector, listed_images(images), reporter=reporter)
         before.check(scored.setup)
         alarms, unreadable = [score for score in scored.scores if score is not None], scored.unreadable
     words = command_line() if command is None else command
@@ -246,13 +260,31 @@ def _rule(
     )
 
 
-def _without_thresholds(config: Config) -> Config:
+def review_share(max_false_rejects: float) -> float:
+    """The share of good images that may be NG or review where nobody says one: 5 %, or twice that of false rejects."""
+    return max(REVIEW_SHARE, min(2 * max_false_rejects, (1 + max_false_rejects) / 2))
+
+
+def listed_images(path: Path) -> list[Path]:
+    """The image files that a text file names, one a line; a folder in it stands for the images in it."""
+    return list_images(read_list(path))
+
+
+def without_thresholds(config: Config) -> Config:
     """A configuration whose thresholds are the card's: they are what is looked for."""
     return config.with_settings(threshold=None, pixel_threshold=None, calibration=None)
 
 
 def _check_apart(good: Sequence[Path], config: Config) -> None:
     """UsageError where a good image is one of those that all are compared with: what is promised is for images that are not."""
+    if config.references.profile is not None:
+        known = {Path(image.source).resolve() for image in read_profile(config.references.profile).images}
+        shared = [path for path in good if path.resolve() in known]
+        if shared:
+            raise UsageError(
+                f"{len(shared)} of the good images, {shared[0]} the first, are in the profile; what is promised holds for "
+                "images that are not: give others, or let blemish learn find the thresholds"
+            )
     for option, images in (("peers", config.references.peers), ("references", config.references.references)):
         if images is None:
             continue
@@ -265,7 +297,7 @@ def _check_apart(good: Sequence[Path], config: Config) -> None:
             )
 
 
-def _paths(images: Images) -> list[Path]:
+def image_files(images: ImageNames) -> list[Path]:
     """The image files meant; a .txt file is a list of them."""
     named = [images] if isinstance(images, str | Path) else list(images)
     asked: list[str | Path] = []
@@ -274,7 +306,7 @@ def _paths(images: Images) -> list[Path]:
     return list_images(asked)
 
 
-def _distinct(paths: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, Path]]]:
+def distinct_files(paths: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, Path]]]:
     """The files with different content, and each copy with the file that it is a copy of."""
     first: dict[str, Path] = {}
     copies: list[tuple[Path, Path]] = []
@@ -291,7 +323,7 @@ def _distinct(paths: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, Path]
     return list(first.values()), copies
 
 
-def _copies_note(copies: Sequence[tuple[Path, Path]]) -> str:
+def copies_note(copies: Sequence[tuple[Path, Path]]) -> str:
     shown = ", ".join(f"{copy} = {original}" for copy, original in copies[:MOST_NAMED])
     more = f" and {len(copies) - MOST_NAMED} more" if len(copies) > MOST_NAMED else ""
     are = (

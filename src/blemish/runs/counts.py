@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from blemish.errors import ImageError
+from blemish.profiles.drift import Seen
 from blemish.runs.names import picture_name
 
 __all__ = ["RunCounts"]
@@ -29,6 +30,7 @@ class RunCounts:
     notes: Counter[str] = field(default_factory=Counter)  # what is to be known of how images were read
     sources: set[str] = field(default_factory=set)
     picture_names: set[str] = field(default_factory=set)
+    seen: list[Seen] = field(default_factory=list)  # how images look, where the run has a profile
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Counts the record of one image."""
@@ -46,6 +48,15 @@ class RunCounts:
             self.unreadable.append(ImageError(record["source"], record["error"]))
             return
         self.verdicts[record["verdict"]] += 1
+        if record.get("statistics"):
+            self.seen.append(
+                Seen(
+                    size_px=(record["width_px"], record["height_px"]),
+                    is_deep=record["value_range"] is not None,
+                    statistics=record["statistics"],
+                    image_score=record["image_score"],
+                )
+            )
         if record["error"] is not None:
             self.unwritten.append(ImageError(record["source"], record["error"]))
         if record["verdict"] != "ok" and record["top_type"] is not None:

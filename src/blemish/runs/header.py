@@ -13,6 +13,8 @@ from blemish.config import Config, settings
 from blemish.images import FoundImage, RangeGiven
 from blemish.inspection.inspector import Inspector
 from blemish.io.provenance import command_line, utc_now, versions
+from blemish.profiles import Profile
+from blemish.profiles.drift import Drift, find_drift
 from blemish.results import ModelInfo, Thresholds
 from blemish.runs.counts import RunCounts
 from blemish.runs.shards import Summary
@@ -31,6 +33,7 @@ class RunHeader:
     calibration: str | None  # its identity
     setup: Setup  # what decides the scores
     value_range: RangeGiven | None  # as it was given
+    profile: Profile | None = None  # of the product
     config: Mapping[str, Any] = field(default_factory=dict)  # what was asked for, but its defaults
     command: Sequence[str] = field(default_factory=command_line)
     started: str = field(default_factory=utc_now)
@@ -51,9 +54,23 @@ class RunHeader:
             "min_lead": self.min_lead,
             "thresholds": self.thresholds.to_dict(),
             "calibration": self.calibration,
+            **({} if self.profile is None else self._of_profile(self.profile, counts)),
             "setup": self.setup.with_ranges(counts.value_ranges).to_dict(),
             "value_range": None if self.value_range is None else list(self.value_range),
             **counts.to_dict(),
+        }
+
+    def drift(self, counts: RunCounts) -> Drift | None:
+        """How the images so far compare with the profile's good ones; None without a profile, or without images."""
+        if self.profile is None or not counts.seen or not self.profile.good:
+            return None
+        return find_drift(counts.seen, self.profile.good)
+
+    def _of_profile(self, profile: Profile, counts: RunCounts) -> dict[str, Any]:
+        drift = self.drift(counts)
+        return {
+            "profile": {"id": profile.identity, "file": str(profile.path), "good_images": len(profile.images)},
+            "drift": None if drift is None else drift.to_dict(),
         }
 
 
@@ -66,6 +83,7 @@ def header_of(inspector: Inspector, *, config: Config | None = None, command: Se
         thresholds=inspector.thresholds,
         calibration=None if inspector.calibration is None else inspector.calibration.identity,
         setup=inspector.setup,
+        profile=inspector.profile,
         value_range=inspector.value_range,
         config={} if config is None else config.to_dict(),
         command=command_line() if command is None else list(command),
@@ -89,6 +107,7 @@ def identity_of(inspector: Inspector, images: Sequence[FoundImage] | str | None,
         "value_range": inspector.value_range,
         "min_lead": inspector.min_lead,
         **{name: getattr(inspector, name) for name in deciding},
+        "profile": None if inspector.profile is None else inspector.profile.identity,
         "keep_maps": keep_maps,
         "images": images if isinstance(images, str) else _listed(images),
     }

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from blemish.errors import ImageError
 from blemish.io.json_files import json_line
-from blemish.results import INSPECTION_SCHEMA, Inspection, ModelInfo, Region, Thresholds, Verdict
+from blemish.results import INSPECTION_SCHEMA, Inspection, ModelInfo, Reasons, Region, Thresholds, Verdict
 
 __all__ = ["CSV_COLUMNS", "csv_row", "error_record", "inspection_of", "record_of", "text_cell"]
 
@@ -41,6 +41,8 @@ CSV_COLUMNS = (
     "value_low",
     "value_high",
     "tags",
+    "words_beyond_good",
+    "distance_from_good",
     "backbone",
     "method",
     "prompts",
@@ -73,6 +75,8 @@ def error_record(error: ImageError, *, thresholds: Thresholds, model: ModelInfo)
         "regions": [],
         **dict.fromkeys(("region_threshold", "min_area_px", "mm_per_px", "value_range")),
         "tags": {},
+        "statistics": {},
+        "reasons": None,
         "model": model.to_dict(),
         "error": error.reason,
         **dict.fromkeys(("overlay", "mask", "maps")),
@@ -89,7 +93,7 @@ def inspection_of(
         maps: Its kept maps (`blemish.runs.maps.read_maps`); without them the inspection's anomaly map is empty, [0, 0].
         min_lead: That of the run, 0..1.
     """
-    maps = maps or {}
+    maps, reasons = maps or {}, record.get("reasons")
     return Inspection(
         source=record["source"],
         width_px=record["width_px"],
@@ -112,6 +116,8 @@ def inspection_of(
         mm_per_px=record.get("mm_per_px"),
         min_lead=min_lead,
         tags=dict(record.get("tags") or {}),
+        statistics=dict(record.get("statistics") or {}),
+        reasons=None if reasons is None else Reasons(**reasons),
     )
 
 
@@ -119,6 +125,7 @@ def csv_row(record: Mapping[str, Any]) -> dict[str, Any]:
     """The record flattened to CSV_COLUMNS; `types` and `regions` are JSON in their cells, None is an empty cell."""
     thresholds, model = record["thresholds"], record["model"]
     low, high = record["value_range"] or (None, None)
+    reasons = record.get("reasons") or {}
     row = {
         **{name: record.get(name) for name in CSV_COLUMNS},
         "threshold": thresholds["image"],
@@ -130,6 +137,8 @@ def csv_row(record: Mapping[str, Any]) -> dict[str, Any]:
         "region_count": len(record["regions"]),
         "regions": json_line(record["regions"]),
         "tags": json_line(record.get("tags") or {}),
+        "words_beyond_good": reasons.get("words"),
+        "distance_from_good": reasons.get("distance"),
         "value_low": low,
         "value_high": high,
         **model,

@@ -16,6 +16,7 @@ from blemish.images import REST_S, Arrivals, FoundImage, find_images, watch_imag
 from blemish.inspection.inspector import Inspected, Inspector
 from blemish.inspection.load import load, merge
 from blemish.io.progress import Reporter
+from blemish.profiles.drift import Drift
 from blemish.results import Thresholds
 from blemish.runs.counts import RunCounts
 from blemish.runs.folder import ResultsFolder, check_out
@@ -39,6 +40,8 @@ class FinishedRun:
     resumed: int  # images that an earlier run had done
     thresholds: Thresholds
     references: str  # the images that all were compared with, "" for none
+    profile: str  # the file and the identity of the product's profile, "" for none
+    drift: Drift | None  # how the images compare with the profile's good ones; None without a profile
     workers: int  # processes of one thread each that inspected; 0 where this one did
     remarks: tuple[str, ...]  # lines worth telling the user about the model
 
@@ -138,10 +141,11 @@ def inspect_folder(
     found = None if watch else find_images(named, skip=out)
     inspector = load(config.with_settings(batch_size=1) if watch else config)
     # the folder is made only now, so that a start that fails leaves none behind
+    header = header_of(inspector, config=config, command=command)
     with (
         ResultsFolder(
             out,
-            header_of(inspector, config=config, command=command),
+            header,
             overwrite=overwrite,
             keep_maps=keep_maps,
             parquet=parquet,
@@ -168,6 +172,8 @@ def inspect_folder(
         resumed=results.resumed,
         thresholds=inspector.thresholds,
         references=inspector.engine.references or inspector.engine.good_references,
+        profile="" if inspector.profile is None else inspector.profile.name,
+        drift=header.drift(results.counts),
         workers=results.workers or 0,
         remarks=inspector.engine.remarks,
     )

@@ -131,6 +131,7 @@ def _schema(arrow: Any) -> Any:
     numbers = {
         *("image_score", "map_peak", "threshold", "review_threshold", "pixel_threshold"),
         *("region_threshold", "min_area_px", "mm_per_px", "value_low", "value_high"),
+        *("words_beyond_good", "distance_from_good"),
     }
     special = {
         "types": arrow.map_(text, number),

@@ -1,0 +1,7 @@
+"""What is known of one product, in one file: a memory of good images, thresholds, words, masks, what good images look like."""
+
+from __future__ import annotations
+
+from blemish.profiles.file import GoodImage, Profile, read_profile, write_profile
+
+__all__ = ["GoodImage", "Profile", "read_profile", "write_profile"]

@@ -1,0 +1,1 @@
+"""What a line gets told: MQTT, webhooks, registers, all from an outbox in the database."""

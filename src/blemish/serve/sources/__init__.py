@@ -1,0 +1,1 @@
+"""What images come from by themselves: folders, cameras, a simulated line; by arrival, interval, HTTP or MQTT."""

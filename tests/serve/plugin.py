@@ -1,0 +1,47 @@
+"""The fake engine as a plug-in that worker processes find: an entry point in a folder on their path.
+
+An image with these top left pixels does something to the process that inspects it: CRASH ends it, HANG stops it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fakes import DarknessEngine
+
+CRASH, HANG, SLOW = (255, 0, 255), (255, 255, 0), (0, 255, 255)
+SLOW_S = 0.25
+
+
+class ServedEngine(DarknessEngine):
+    """The fake engine, and images that misbehave: by the colour of the middle of their top left eighth."""
+
+    name: ClassVar[str] = "served-darkness"
+
+    def encode(self, images: NDArray[np.float32]) -> Any:
+        for image in images:
+            colour = tuple(int(value > 0.5) * 255 for value in image[:, 4, 4])
+            if colour == CRASH:
+                os._exit(9)
+            if colour == HANG:
+                time.sleep(3600)
+            if colour == SLOW:
+                time.sleep(SLOW_S)
+        return super().encode(images)
+
+
+def install(folder: Path) -> dict[str, str]:
+    """Variables for processes that are to find the engine."""
+    info = folder / "served_darkness-0.dist-info"
+    info.mkdir(parents=True, exist_ok=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: served-darkness\nVersion: 0\n")
+    (info / "entry_points.txt").write_text("[blemish.engines]\nserved-darkness = serve.plugin:ServedEngine\n")
+    tests = Path(__file__).parent.parent
+    source = tests.parent / "src"
+    return {"PYTHONPATH": os.pathsep.join(map(str, (folder, tests, source)))}
