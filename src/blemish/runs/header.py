@@ -34,6 +34,7 @@ class RunHeader:
     setup: Setup  # what decides the scores
     value_range: RangeGiven | None  # as it was given
     profile: ProductProfile | None = None  # of the product
+    peers: str = ""  # what was decided about comparing the images with each other, "" where nothing was
     config: Mapping[str, Any] = field(default_factory=dict)  # what was asked for, but its defaults
     command: Sequence[str] = field(default_factory=command_line)
     started: str = field(default_factory=utc_now)
@@ -57,6 +58,7 @@ class RunHeader:
             **({} if self.profile is None else self._of_profile(self.profile, counts)),
             "setup": self.setup.with_ranges(counts.value_ranges).to_dict(),
             "value_range": None if self.value_range is None else list(self.value_range),
+            "peers": self.peers,
             **counts.to_dict(),
         }
 
@@ -74,7 +76,9 @@ class RunHeader:
         }
 
 
-def header_of(inspector: Inspector, *, config: Config | None = None, command: Sequence[str] | None = None) -> RunHeader:
+def header_of(
+    inspector: Inspector, *, config: Config | None = None, command: Sequence[str] | None = None, peers: str = ""
+) -> RunHeader:
     """The header of a run with this inspector, which `config` asked for."""
     return RunHeader(
         model=inspector.model,
@@ -85,6 +89,7 @@ def header_of(inspector: Inspector, *, config: Config | None = None, command: Se
         setup=inspector.setup,
         profile=inspector.profile,
         value_range=inspector.value_range,
+        peers=peers,
         config={} if config is None else config.to_dict(),
         command=command_line() if command is None else list(command),
     )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from blemish.errors import BlemishError
+from blemish.io.processors import free_processors
 from blemish.serve.access import Access
 from blemish.serve.clock import now_ms
 from blemish.serve.data_folder import DataFolder
@@ -22,7 +23,7 @@ from blemish.serve.intake import Intake, Pending
 from blemish.serve.jobs import Jobs
 from blemish.serve.line import LineConfig
 from blemish.serve.metrics import Metrics
-from blemish.serve.output.messages import messages_of
+from blemish.serve.output.messages import messages_of, topic_name
 from blemish.serve.output.senders import Senders
 from blemish.serve.pictures import Pictures
 from blemish.serve.profiles import DEFAULT_PROFILE, Profiles
@@ -66,7 +67,7 @@ class Service:
         self.over_limit = False  # of the retention: what is left stays
         self._closing = threading.Event()
         self.pool = InferencePool(
-            workers=line.serve.workers or min(MOST_WORKERS, os.cpu_count() or 1),
+            workers=line.serve.workers or min(MOST_WORKERS, free_processors()),
             most_waiting=line.serve.queue,
             batch_size=line.serve.batch_size,
             wait_s=line.serve.wait_ms / 1000,
@@ -83,9 +84,10 @@ class Service:
             on_record=self._on_record,
             min_free_bytes=int(line.retention.min_free_mb * 1e6),
         )
-        self.senders = Senders(self.db, line)
+        self.senders = Senders(self.db, line, is_ready=lambda: not self.problems())
         self.jobs = Jobs(self.db, self.intake, line.folders)
         self.sources = Sources(line, self.intake, self.metrics)
+        self.senders.start(self._mqtt_triggers())
         self._set_gauges()
         self._retention = threading.Thread(target=self._thin, name="blemish-retention", daemon=True)
         self._retention.start()
@@ -131,6 +133,17 @@ class Service:
         self.metrics.latency.observe(max(0.0, (now_ms() - pending.created_ms) / 1000))
         self.metrics.verdicts.labels(pending.source, record["verdict"] or "failed").inc()
         self.senders.wake()
+
+    def _mqtt_triggers(self) -> dict[str, Callable[[], Any]]:
+        """What a message does on the topic of each source that MQTT triggers."""
+        mqtt = self.line.mqtt
+        return {
+            source.topic or f"{mqtt.prefix}/trigger/{topic_name(source.name)}": partial(
+                self.sources.trigger, source.name
+            )
+            for source in self.line.sources
+            if source.trigger == "mqtt" and mqtt is not None
+        }
 
     def _set_gauges(self) -> None:
         gauge = self.metrics.gauge
