@@ -202,10 +202,9 @@ def _largest_error(
     for own in vocabularies.values():
         for vocabulary in (own, Vocabulary(own.types[:1])):
             for batch in (images[:1], images):
-                rows: Sequence[Any] = [
-                    each.score(each.encode(batch), each.encode_texts(vocabulary)) for each in (engine, other)
-                ]
-                largest = max(largest, deviation_between(rows[0], rows[1]))
+                here = engine.score(engine.encode(batch), engine.encode_texts(vocabulary))
+                there = other.score(other.encode(batch), other.encode_texts(vocabulary))
+                largest = max(largest, deviation_between(here, there))
     return largest
 
 

@@ -68,8 +68,8 @@ class RunHeader:
             return None
         return find_drift(counts.seen, self.profile.good)
 
-    def _of_profile(self, profile: ProductProfile, counts: RunCounts) -> dict[str, Any]:
-        drift = self.drift(counts)
+    def _of_profile(self, profile: ProductProfile, counts: RunCounts | Summary) -> dict[str, Any]:
+        drift = self.drift(counts) if isinstance(counts, RunCounts) else None  # shards keep no statistics of images
         return {
             "profile": {"id": profile.identity, "file": str(profile.path), "good_images": len(profile.images)},
             "drift": None if drift is None else drift.to_dict(),

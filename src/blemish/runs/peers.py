@@ -48,11 +48,7 @@ def settle_peers(config: Config, images: Sequence[str | Path], found: Sequence[F
     if asked not in (None, "auto", "off"):
         return Settled(config)
     without = config.with_settings(peers=None)
-    references = config.references
-    given = config.thresholds != ThresholdsConfig() or references.references or references.profile
-    if asked == "off" or given or config.input.tiles not in (None, "off"):
-        return Settled(without)
-    if found is None or len(found) < LEAST_SERIES or len(images) != 1:
+    if not _is_open(config) or found is None or len(found) < LEAST_SERIES or len(images) != 1:
         return Settled(without)
     loaded = load_engine(config.model, input_px=config.input.input_px)
     engine = loaded.engine
@@ -79,14 +75,21 @@ def settle_peers(config: Config, images: Sequence[str | Path], found: Sequence[F
     if defective > MOST_DEFECTIVE:
         return Settled(
             without,
-            f"the images are a series of one product, but {defective:.0%} of {len(looked_at)} look defective, and images judge each other "
-            f"only where most are good: each is looked at alone; if most are good, --peers {images[0]} compares them",
+            f"the images are a series of one product, but {defective:.0%} of {len(looked_at)} look defective, and images judge "
+            f"each other only where most are good: each is looked at alone; if most are good, --peers {images[0]} compares them",
         )
     return Settled(
         config.with_settings(peers=str(images[0])),
         f"the images are a series of one product (unlike each other by {unlike:.2f}, at most {SERIES_UP_TO}), so that they judge "
         "each other; --peers off looks at each alone",
     )
+
+
+def _is_open(config: Config) -> bool:
+    """Whether nothing in the configuration decides about peers, or holds for images without peers only."""
+    references = config.references
+    given = config.thresholds != ThresholdsConfig() or references.references or references.profile
+    return references.peers != "off" and not given and config.input.tiles in (None, "off")
 
 
 def _share_defective(loaded: LoadedEngine, pixels: NDArray[np.float32], config: Config) -> float:

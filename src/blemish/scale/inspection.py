@@ -289,6 +289,9 @@ class _ScaleRun:
             resumed=resumed,
             thresholds=self.inspector.thresholds,
             references=engine.references or engine.good_references,
+            peers="",
+            profile="" if self.inspector.profile is None else self.inspector.profile.name,
+            drift=None,
             workers=0,
             remarks=(*engine.remarks, *remarks),
         )
