@@ -9,8 +9,9 @@ ICLR 2024). What comes out has the width of the transformer that follows, one ve
 from __future__ import annotations
 
 import math
-from functools import lru_cache
-from typing import NamedTuple
+from collections.abc import Iterable
+from functools import lru_cache, reduce
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -171,7 +172,7 @@ class LocalStem(nn.Module):
         projections = cast(Iterable[Conv2d], self.level_projections)
         levels = zip(local.trunk, self.level_norms, projections, strict=True)
         parts = [_projected(_normalise(norm, level), project, grid) for level, norm, project in levels]
-        x = functools.reduce(torch.add, parts)
+        x = reduce(torch.add, parts)
         x = x + self.likeness(torch.cat([_on_grid(level, grid) for level in local.likeness], 1).to(x.dtype))
         x = _through(self.mix, x)  # [B, W, h, w]
         mean = x.mean((2, 3), keepdim=True)

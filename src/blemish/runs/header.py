@@ -62,14 +62,14 @@ class RunHeader:
             **counts.to_dict(),
         }
 
-    def drift(self, counts: RunCounts) -> Drift | None:
-        """How the images so far compare with the profile's good ones; None without a profile, or without images."""
-        if self.profile is None or not counts.seen or not self.profile.good:
+    def drift(self, counts: RunCounts | Summary) -> Drift | None:
+        """How the images so far compare with the profile's good ones; None without a profile or images, or on a cluster."""
+        if self.profile is None or not isinstance(counts, RunCounts) or not counts.seen or not self.profile.good:
             return None
         return find_drift(counts.seen, self.profile.good)
 
     def _of_profile(self, profile: ProductProfile, counts: RunCounts | Summary) -> dict[str, Any]:
-        drift = self.drift(counts) if isinstance(counts, RunCounts) else None  # shards keep no statistics of images
+        drift = self.drift(counts)
         return {
             "profile": {"id": profile.identity, "file": str(profile.path), "good_images": len(profile.images)},
             "drift": None if drift is None else drift.to_dict(),
