@@ -76,7 +76,7 @@ class ReferenceMemory:
         """Number and digest of the images and of what is kept of them."""
         decisive = hashlib.sha256(" ".join(self.digests).encode())
         decisive.update(np.ascontiguousarray(self.arrays["entries"]).tobytes())
-        return f"{self.images} good images ({decisive.hexdigest()[:16]})"
+        return f"{self.images} images ({decisive.hexdigest()[:16]})"
 
 
 def remove(memory: ReferenceMemory, digest: str) -> ReferenceMemory:

@@ -28,8 +28,9 @@ COPY_DISTANCE = 0.01  # root mean square of thumbnails in 0..1: what saving a JP
 COPY_SHARE = (
     0.2  # of the median distance to the nearest other image: photos of one pose are alike, a copy is much more so
 )
-GAP = 2.0  # times the longest other step between neighbours, where two products are told apart
-SMALLEST_GROUP, SMALLEST_GROUP_SHARE = 2, 0.05
+GAP = 2.0  # times the usual long step between neighbours, where two products are told apart
+LONG = 0.9  # the share of steps that are shorter than a usual long one
+SMALLEST_GROUP, SMALLEST_GROUP_SHARE = 3, 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,25 +63,29 @@ def look_of(picture: Picture) -> Look:
 def suspicious(scores: Sequence[float]) -> list[int]:
     """The numbers of images whose score stands far above the others', the highest first; none among fewer than 8.
 
-    The middle is the median of the log odds and the spread that of the lower half: defective images among the good ones, as long
-    as they are fewer than half, move neither.
+    The middle is the median of the log odds, and the spread that of the lower half, where defective images among the good ones
+    hardly pull. What stands out is left out, and the others are looked at again, until none does.
 
     Example:
         >>> suspicious([0.10, 0.11, 0.12, 0.10, 0.13, 0.11, 0.12, 0.9, 0.11, 0.10])
         [7]
     """
-    from scipy.special import ndtri
-
-    if len(scores) < FEWEST_TO_SUSPECT:
-        return []
     values = np.clip(np.asarray(scores, np.float64), SURE, 1 - SURE)
     odds = np.log(values / (1 - values))
-    middle = float(np.median(odds))
-    below = middle - odds[odds <= middle]
-    spread = max(1.4826 * float(np.median(below)), LEAST_SPREAD)
-    limit = middle + (float(-ndtri(LEVEL / len(odds))) + MARGIN) * spread
-    found = np.flatnonzero(odds > limit)
+    usual = np.ones(len(odds), bool)
+    while usual.sum() >= FEWEST_TO_SUSPECT and (odds[usual] > (limit := _limit(odds[usual]))).any():
+        usual &= odds <= limit
+    found = np.flatnonzero(~usual)
     return [int(number) for number in found[np.argsort(-odds[found], kind="stable")]]
+
+
+def _limit(odds: NDArray[np.float64]) -> float:
+    """Above it a log odds is suspicious."""
+    from scipy.special import ndtri
+
+    middle = float(np.median(odds))
+    spread = max(1.4826 * float(np.median(middle - odds[odds <= middle])), LEAST_SPREAD)
+    return middle + (float(-ndtri(LEVEL / len(odds))) + MARGIN) * spread
 
 
 def near_copies(looks: Sequence[Look]) -> list[tuple[int, int]]:
@@ -101,8 +106,8 @@ def near_copies(looks: Sequence[Look]) -> list[tuple[int, int]]:
 def groups_of(looks: Sequence[Look]) -> tuple[list[int], list[int]] | None:
     """The images as two groups, the larger first, where they look like two products; None where they are one.
 
-    The images are joined by the shortest tree of steps from image to image. Where its longest step that has at least two
-    images, and a twentieth of all, on either side is more than twice as long as the longest step inside each side, they are two.
+    The images are joined by the shortest tree of steps from image to image. Its longest step that has at least three images,
+    and a tenth of all, on either side parts them in two if it is more than twice as long as nine tenths of the other steps.
     """
     from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
@@ -120,8 +125,7 @@ def groups_of(looks: Sequence[Look]) -> tuple[list[int], list[int]] | None:
         members = [np.flatnonzero(labels == label) for label in (0, 1)]
         if min(map(len, members)) < smallest:
             continue
-        inside = np.quantile(cut[cut > 0], 0.95) if (cut > 0).any() else 0.0
-        if tree[start, end] <= GAP * inside:
+        if tree[start, end] <= GAP * np.quantile(cut[cut > 0], LONG):
             return None
         small, large = sorted(members, key=len)
         return large.tolist(), small.tolist()
