@@ -293,8 +293,6 @@ class _ScaleRun:
             profile="" if self.inspector.profile is None else self.inspector.profile.name,
             drift=None,
             workers=0,
-            profile="" if self.inspector.profile is None else self.inspector.profile.name,
-            drift=None,
             remarks=(*engine.remarks, *remarks),
         )
 
