@@ -24,7 +24,7 @@ from blemish.engines.exported import (
     ONNX_FILE,
     TEXTS_FILE,
     ExportedEngine,
-    digest_of,
+    file_digest_of,
 )
 from blemish.engines.graphs import EXACT, bound_of, deviation_between, probe_images
 from blemish.engines.onnx_export import OPSET, text_parts, write_scores
@@ -141,7 +141,8 @@ def export_model(
             "texts": types_at,
             "vocabularies": {name: [to_dict(defect) for defect in own.types] for name, own in vocabularies.items()},
             "files": {
-                file.name: {"bytes": file.stat().st_size, "sha256": digest_of(file)} for file in sorted(place.iterdir())
+                file.name: {"bytes": file.stat().st_size, "sha256": file_digest_of(file)}
+                for file in sorted(place.iterdir())
             },
         }
         errors = {}
