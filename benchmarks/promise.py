@@ -84,7 +84,7 @@ class SimulatedWords(Method):
 
     def score(self, features: Features, texts: Texts) -> Scores:
         patches = features.levels[0]
-        anomaly_map = (3 * patches[..., 0] - 2 * patches[..., 4] - 4).sigmoid().unflatten(1, features.grid)
+        anomaly_map = (3 * patches[..., 0] - 2 * patches[..., 4] - 4).sigmoid().reshape(len(patches), *features.grid)
         types = len(texts.types)
         score = anomaly_map.flatten(1).amax(1)
         return Scores(

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from blemish.config import Config
-from blemish.engines.base import merge as merge_memories
-from blemish.engines.base import remove as forget
+from blemish.engines.base import merge_memories, remove_image
 from blemish.errors import ImageError, UsageError
 from blemish.inspection.inspector import Inspector
 from blemish.inspection.load import load, merge, with_profile
@@ -260,7 +259,7 @@ def _without(
     memory = profile.memory
     for image in profile.images:
         if image.digest in gone and image.memory_digest is not None:
-            memory = forget(memory, image.memory_digest)
+            memory = remove_image(memory, image.memory_digest)
     return replace(profile, memory=memory, images=kept)
 
 

@@ -23,7 +23,9 @@ __all__ = [
     "LOOPBACK",
     "LabelStudioConfig",
     "LineConfig",
+    "ModbusConfig",
     "MqttConfig",
+    "OpcUaConfig",
     "RetentionConfig",
     "RootConfig",
     "ServiceConfig",
@@ -198,6 +200,24 @@ class LabelStudioConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModbusConfig:
+    """`[modbus]`: a Modbus TCP server with the newest result of each source."""
+
+    sources: tuple[str, ...]  # in the order of their registers
+    host: str = "127.0.0.1"
+    port: int = 5020
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpcUaConfig:
+    """`[opcua]`: an OPC UA server with the newest result of each source."""
+
+    sources: tuple[str, ...]
+    host: str = "127.0.0.1"
+    port: int = 4840
+
+
+@dataclass(frozen=True, kw_only=True)
 class LineConfig:
     """All that a service is started with.
 
@@ -214,6 +234,8 @@ class LineConfig:
     mqtt: MqttConfig | None = None
     webhooks: tuple[WebhookConfig, ...] = ()
     label_studio: LabelStudioConfig | None = None
+    modbus: ModbusConfig | None = None
+    opcua: OpcUaConfig | None = None
     profiles: Mapping[str, Config] = field(default_factory=dict)  # more of them, by name
 
     def __post_init__(self) -> None:
@@ -243,6 +265,8 @@ class LineConfig:
             "retention": RetentionConfig,
             "mqtt": MqttConfig,
             "label_studio": LabelStudioConfig,
+            "modbus": ModbusConfig,
+            "opcua": OpcUaConfig,
         }
         several = {"folders": RootConfig, "sources": SourceConfig, "webhooks": WebhookConfig}
         inspecting = typing.get_type_hints(Config)

@@ -23,6 +23,7 @@ from blemish.serve.intake import Intake, Pending
 from blemish.serve.jobs import Jobs
 from blemish.serve.line import LineConfig
 from blemish.serve.metrics import Metrics
+from blemish.serve.output.fieldbus import Fieldbus, ModbusRegisters, OpcUaVariables
 from blemish.serve.output.messages import messages_of, topic_name
 from blemish.serve.output.senders import Senders
 from blemish.serve.pictures import Pictures
@@ -65,6 +66,7 @@ class Service:
         for name, config in {DEFAULT_PROFILE: line.inspect, **line.profiles}.items():
             self.profiles.use_configured(name, config)
         self.over_limit = False  # of the retention: what is left stays
+        self.fieldbuses: list[Fieldbus] = []
         self._closing = threading.Event()
         self.pool = InferencePool(
             workers=line.serve.workers or min(MOST_WORKERS, free_processors()),
@@ -87,10 +89,32 @@ class Service:
         self.senders = Senders(self.db, line, is_ready=lambda: not self.problems())
         self.jobs = Jobs(self.db, self.intake, line.folders)
         self.sources = Sources(line, self.intake, self.metrics)
-        self.senders.start(self._mqtt_triggers())
         self._set_gauges()
         self._retention = threading.Thread(target=self._thin, name="blemish-retention", daemon=True)
         self._retention.start()
+        self.senders.start(self._mqtt_triggers())
+        try:
+            self._start_fieldbuses()
+        except BaseException:
+            self.close()
+            raise
+
+    def _start_fieldbuses(self) -> None:
+        line = self.line
+
+        def is_ready() -> bool:
+            return not self.problems()
+
+        found: list[Fieldbus] = []
+        if line.modbus is not None:
+            found.append(
+                ModbusRegisters(line.modbus, types=lambda: self.pool.facts.get("types") or (), is_ready=is_ready)
+            )
+        if line.opcua is not None:
+            found.append(OpcUaVariables(line.opcua, is_ready=is_ready))
+        for fieldbus in found:
+            fieldbus.start()
+            self.fieldbuses.append(fieldbus)
 
     def close(self) -> None:
         """Stops taking images, finishes what runs, writes its records; what waits is inspected after the next start."""
@@ -100,6 +124,8 @@ class Service:
         self.pool.close()
         self.intake.close()
         self.senders.close()
+        for fieldbus in self.fieldbuses:
+            fieldbus.close()
         self._retention.join(10)
         self.db.dispose()
         self.folder.close()
@@ -133,6 +159,8 @@ class Service:
         self.metrics.latency.observe(max(0.0, (now_ms() - pending.created_ms) / 1000))
         self.metrics.verdicts.labels(pending.source, record["verdict"] or "failed").inc()
         self.senders.wake()
+        for fieldbus in self.fieldbuses:
+            fieldbus.update(pending.id, pending.source, record)
 
     def _mqtt_triggers(self) -> dict[str, Callable[[], Any]]:
         """What a message does on the topic of each source that MQTT triggers."""
