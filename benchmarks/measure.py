@@ -331,7 +331,9 @@ def main() -> None:
     parser.add_argument(
         "--alternatives", action="store_true", help="measure two simple alternatives beside the methods"
     )
-    parser.add_argument("--peers", action="store_true", help="measure each method with --peers, too (docs/references.md)")
+    parser.add_argument(
+        "--peers", action="store_true", help="measure each method with --peers, too (docs/references.md)"
+    )
     parser.add_argument(
         "--seeds",
         nargs="+",

@@ -20,7 +20,7 @@ from blemish.inspection.masks import Masks
 from blemish.inspection.references import with_references
 from blemish.inspection.tiling import check_tiles
 from blemish.language import Vocabulary, load_vocabulary, parse_defects
-from blemish.profiles import Profile, read_profile
+from blemish.profiles import ProductProfile, read_profile
 
 __all__ = ["EngineLoader", "choose_vocabulary", "load", "load_engine", "merge", "with_profile"]
 
@@ -176,7 +176,7 @@ def choose_vocabulary(config: VocabularyConfig) -> Vocabulary | None:
     return None if config.defects is None else parse_defects(config.defects)
 
 
-def with_profile(engine: Engine, profile: Profile) -> Engine:
+def with_profile(engine: Engine, profile: ProductProfile) -> Engine:
     """The engine with the profile's memory; UsageError where that is of another model."""
     there, here = profile.model, engine.model
     if there.fingerprint != here.fingerprint:

@@ -117,8 +117,8 @@ def _no_thresholds(used_px: int, known_px: Sequence[int]) -> tuple[str, ...]:
         return ()
     known = " and ".join(f"{px} px" for px in sorted(known_px))
     return (
-        f"the card has thresholds for an input of {known}, and none for {used_px} px: 0.5 stands in and means little until you give "
-        "your own or a calibration's",
+        f"the card has thresholds for an input of {known}, and none for {used_px} px: 0.5 stands in and means little until "
+        "you give your own or a calibration's",
     )
 
 

@@ -13,7 +13,7 @@ from blemish.config import Config, settings
 from blemish.images import FoundImage, RangeGiven
 from blemish.inspection.inspector import Inspector
 from blemish.io.provenance import command_line, utc_now, versions
-from blemish.profiles import Profile
+from blemish.profiles import ProductProfile
 from blemish.profiles.drift import Drift, find_drift
 from blemish.results import ModelInfo, Thresholds
 from blemish.runs.counts import RunCounts
@@ -33,7 +33,7 @@ class RunHeader:
     calibration: str | None  # its identity
     setup: Setup  # what decides the scores
     value_range: RangeGiven | None  # as it was given
-    profile: Profile | None = None  # of the product
+    profile: ProductProfile | None = None  # of the product
     peers: str = ""  # what was decided about comparing the images with each other, "" where nothing was
     config: Mapping[str, Any] = field(default_factory=dict)  # what was asked for, but its defaults
     command: Sequence[str] = field(default_factory=command_line)
@@ -62,13 +62,13 @@ class RunHeader:
             **counts.to_dict(),
         }
 
-    def drift(self, counts: RunCounts) -> Drift | None:
-        """How the images so far compare with the profile's good ones; None without a profile, or without images."""
-        if self.profile is None or not counts.seen or not self.profile.good:
+    def drift(self, counts: RunCounts | Summary) -> Drift | None:
+        """How the images so far compare with the profile's good ones; None without a profile or images, or on a cluster."""
+        if self.profile is None or not isinstance(counts, RunCounts) or not counts.seen or not self.profile.good:
             return None
         return find_drift(counts.seen, self.profile.good)
 
-    def _of_profile(self, profile: Profile, counts: RunCounts) -> dict[str, Any]:
+    def _of_profile(self, profile: ProductProfile, counts: RunCounts | Summary) -> dict[str, Any]:
         drift = self.drift(counts)
         return {
             "profile": {"id": profile.identity, "file": str(profile.path), "good_images": len(profile.images)},
