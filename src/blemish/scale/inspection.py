@@ -291,7 +291,7 @@ class _ScaleRun:
             references=engine.references or engine.good_references,
             workers=0,
             profile="" if self.inspector.profile is None else self.inspector.profile.name,
-            drift=None,
+            drift=self.header.drift(summary),
             remarks=(*engine.remarks, *remarks),
         )
 
