@@ -291,7 +291,7 @@ class _ScaleRun:
             references=engine.references or engine.good_references,
             peers="",
             profile="" if self.inspector.profile is None else self.inspector.profile.name,
-            drift=None,
+            drift=self.header.drift(summary),
             workers=0,
             remarks=(*engine.remarks, *remarks),
         )
