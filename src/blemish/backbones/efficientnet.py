@@ -159,7 +159,7 @@ class LocalStem(nn.Module):
         """The frozen part for images [B, 3, H, W]."""
         images = images.contiguous(memory_format=torch.channels_last)  # a third faster on processors
         if images.device.type == "cpu" and not is_traced():  # so many at once that a thread's maps stay in its cache
-            parts = zip(*map(self.trunk, images.split(torch.get_num_threads())), strict=True)
+            parts = zip(*map(self.trunk, torch.split(images, torch.get_num_threads())), strict=True)
             maps = [torch.cat(level) for level in parts]
         else:
             maps = self.trunk(images)
@@ -169,7 +169,8 @@ class LocalStem(nn.Module):
         """The patch features [B, width, H/8, W/8]."""
         grid = local.trunk[1].shape[-2:]
         levels = zip(local.trunk, self.level_norms, self.level_projections, strict=True)
-        x = sum(_projected(_normalise(norm, level), project, grid) for level, norm, project in levels)
+        first, *others = [_projected(_normalise(norm, level), project, grid) for level, norm, project in levels]
+        x = sum(others, first)
         x = x + self.likeness(torch.cat([_on_grid(level, grid) for level in local.likeness], 1).to(x.dtype))
         x = _through(self.mix, x)  # [B, W, h, w]
         mean = x.mean((2, 3), keepdim=True)
@@ -222,8 +223,8 @@ def _normalise(norm: nn.Module, level: Tensor) -> Tensor:
     return norm(level.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # over channels, at each patch
 
 
-def _projected(level: Tensor, project: nn.Conv2d, grid: torch.Size) -> Tensor:
-    """The projection on the grid: the order does not matter to the result, so the smaller map is projected."""
+def _projected(level: Tensor, project: nn.Module, grid: torch.Size) -> Tensor:
+    """The projection, a 1×1 convolution, on the grid: the order does not matter, so the smaller map is projected."""
     if level.shape[-1] > grid[-1]:
         return pointwise(project, _on_grid(level, grid))
     return _on_grid(pointwise(project, level), grid)

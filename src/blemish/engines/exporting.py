@@ -24,7 +24,7 @@ from blemish.engines.exported import (
     ONNX_FILE,
     TEXTS_FILE,
     ExportedEngine,
-    digest_of,
+    file_digest,
 )
 from blemish.engines.graphs import EXACT, bound_of, deviation_between, probe_images
 from blemish.engines.onnx_export import OPSET, text_parts, write_scores
@@ -141,7 +141,8 @@ def export_model(
             "texts": types_at,
             "vocabularies": {name: [to_dict(defect) for defect in own.types] for name, own in vocabularies.items()},
             "files": {
-                file.name: {"bytes": file.stat().st_size, "sha256": digest_of(file)} for file in sorted(place.iterdir())
+                file.name: {"bytes": file.stat().st_size, "sha256": file_digest(file)}
+                for file in sorted(place.iterdir())
             },
         }
         errors = {}
@@ -202,10 +203,9 @@ def _largest_error(
     for own in vocabularies.values():
         for vocabulary in (own, Vocabulary(own.types[:1])):
             for batch in (images[:1], images):
-                rows: Sequence[Any] = [
-                    each.score(each.encode(batch), each.encode_texts(vocabulary)) for each in (engine, other)
-                ]
-                largest = max(largest, deviation_between(rows[0], rows[1]))
+                ours = engine.score(engine.encode(batch), engine.encode_texts(vocabulary))
+                theirs = other.score(other.encode(batch), other.encode_texts(vocabulary))
+                largest = max(largest, deviation_between(ours, theirs))
     return largest
 
 
