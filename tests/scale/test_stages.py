@@ -16,6 +16,7 @@ from blemish.inspection.inspector import Inspector
 from blemish.inspection.load import load
 from blemish.inspection.loader import LoadedImage
 from blemish.runs.header import header_of
+from blemish.runs.packing import unpack
 from blemish.runs.records import error_record, record_of
 from blemish.runs.shards import ShardFolder, Summary
 from blemish.runs.tables import read_parts
@@ -23,10 +24,11 @@ from blemish.runs.work import WorkOrder
 from blemish.scale.cluster import check_same, node_facts
 from blemish.scale.manifest import write_manifest
 from blemish.scale.sources import list_sources
-from blemish.scale.stages import Loading, ScoringActor, Unit, learn_unit, load_unit, table_of, unpack
-from fakes import darkness_inspector, use_darkness
+from blemish.scale.stages import Loading, ScoringActor, Unit, learn_unit, load_unit, table_of
+from fakes import THRESHOLDS, darkness_inspector
+from plugged import plug_in
 
-CONFIG = Config().with_settings(defects="scratch, stain", batch_size=4)
+CONFIG = Config().with_settings(defects="scratch, stain", batch_size=4, engine="darkness")
 
 
 @pytest.fixture
@@ -42,8 +44,8 @@ def images(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def inspector(monkeypatch: pytest.MonkeyPatch) -> Inspector:
-    use_darkness(monkeypatch)
+def inspector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Inspector:
+    plug_in(tmp_path, monkeypatch)
     return load(CONFIG)
 
 
@@ -59,8 +61,9 @@ def test_batches_come_through_as_they_were(images: Path, inspector: Inspector, w
     loading = loading_of(images, inspector, with_pictures=with_pictures, learned=learned)
     rows = list(load_unit(loading, Unit(0, 0, 9)))
     assert [row["first"] for row in rows] == [0, 4, 8]
-    names, digests, batch = unpack(rows[1]["payload"])
-    assert names[0] == "00000000/0004-4"
+    packed = unpack(rows[1]["payload"])
+    batch, digests = packed.images, packed.digests
+    assert packed.names[0] == "00000000/0004-4"
     error = batch[1]
     assert isinstance(error, ImageError) and error.source.endswith("5.png")
     deep = batch[0]
@@ -85,11 +88,12 @@ def test_an_actor_makes_the_records_of_one_process(images: Path, inspector: Insp
     learned = inspector.plan_batches([images / f"{number}.png" for number in range(9)]).learned
     loading = loading_of(images, inspector, learned=learned)
     order = WorkOrder(config=CONFIG.to_dict(), model=inspector.model.to_dict())
-    actor = ScoringActor(order)
+    actor = ScoringActor(order, thresholds=inspector.thresholds)
     folder = ShardFolder(tmp_path)
     import pyarrow
 
     tables = [actor.rows(**row) for row in load_unit(loading, Unit(0, 0, 9))]
+    actor.close()
     folder.land(0, pyarrow.concat_tables(tables).drop_columns(["shard", "row", "refused"]))
     expected = [
         error_record(outcome, thresholds=inspector.thresholds, model=inspector.model)
@@ -101,20 +105,41 @@ def test_an_actor_makes_the_records_of_one_process(images: Path, inspector: Insp
     assert folder.landed() == {0}
 
 
+@pytest.mark.slow
+def test_an_image_that_ends_processes_costs_no_other_image(images: Path, inspector: Inspector) -> None:
+    save(np.zeros((60, 80), np.uint8), images / "2.png")
+    loading = loading_of(images, inspector)
+    order = WorkOrder(config=CONFIG.with_settings(engine="ending").to_dict(), model=inspector.model.to_dict())
+    actor = ScoringActor(order, thresholds=inspector.thresholds)
+    table = actor.rows(**next(load_unit(loading, Unit(0, 0, 4))))
+    actor.close()
+    assert table["refused"].null_count == 4
+    assert table["error"].to_pylist() == [
+        None,
+        None,
+        "the process that inspected it ended 2 times (killed by SIGKILL)",
+        None,
+    ]
+
+
 def test_a_machine_with_another_model_refuses_and_says_where(images: Path, inspector: Inspector) -> None:
     other = {**inspector.model.to_dict(), "fingerprint": "ffffffffffffffff"}
-    actor = ScoringActor(WorkOrder(config=CONFIG.to_dict(), model=other), where="node7")
+    actor = ScoringActor(WorkOrder(config=CONFIG.to_dict(), model=other), thresholds=THRESHOLDS, where="node7")
     row = next(load_unit(loading_of(images, inspector), Unit(0, 0, 4)))
     refused = actor.rows(**row)["refused"].to_pylist()
+    actor.close()
     assert len(refused) == 1
     assert refused[0].startswith("node7: a worker has loaded another model")
 
 
 def test_a_machine_without_the_model_refuses_and_says_where(images: Path, inspector: Inspector) -> None:
-    config = Config().with_settings(backbone="not-here")
-    actor = ScoringActor(WorkOrder(config=config.to_dict(), model=inspector.model.to_dict()), where="node7")
+    config = CONFIG.with_settings(backbone="not-here")
+    order = WorkOrder(config=config.to_dict(), model=inspector.model.to_dict())
+    actor = ScoringActor(order, thresholds=THRESHOLDS, where="node7")
     row = next(load_unit(loading_of(images, inspector), Unit(0, 0, 4)))
-    assert actor.rows(**row)["refused"].to_pylist()[0].startswith("node7: unknown backbone 'not-here'")
+    refused = actor.rows(**row)["refused"].to_pylist()
+    actor.close()
+    assert refused[0].startswith("node7: unknown backbone 'not-here'")
 
 
 def test_versions_that_differ_are_named_with_their_machines() -> None:

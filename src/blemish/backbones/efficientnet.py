@@ -9,8 +9,9 @@ ICLR 2024). What comes out has the width of the transformer that follows, one ve
 from __future__ import annotations
 
 import math
-from functools import lru_cache
-from typing import NamedTuple
+from collections.abc import Iterable
+from functools import lru_cache, reduce
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -168,9 +169,10 @@ class LocalStem(nn.Module):
     def patches(self, local: LocalMaps) -> Tensor:
         """The patch features [B, width, H/8, W/8]."""
         grid = local.trunk[1].shape[-2:]
-        levels = zip(local.trunk, self.level_norms, self.level_projections, strict=True)
-        first, *others = [_projected(_normalise(norm, level), project, grid) for level, norm, project in levels]
-        x = sum(others, first)
+        projections = cast(Iterable[Conv2d], self.level_projections)
+        levels = zip(local.trunk, self.level_norms, projections, strict=True)
+        parts = [_projected(_normalise(norm, level), project, grid) for level, norm, project in levels]
+        x = reduce(torch.add, parts)
         x = x + self.likeness(torch.cat([_on_grid(level, grid) for level in local.likeness], 1).to(x.dtype))
         x = _through(self.mix, x)  # [B, W, h, w]
         mean = x.mean((2, 3), keepdim=True)
@@ -223,8 +225,8 @@ def _normalise(norm: nn.Module, level: Tensor) -> Tensor:
     return norm(level.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # over channels, at each patch
 
 
-def _projected(level: Tensor, project: nn.Module, grid: torch.Size) -> Tensor:
-    """The projection, a 1×1 convolution, on the grid: the order does not matter, so the smaller map is projected."""
+def _projected(level: Tensor, project: nn.Conv2d, grid: torch.Size) -> Tensor:
+    """The projection on the grid: the order does not matter to the result, so the smaller map is projected."""
     if level.shape[-1] > grid[-1]:
         return pointwise(project, _on_grid(level, grid))
     return _on_grid(pointwise(project, level), grid)

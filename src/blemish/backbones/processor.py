@@ -33,18 +33,17 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, activation: FusedA
     return _activated(F.linear(x, weight, bias), activation)
 
 
-def pointwise(convolution: nn.Module, x: Tensor, *, activation: FusedActivation = "none") -> Tensor:
+def pointwise(convolution: nn.Conv2d, x: Tensor, *, activation: FusedActivation = "none") -> Tensor:
     """What a 1×1 convolution makes of maps [B, C, h, w]; on a processor the linear layer that it is, for channels-last maps."""
     if x.device.type != "cpu" or is_traced():
         return _activated(convolution(x), activation)
-    assert isinstance(convolution, nn.Conv2d)
     x = linear(x.permute(0, 2, 3, 1), convolution.weight.flatten(1), convolution.bias, activation=activation)
     return x.permute(0, 3, 1, 2)
 
 
 def is_traced() -> bool:
     """Whether torch is writing down what is computed, to compile or to export it."""
-    return bool(torch.jit.is_tracing()) or torch.compiler.is_compiling()  # type: ignore[attr-defined,no-untyped-call]
+    return bool(torch.jit.is_tracing()) or torch.compiler.is_compiling()  # type: ignore[attr-defined, no-untyped-call]
 
 
 def _activated(x: Tensor, activation: FusedActivation) -> Tensor:

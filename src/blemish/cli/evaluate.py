@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from blemish.cli.options import command_words, configured
+from blemish.cli.options import command_words, configured, with_address
 from blemish.config import Config
 from blemish.errors import UsageError
 from blemish.io.progress import TerminalReporter
 
 if TYPE_CHECKING:
     from blemish.evaluation import Session, Table
+    from blemish.evaluation.command import EvaluationReport
 
 __all__ = ["ListingCommand", "evaluate"]
 
@@ -53,7 +54,7 @@ class ListingCommand(TyperCommand):
     """A command whose options in `LISTS` take every word up to the next option."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, repeated(args))
+        return super().parse_args(ctx, with_address(repeated(args)))
 
 
 def repeated(arguments: list[str]) -> list[str]:
@@ -122,6 +123,14 @@ def evaluate(
     markdown: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the tables as Markdown, too.", show_default=False)
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]",
+            help="Count products on a cluster of Ray: auto, host:port or, without an address, one of this machine alone.",
+            show_default=False,
+        ),
+    ] = None,
     config: Config,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no tables.")] = False,
 ) -> None:
@@ -132,9 +141,10 @@ def evaluate(
     {product} in the path of --references stands for each image's product.
     Exit codes: 0 all done, 2 bad usage, 3 some images could not be read and are in no number.
     """
-    from blemish.evaluation.command import evaluate as measure
-
-    report = measure(
+    if ray is not None and suite is not None:
+        raise UsageError("a suite trains and measures one after the other: leave --ray away")
+    report = _measured(
+        ray,
         data or [],
         methods=methods or [],
         backbones=backbone or [],
@@ -168,6 +178,19 @@ def evaluate(
         typer.echo(f"unreadable: {record['error']}", err=True)
     if report.unreadable:
         raise typer.Exit(UNREADABLE)
+
+
+def _measured(ray: str | None, data: list[str], **options: Any) -> EvaluationReport:
+    """The evaluation, on a cluster where one was asked for."""
+    if ray is None:
+        from blemish.evaluation.command import evaluate as measure
+
+        return measure(data, **options)
+    from blemish.scale.evaluation import evaluate_on_cluster
+
+    for name in ("suite", "prompts_for"):
+        del options[name]
+    return evaluate_on_cluster(data, ray=ray, **options)
 
 
 def _prompts_by_set(texts: list[str]) -> dict[str, list[Path]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperCommand
 
-from blemish.cli.options import Quiet, command_words, configured
+from blemish.cli.options import Quiet, command_words, configured, with_address
 from blemish.config import Config
 from blemish.errors import UsageError
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["RayCommand", "inspect", "print_summary"]
 
 UNREADABLE, FAILED = 3, 4  # exit codes; 2 is bad usage
-LOCAL_CLUSTER = "local"
 MOST_NOTES = 5  # in the summary
 
 
@@ -37,12 +36,7 @@ class RayCommand(TyperCommand):
     """A command whose `--ray` may stand without an address."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        words: list[str] = []
-        for place, word in enumerate(args):
-            words.append(word)
-            if word == "--ray" and (place + 1 == len(args) or args[place + 1].startswith("-")):
-                words.append(LOCAL_CLUSTER)
-        return super().parse_args(ctx, words)
+        return super().parse_args(ctx, with_address(args))
 
 
 class FailOn(StrEnum):
@@ -243,6 +237,8 @@ def _summary_lines(run: FinishedRun) -> list[str]:
         f"thresholds: image {thresholds.image:.3g} ({thresholds.calibration}){review}, "
         f"pixel {thresholds.pixel:.3g} ({thresholds.pixel_calibration})"
     )
+    if run.peers:
+        lines.append(run.peers)
     if run.profile:
         lines.append(f"profile: {run.profile}")
     if run.references:

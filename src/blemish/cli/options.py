@@ -14,7 +14,7 @@ import typer
 
 from blemish.config import Config, Setting, settings
 
-__all__ = ["Quiet", "command_words", "configured", "option_of"]
+__all__ = ["Quiet", "command_words", "configured", "option_of", "with_address"]
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 ConfigFile = Annotated[
@@ -26,6 +26,21 @@ ConfigFile = Annotated[
 def command_words() -> list[str]:
     """The command as results name it: `blemish` without its folder, and what follows."""
     return ["blemish", *sys.argv[1:]]
+
+
+def with_address(arguments: list[str]) -> list[str]:
+    """The words of a command with an address behind a `--ray` that has none: a cluster of this machine alone.
+
+    Example:
+        >>> with_address(["parts", "--ray", "--out", "results"])
+        ['parts', '--ray', 'local', '--out', 'results']
+    """
+    words: list[str] = []
+    for word, following in zip(arguments, [*arguments[1:], "-"], strict=True):
+        words.append(word)
+        if word == "--ray" and following.startswith("-"):
+            words.append("local")
+    return words
 
 
 def option_of(name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -58,6 +58,23 @@ def train(
     out: Annotated[
         Path, typer.Option(help="Folder for prompts, cards, log and state. A stopped training there goes on.")
     ],
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE,VALUE",
+            help="Train once with each value, in parallel on a cluster of Ray, each into a folder of --out: epochs, batch_size, "
+            "rate, seed, mosaics, or an option of the method. Several: every combination.",
+            show_default=False,
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]",
+            help="With --vary: the cluster. Default: one of this machine alone.",
+            show_default=False,
+        ),
+    ] = None,
     config: Config,
     split: Annotated[
         SplitName | None,
@@ -110,6 +127,8 @@ def train(
     from blemish.training.run import check_trainable
 
     check_trainable(method, config.model.options)
+    if ray is not None and not vary:
+        raise UsageError("--ray spreads several trainings: give --vary, as --vary seed=1,2,3")
     asked = {"epochs": epochs, "batch_size": batch_size, "rate": rate, "seed": seed}
     recipe = training.recipe_of(
         method,
@@ -118,23 +137,30 @@ def train(
         cache_dtype=cache_dtype.value,
         mosaics=mosaics,
     )
-    done = training.train(
-        method,
-        data,
-        split=None if split is None else split.value,
-        out=out,
-        backbone=config.model.backbone,
-        options=config.model.options,
-        recipe=recipe,
-        held_out=held_out,
-        device=config.model.device,
-        overwrite=overwrite,
-        skip_unreadable=skip_unreadable,
-        save_every_s=save_every,
-        log_every=log_every,
-        command=shlex.join(command_words()),
-        reporter=None if quiet else TerminalReporter(),
-    )
+    options: dict[str, Any] = {
+        "split": None if split is None else split.value,
+        "out": out,
+        "backbone": config.model.backbone,
+        "options": config.model.options,
+        "recipe": recipe,
+        "held_out": held_out,
+        "device": config.model.device,
+        "overwrite": overwrite,
+        "skip_unreadable": skip_unreadable,
+        "save_every_s": save_every,
+        "log_every": log_every,
+        "reporter": None if quiet else TerminalReporter(),
+    }
+    if vary:
+        from blemish.scale.sweeps import parse_values, train_variants
+
+        for variant in train_variants(
+            method, data, vary=parse_values(vary), ray=ray, command=command_words(), **options
+        ):
+            if not quiet:
+                typer.echo(f"{variant.out}: prompts of {len(variant.prompts)} epochs")
+        return
+    done = training.train(method, data, command=shlex.join(command_words()), **options)
     if not quiet:
         _print_summary(done)
 

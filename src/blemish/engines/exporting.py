@@ -24,7 +24,7 @@ from blemish.engines.exported import (
     ONNX_FILE,
     TEXTS_FILE,
     ExportedEngine,
-    file_digest,
+    file_digest_of,
 )
 from blemish.engines.graphs import EXACT, bound_of, deviation_between, probe_images
 from blemish.engines.onnx_export import OPSET, text_parts, write_scores
@@ -141,7 +141,7 @@ def export_model(
             "texts": types_at,
             "vocabularies": {name: [to_dict(defect) for defect in own.types] for name, own in vocabularies.items()},
             "files": {
-                file.name: {"bytes": file.stat().st_size, "sha256": file_digest(file)}
+                file.name: {"bytes": file.stat().st_size, "sha256": file_digest_of(file)}
                 for file in sorted(place.iterdir())
             },
         }
@@ -203,9 +203,9 @@ def _largest_error(
     for own in vocabularies.values():
         for vocabulary in (own, Vocabulary(own.types[:1])):
             for batch in (images[:1], images):
-                ours = engine.score(engine.encode(batch), engine.encode_texts(vocabulary))
-                theirs = other.score(other.encode(batch), other.encode_texts(vocabulary))
-                largest = max(largest, deviation_between(ours, theirs))
+                here = engine.score(engine.encode(batch), engine.encode_texts(vocabulary))
+                there = other.score(other.encode(batch), other.encode_texts(vocabulary))
+                largest = max(largest, deviation_between(here, there))
     return largest
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from blemish.config import Config
+from blemish.data import DataSet
 from blemish.errors import UsageError
-from blemish.evaluation.candidates import choose
+from blemish.evaluation.candidates import Choice, choose
 from blemish.evaluation.finding import find_data
 from blemish.evaluation.markdown import write_markdown
 from blemish.evaluation.session import Session, open_session
@@ -21,8 +22,9 @@ from blemish.inspection.load import merge
 from blemish.inspection.tiling import check_tiles
 from blemish.io.progress import Reporter
 from blemish.io.provenance import command_line
+from blemish.profiles import read_profile
 
-__all__ = ["EvaluationReport", "evaluate"]
+__all__ = ["Asked", "EvaluationReport", "evaluate"]
 
 Names = str | Path | Iterable[str | Path]
 
@@ -101,50 +103,36 @@ def evaluate(
         >>> report = evaluate("synthetic:40@7", out="evaluation", rounds=0)  # doctest: +SKIP
         >>> report.tables[-1].rows  # doctest: +SKIP
     """
-    data, methods, backbones, prompts = _names(data), _names(methods), _names(backbones), _names(prompts)
-    _check_request(data, methods, prompts, suite, prompts_for)
     config = merge(config, given)
-    if suite is not None and config.input.input_px is not None:
+    if suite is not None and config.references.profile is not None:
+        raise UsageError("a suite measures products that no profile knows: leave --profile away")
+    if config.references.profile is not None:
+        config = read_profile(config.references.profile).merged(config)
+    asked = Asked(data, methods=methods, backbones=backbones, prompts=prompts, config=config)
+    _check_request(asked.data, asked.methods, asked.prompts, suite, prompts_for)
+    if suite is not None and asked.config.input.input_px is not None:
         raise UsageError("a suite trains and measures at its backbone's own input size: leave --input-px away")
-    session = open_session(
-        Path(out),
-        settings=_settings(
-            config,
-            size=size,
-            typed=typed,
-            legacy=legacy,
-            rounds=rounds,
-            limit=limit,
-            cache=cache,
-            save_every_s=save_every_s,
-        ),
-        command=shlex.join(command_line() if command is None else command),
-        reporter=reporter,
-        options=config.model.options,
-        force=config.model.force,
-        input_px=config.input.input_px,
+    measuring: dict[str, Any] = {"size": size, "typed": typed, "legacy": legacy, "rounds": rounds, "limit": limit}
+    session = asked.session(
+        Path(out), **measuring, cache=cache, save_every_s=save_every_s, reporter=reporter, command=command
     )
     root = None if data_root is None else Path(data_root)
     first: tuple[Table, ...] = ()
     if suite is not None:
-        if len(backbones) > 1:
+        if len(asked.backbones) > 1:
             raise UsageError("a suite runs on one backbone at a time")
         first = (
             run_suite(
                 load_suite(suite),
                 session,
                 root=root,
-                backbone=backbones[0] if backbones else None,
+                backbone=asked.backbones[0] if asked.backbones else None,
                 prompts={name: [Path(path) for path in paths] for name, paths in (prompts_for or {}).items()},
-                device=config.model.device,
+                device=asked.config.model.device,
             ),
         )
     else:
-        found = [find_data(where, root=root, part=split) for where in data]
-        own = [config.model.method] if config.model.method else []
-        trained = [config.model.prompts] if config.model.prompts else []
-        choices = choose(methods or own, backbones=backbones or [config.model.backbone], prompts=prompts or trained)
-        session.run(list(choices), found)
+        session.run(asked.choices(), asked.data_sets(root=root, split=split))
     title = first[0].title if first else "Evaluation"
     page = session.write_page(title=title, first=first)
     groups = session.groups()
@@ -154,6 +142,50 @@ def evaluate(
     types = typed_overview(groups)
     tables = (*first, overview(groups), *(() if types is None else (types,)))
     return EvaluationReport(session=session, tables=tables, page=page)
+
+
+class Asked:
+    """What is to be measured, as it was asked for.
+
+    Args:
+        data: Known data sets, folders or lists.
+        methods: Methods; without any, that of the prompts or of the backbone.
+        backbones: Backbones; without any, that of the configuration.
+        prompts: Trained prompts.
+        config: The configuration.
+    """
+
+    def __init__(self, data: Names, *, methods: Names, backbones: Names, prompts: Names, config: Config) -> None:
+        self.data, self.methods = _names(data), _names(methods)
+        self.backbones, self.prompts = _names(backbones), _names(prompts)
+        self.config = config
+
+    def choices(self) -> list[Choice]:
+        """Every model that is measured."""
+        model = self.config.model
+        own = [model.method] if model.method else []
+        trained = [model.prompts] if model.prompts else []
+        backbones = self.backbones or [model.backbone]
+        return list(choose(self.methods or own, backbones=backbones, prompts=self.prompts or trained))
+
+    def data_sets(self, *, root: Path | None, split: Literal["train", "test", "all"] | None) -> list[DataSet]:
+        """Every data set that they are measured on."""
+        return [find_data(where, root=root, part=split) for where in self.data]
+
+    def session(
+        self, out: Path, *, reporter: Reporter | None = None, command: Sequence[str] | None = None, **measuring: Any
+    ) -> Session:
+        """The session in a folder; `measuring` are the fields of `Settings` that are no part of a configuration."""
+        model = self.config.model
+        return open_session(
+            out,
+            settings=_settings(self.config, **measuring),
+            command=shlex.join(command_line() if command is None else command),
+            reporter=reporter,
+            options=model.options,
+            force=model.force,
+            input_px=self.config.input.input_px,
+        )
 
 
 def _settings(config: Config, **others: Any) -> Settings:
@@ -169,6 +201,7 @@ def _settings(config: Config, **others: Any) -> Settings:
         ignore=config.masks.ignore,
         references=config.references.peers,
         good_references=config.references.references,
+        profile=config.references.profile,
         batch_size=config.model.batch_size,
         device=config.model.device,
         **others,

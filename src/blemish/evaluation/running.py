@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,7 @@ from blemish.evaluation.ranks import own_ap
 from blemish.evaluation.settings import DATA_TYPES, OF_PRODUCT, Settings
 from blemish.evaluation.states import Counts, Progress, RunFolder, merged
 from blemish.evaluation.typing import Typing
+from blemish.inspection.load import with_profile
 from blemish.inspection.loader import default_workers
 from blemish.inspection.masks import Masks
 from blemish.inspection.references import draw_references, with_references
@@ -42,6 +44,7 @@ from blemish.io.progress import Reporter
 from blemish.language import Vocabulary, general, load_vocabulary, parse_defects
 from blemish.maps import at_original
 from blemish.metrics import AnomalyAccumulator, SteppedAupro, Value
+from blemish.profiles import ProductProfile, read_profile
 
 if TYPE_CHECKING:
     from blemish.models.feature_cache import FeatureStore
@@ -50,6 +53,7 @@ __all__ = ["EvaluationRun", "ScoredSample"]
 
 SCORE_RANGE = (0.0, 1.0)  # of every method's maps
 LEGACY_FILE = "legacy"
+APART = "apart"  # the folder of products that other processes have counted
 
 
 PRODUCT = "{product}"  # in the path of good references: each image's product
@@ -85,8 +89,11 @@ class EvaluationRun:
         self.candidate, self.data, self.settings, self.reporter = candidate, data, settings, reporter
         self.products = by_product(data.samples)
         self.no_pixels = why_no_pixels(data)
-        self.vocabulary = _vocabulary(settings, data)
+        self.profile = None if settings.profile is None else read_profile(settings.profile)
+        self.vocabulary = _vocabulary(settings, data, self.profile)
         self.masks = Masks.open(settings.roi, settings.ignore)
+        if self.masks is None and self.profile is not None:
+            self.masks = Masks.of_pixels(self.profile.roi, self.profile.ignore, path=Path(settings.profile or ""))
         self.typing = Typing(data, aligned_corners=candidate.engine.aligned_corners) if settings.typed else None
         self.store = self._store()
         self._compared: tuple[str, Engine] | None = None  # the engine with the references of one product, or of all
@@ -99,6 +106,7 @@ class EvaluationRun:
     def count(self) -> Counts:
         """Goes on where the folder stands, to the end; all counts."""
         progress = self.folder.progress()
+        self._adopt(progress)
         before = self._images_before(progress)
         if progress.log_bytes:
             what = "measured before" if before == len(self.data.samples) else "going on after"
@@ -115,17 +123,55 @@ class EvaluationRun:
             for number in range(progress.product, len(self.products)):
                 if number > progress.product:
                     progress.product, progress.chunks = number, 0
-                for images in self._count_product(progress, log):
+                for images in self._count_product(progress, log, self.folder):
                     for _ in range(images):
                         advance()
         return merged(self.folder.counts(n, len(c), self._empty()) for n, c in enumerate(self._chunks()))
 
-    def _count_product(self, progress: Progress, log: Log) -> Iterator[int]:
+    def count_apart(self, product: int) -> int:
+        """Counts one product into a folder of its own, for `count` in another process to adopt; its images.
+
+        A stopped count goes on.
+        """
+        folder = self._apart(product)
+        progress = folder.progress()
+        progress.product = product
+        with closing(folder.open_log(progress)) as log:
+            return sum(self._count_product(progress, log, folder))
+
+    def _apart(self, product: int) -> RunFolder:
+        return RunFolder(self.folder.path / APART / f"{product:03d}", self._identity())
+
+    def _adopt(self, progress: Progress) -> None:
+        """Takes over products that were counted apart, from the place on where this evaluation stands, one after the other."""
+        chunks = self._chunks()
+        if not (self.folder.path / APART).is_dir():
+            return
+        with closing(self.folder.open_log(progress)) as log:
+            for product in range(progress.product, len(chunks)):
+                if product == progress.product and progress.chunks == len(chunks[product]):
+                    continue  # counted here
+                path = self.folder.path / APART / f"{product:03d}"
+                if not path.is_dir():
+                    break
+                apart = self._apart(product)
+                theirs = apart.progress()
+                if theirs.chunks < len(chunks[product]) or (product == progress.product and progress.chunks):
+                    break
+                for record in apart.records():
+                    log.write(record)
+                progress.product, progress.chunks = product, theirs.chunks
+                progress.seconds = round(progress.seconds + theirs.seconds, 3)
+                self.folder.save(progress, apart.counts(product, theirs.chunks, self._empty()), log)
+        if progress.product + 1 == len(chunks) and progress.chunks == len(chunks[-1]):
+            shutil.rmtree(self.folder.path / APART, ignore_errors=True)
+
+    def _count_product(self, progress: Progress, log: Log, folder: RunFolder) -> Iterator[int]:
         """Counts what is left of one product; the number of images after each chunk."""
         chunks = self._chunks()[progress.product]
         counts = self._empty()
         if progress.chunks:
-            counts = self.folder.counts(progress.product, progress.chunks, counts)
+            counts = folder.counts(progress.product, progress.chunks, counts)
         remaining = chunks[progress.chunks :]
         saved = begun = time.monotonic()
         spent = progress.seconds
@@ -138,7 +184,7 @@ class EvaluationRun:
             progress.chunks += 1
             progress.seconds = round(spent + time.monotonic() - begun, 3)
             if progress.chunks == len(chunks) or time.monotonic() - saved >= self.settings.save_every_s:
-                self.folder.save(progress, counts, log)
+                folder.save(progress, counts, log)
                 saved = time.monotonic()
             yield len(chunk)
 
@@ -257,6 +303,10 @@ class EvaluationRun:
         """The engine for a product: with its name, and with the references that its images are compared with."""
         references, good = self.settings.references, self.settings.good_references
         engine = self.candidate.engine.for_product(product)
+        if self.profile is not None:
+            if self._compared is None:
+                self._compared = ALL, with_profile(self.candidate.engine, self.profile)
+            return self._compared[1]
         if references is None and good is None:
             return engine
         own = engine is not self.candidate.engine or references == OF_PRODUCT or PRODUCT in (good or "")
@@ -322,16 +372,17 @@ class EvaluationRun:
             "data": {name: told[name] for name in ("name", "variant", "split", "images", "list_digest")},
             "settings": dict(deciding),
             "vocabulary": list(self.vocabulary.names),
+            **({} if self.profile is None else {"profile": self.profile.identity}),
             **({} if self.settings.vocabulary is None else {"words": vocabulary_hash(self.vocabulary)}),
             "types": None if self.typing is None else {p: list(names) for p, names in self.typing.types.items()},
         }
 
 
-def _vocabulary(settings: Settings, data: DataSet) -> Vocabulary:
+def _vocabulary(settings: Settings, data: DataSet, profile: ProductProfile | None) -> Vocabulary:
     if settings.vocabulary is not None:
         return load_vocabulary(settings.vocabulary, product=settings.product)
     if settings.defects is None:
-        return general()
+        return general() if profile is None or profile.vocabulary is None else profile.vocabulary
     if settings.defects != DATA_TYPES:
         return parse_defects(settings.defects)
     if not data.types:

@@ -13,6 +13,7 @@ from blemish.evaluation.candidates import Candidate, Choice, load_candidate
 from blemish.evaluation.outcome import Evaluation, Group, evaluate_candidate, grouped
 from blemish.evaluation.page import write_page
 from blemish.evaluation.pictures import Shown, show
+from blemish.evaluation.running import EvaluationRun
 from blemish.evaluation.settings import Settings
 from blemish.evaluation.tables import Provenance, Table
 from blemish.evaluation.writing import JSON_FILE, write_results
@@ -44,22 +45,31 @@ class Session:
     def run(self, choices: Iterable[Choice], datas: Sequence[DataSet], *, settings: Settings | None = None) -> None:
         """Every candidate on every data set; one stays loaded until another one is asked for."""
         for choice in choices:
-            if self.last is None or self.last[0] != choice:
-                self.last = None  # one at a time in memory
-                self.last = (
-                    choice,
-                    self.load(
-                        choice,
-                        options=self.options,
-                        force=self.force,
-                        input_px=self.input_px,
-                        device=self.settings.device,
-                    ),
-                )
-                for note in self.last[1].notes:
-                    self.reporter.say(f"note: {note}")
+            candidate = self._candidate(choice)
             for data in datas:
-                self._one(self.last[1], data, settings or self.settings)
+                self._one(candidate, data, settings or self.settings)
+
+    def count_apart(self, choice: Choice, data: DataSet, product: int) -> int:
+        """Counts product number `product` of a data set for a session in another process, whose `run` adopts it; its images."""
+        run = EvaluationRun(
+            self._candidate(choice), data, out=self.out / RUNS, settings=self.settings, reporter=self.reporter
+        )
+        return run.count_apart(product)
+
+    def _candidate(self, choice: Choice) -> Candidate:
+        if self.last is None or self.last[0] != choice:
+            self.last = None  # one at a time in memory
+            candidate = self.load(
+                choice,
+                options=self.options,
+                force=self.force,
+                input_px=self.input_px,
+                device=self.settings.device,
+            )
+            self.last = (choice, candidate)
+            for note in candidate.notes:
+                self.reporter.say(f"note: {note}")
+        return self.last[1]
 
     def _one(self, candidate: Candidate, data: DataSet, settings: Settings) -> None:
         found, run = evaluate_candidate(candidate, data, out=self.out / RUNS, settings=settings, reporter=self.reporter)

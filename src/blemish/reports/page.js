@@ -12,6 +12,9 @@ const CARD = { width: 200, height: 216, gap: 10 };
 const inRun = facts.thresholds;
 const state = { threshold: inRun.image, verdicts: new Set(VERDICTS), type: "", name: "", order: "high", view: "map", shown: [], open: -1 };
 
+byId("sample").textContent = facts.sample;
+byId("sample").hidden = !facts.sample;
+
 function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
   Object.assign(made, properties);

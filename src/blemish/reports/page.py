@@ -30,6 +30,7 @@ from blemish.images import read
 from blemish.io.atomic import replace_file
 from blemish.io.prefetch import in_order
 from blemish.io.run_files import LINES_FILE
+from blemish.reports.sample import MOST_ON_PAGE
 from blemish.runs.reading import Run
 
 __all__ = ["write_run_page"]
@@ -48,22 +49,27 @@ def write_run_page(
     path: Path,
     *,
     inline: bool = False,
+    sample: str = "",
     advance: Callable[[], None] = lambda: None,
 ) -> int:
     """Writes the page of the run in `folder`, with run.json's content and its records, to `path`; how many images are in it.
 
-    With `inline` the pictures of full size are in the page, too. `advance` is called after each image. Pictures that are no
-    longer there are left out; the page says so where they would be.
+    With `inline` the pictures of full size are in the page, too. `sample` says which images of a very large run these are.
+    `advance` is called after each image. Pictures that are no longer there are left out; the page says so where they would be.
     """
     drawing = _Drawing(
-        folder, path.resolve().parent, _thumbnail_px(sum(run["counts"].values())), inline, Run(folder, dict(run)).locate
+        folder,
+        path.resolve().parent,
+        _thumbnail_px(MOST_ON_PAGE if sample else sum(run["counts"].values())),
+        inline,
+        Run(folder, dict(run)).locate,
     )
     count = 0
     with (
         replace_file(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream,
     ):
-        for piece in _pieces(_facts(folder, run)):
+        for piece in _pieces({**_facts(folder, run), "sample": sample}):
             stream.write(piece)
             if piece.endswith('id="images">'):
                 stream.write("[")
@@ -193,7 +199,7 @@ def _facts(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
         "decided again": f"{len(run['rethresholded'])} times" if run.get("rethresholded") else "",
         "Blemish": model["version"],
         "folder of results": str(folder.resolve()),
-        "SHA-256 of results.jsonl": hashlib.sha256((folder / LINES_FILE).read_bytes()).hexdigest(),
+        "SHA-256 of results.jsonl": _digest(folder / LINES_FILE),
     }
     drift = run.get("drift") or {"lines": [], "changed": []}
     told = drift["changed"] or drift.get("other_sizes") or drift.get("other_depths")
@@ -206,6 +212,14 @@ def _facts(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
         "rethreshold": f"blemish rethreshold {shlex.quote(str(folder))} --threshold",
         "provenance": [[name, _text(value)] for name, value in provenance.items() if value],
     }
+
+
+def _digest(path: Path) -> str:
+    """The digest of a file; empty where there is none, as in a run in shards."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _style(facts: Mapping[str, Any]) -> str:

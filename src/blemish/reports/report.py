@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from blemish.errors import UsageError
 from blemish.io.progress import Reporter
 from blemish.reports.page import write_run_page
+from blemish.reports.sample import MOST_ON_PAGE, sample_records, sample_words
 from blemish.reports.sheet import write_contact_sheet
 from blemish.runs.reading import read_records, read_run
 
@@ -64,9 +67,14 @@ def report(
         if file is not None and file.exists() and not overwrite:
             raise UsageError(f"{file}: is there already; --overwrite replaces it")
     images = sum(finished.record["counts"].values())
+    records: Iterable[Mapping[str, Any]] = read_records(finished.path)
+    sample = ""
+    if images > MOST_ON_PAGE:
+        records, sample = sample_records(records, MOST_ON_PAGE), sample_words(finished.record["counts"], MOST_ON_PAGE)
+        images = MOST_ON_PAGE
     with (reporter or Reporter()).progress("drawing", images) as advance:
         count = write_run_page(
-            finished.path, finished.record, read_records(finished.path), path, inline=inline, advance=advance
+            finished.path, finished.record, records, path, inline=inline, sample=sample, advance=advance
         )
     if contact_sheet is not None:
         write_contact_sheet(finished.path, contact_sheet)

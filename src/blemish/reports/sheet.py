@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from blemish import images
 from blemish.drawing.colours import VERDICT_COLOURS
 from blemish.drawing.sheet import SheetCell, draw_sheet
 from blemish.errors import UsageError
-from blemish.io.json_files import read_json_lines
-from blemish.io.run_files import LINES_FILE
+from blemish.io.run_files import LINES_FILE, PARTS
+from blemish.runs.reading import read_records
 
 __all__ = ["write_contact_sheet"]
 
@@ -27,13 +28,12 @@ def write_contact_sheet(results: Path, path: Path) -> Path:
 
     What an interrupted run has not finished is left out. UsageError where the folder holds no results.
     """
-    lines = results / LINES_FILE
-    if not lines.is_file():
+    if not (results / LINES_FILE).is_file() and not (results / PARTS).is_dir():
         raise UsageError(f"{results}: holds no {LINES_FILE}")
-    drawn = [
-        record for record in read_json_lines(lines) if record["overlay"] and (results / record["overlay"]).is_file()
-    ]
-    records = sorted(drawn, key=lambda record: -record["image_score"])[:MOST_IMAGES]
+    drawn = (
+        record for record in read_records(results) if record["overlay"] and (results / record["overlay"]).is_file()
+    )
+    records = heapq.nlargest(MOST_IMAGES, drawn, key=lambda record: record["image_score"])
     if not records:
         raise UsageError(f"{results}: holds no overlays")
     return images.save(draw_sheet((_cell(results, record) for record in records), count=len(records)), path)

@@ -41,7 +41,7 @@ from blemish.runs.records import CSV_COLUMNS, csv_row, error_record
 from blemish.runs.resume import began_only, check_identity, open_locked, recover
 from blemish.runs.tables import check_parquet, write_csv, write_parquet
 
-__all__ = ["DEFAULT_NAME", "ResultsFolder", "check_out", "clear_run", "new_folder"]
+__all__ = ["DEFAULT_NAME", "ResultsFolder", "check_out", "clear_run", "free_results_folder"]
 
 DEFAULT_NAME = "blemish-results"
 MOST_WAITING, MOST_WAITING_BYTES = 8, 256 * 2**20  # pictures to be written, at most (one may exceed the bytes)
@@ -96,7 +96,7 @@ class ResultsFolder:
     ) -> None:
         if parquet:
             check_parquet()
-        self.path = new_folder() if out is None else check_out(out, overwrite=overwrite, resume=resume)
+        self.path = free_results_folder() if out is None else check_out(out, overwrite=overwrite, resume=resume)
         self.counts = RunCounts()
         self.pictures = PictureWriter(self.path, keep_maps=keep_maps)
         self.resumed = 0
@@ -252,7 +252,7 @@ class _Waiting:
     held_bytes: int = 0
 
 
-def new_folder() -> Path:
+def free_results_folder() -> Path:
     """The first free `blemish-results[-N]` here; made at once, so that a run beside this one takes the next."""
     number, path = 1, Path(DEFAULT_NAME)
     while True:

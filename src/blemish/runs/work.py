@@ -123,6 +123,7 @@ class ImageWork:
             inspector = load(Config.from_dict(order.config))
             inspector.workers = order.threads
         self.inspector = inspector
+        self.threads = order.threads
         self._learned = order.learned
         self._pictures = None
         if order.out is not None:

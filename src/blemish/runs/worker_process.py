@@ -6,9 +6,11 @@ import json
 import os
 import sys
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any
 
 from blemish.errors import BlemishError
+from blemish.runs.packing import unpack
 from blemish.runs.work import ImageJob, ImageWork, WorkOrder
 
 __all__: list[str] = []
@@ -22,11 +24,18 @@ def _serve(orders: IO[bytes], answers: IO[bytes]) -> None:
     try:
         work = ImageWork(WorkOrder.of_dict(json.loads(orders.readline())))
         answer(ready=True)
-        for line in orders:
-            job = ImageJob(**json.loads(line))
-            for number, record in enumerate(work.records(job), start=job.start):
+        pool = ThreadPoolExecutor(work.threads, thread_name_prefix="blemish")
+        while line := orders.readline():
+            told = json.loads(line)
+            if "packed" in told:
+                batch = unpack(orders.read(told["packed"]))
+                first, records = 0, iter(work.score(batch.images, batch.names, pool))
+            else:
+                job = ImageJob(**told)
+                first, records = job.start, work.records(job)
+            for number, record in enumerate(records, start=first):
                 answer(number=number, record=record)
-            answer(done=job.start)
+            answer(done=first)
     except BlemishError as error:
         answer(refused=str(error), kind=type(error).__name__)
     except BrokenPipeError:  # whoever asked has ended

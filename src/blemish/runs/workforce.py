@@ -26,7 +26,7 @@ from blemish.results import ModelInfo, Thresholds
 from blemish.runs.records import error_record
 from blemish.runs.work import ImageJob, WorkOrder
 
-__all__ = ["Workforce"]
+__all__ = ["WorkerProcess", "Workforce", "refusal"]
 
 MODULE = "blemish.runs.worker_process"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -52,12 +52,12 @@ class Workforce:
     def __init__(self, order: WorkOrder, *, count: int, thresholds: Thresholds) -> None:
         self._order = order
         self._thresholds = thresholds
-        self._said: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]] = queue.SimpleQueue()
+        self._said: queue.SimpleQueue[tuple[WorkerProcess, dict[str, Any] | None]] = queue.SimpleQueue()
         self._failed_starts = 0
         self._again: deque[ImageJob] = deque()  # what processes had that have ended; before all new jobs
         self._done: dict[int, dict[str, Any]] = {}  # records of images whose turn has not come
         self._following = 0  # the number of the image whose turn it is
-        self._workers = [_Worker(order, self._said) for _ in range(count)]
+        self._workers = [WorkerProcess(order, self._said) for _ in range(count)]
 
     def __enter__(self) -> Self:
         return self
@@ -129,13 +129,13 @@ class Workforce:
         elif "failed" in said:
             worker.failure = said["failed"]
         else:
-            raise _refusal(said["kind"], said["refused"])
+            raise refusal(said["kind"], said["refused"])
 
     def _keep(self, number: int, record: dict[str, Any]) -> None:
         if number >= self._following:  # else it was done before by a process that has ended
             self._done.setdefault(number, record)
 
-    def _replace(self, worker: _Worker) -> None:
+    def _replace(self, worker: WorkerProcess) -> None:
         """A new process in the place of one that has ended; what it had not done goes out again."""
         how = worker.stop(at_once=True)
         left = list(worker.jobs)
@@ -148,7 +148,7 @@ class Workforce:
         elif left:
             left = [*self._after_failure(left[0], worker.following, how), *left[1:]]
         self._again.extendleft(reversed(left))
-        self._workers[self._workers.index(worker)] = _Worker(self._order, self._said)
+        self._workers[self._workers.index(worker)] = WorkerProcess(self._order, self._said)
 
     def _after_failure(self, job: ImageJob, following: int | None, how: str) -> list[ImageJob]:
         """What is left of a job with which a process has ended: in smaller pieces the more often it happens."""
@@ -169,10 +169,10 @@ class Workforce:
         return []
 
 
-class _Worker:
+class WorkerProcess:
     """One process, the jobs that it has, and a thread that listens to it."""
 
-    def __init__(self, order: WorkOrder, said: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]) -> None:
+    def __init__(self, order: WorkOrder, said: queue.SimpleQueue[tuple[WorkerProcess, dict[str, Any] | None]]) -> None:
         self.ready = False
         self.jobs: deque[ImageJob] = deque()
         self.following: int | None = None  # the image after the last one of its first job that is done
@@ -200,6 +200,10 @@ class _Worker:
         told = {"start": job.start, "paths": job.paths, "names": job.names, "starts": job.starts}
         self._send(told)
 
+    def give_packed(self, payload: bytes) -> None:
+        """Hands it a packed batch."""
+        self._send({"packed": len(payload)}, payload)
+
     def stop(self, *, at_once: bool) -> str:
         """Ends it, once; how it has ended."""
         if self._log.closed:
@@ -226,13 +230,14 @@ class _Worker:
         self.how = self.failure or self.how
         return self.how
 
-    def _send(self, said: Any) -> None:
+    def _send(self, said: Any, body: bytes = b"") -> None:
         assert self.process.stdin is not None
         with suppress(OSError):  # it has ended: the listener says so
             self.process.stdin.write(json.dumps(said).encode() + b"\n")
+            self.process.stdin.write(body)
             self.process.stdin.flush()
 
-    def _listen(self, said: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]) -> None:
+    def _listen(self, said: queue.SimpleQueue[tuple[WorkerProcess, dict[str, Any] | None]]) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if line.endswith(b"\n"):
@@ -240,7 +245,7 @@ class _Worker:
         said.put((self, None))
 
 
-def _refusal(kind: str, message: str) -> BlemishError:
+def refusal(kind: str, message: str) -> BlemishError:
     """The error that a process has raised, in this one."""
     found = getattr(errors, kind, BlemishError)
     error: BlemishError = found.__new__(found)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from blemish.errors import MissingExtraError, UsageError
 from blemish.io.provenance import versions
 
-__all__ = ["LOCAL", "Cluster", "joined_cluster", "ray_modules"]
+__all__ = ["Cluster", "check_answers", "check_same", "joined_cluster", "node_facts", "ray_modules"]
 
 LOCAL = "local"  # a cluster of this machine alone, for as long as the run takes
 COMPARED = ("blemish", "python", "torch", "numpy", "pillow")  # versions that must be the same everywhere
@@ -97,7 +97,7 @@ def _join(ray: Any, address: str, cpus: int | None) -> None:
             raise UsageError(f"Ray does not start on this machine ({_said(error)}); --workers does without") from error
         return
     if address != "auto":
-        _check_answers(address)
+        check_answers(address)
     try:
         ray.init(address=address, **{name: value for name, value in quiet.items() if name != "include_dashboard"})
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
@@ -108,7 +108,7 @@ def _said(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def _check_answers(address: str) -> None:
+def check_answers(address: str) -> None:
     """UsageError where nobody listens: Ray itself would try for a long time."""
     parts = urlsplit(address if "://" in address else f"ray://{address}")
     try:

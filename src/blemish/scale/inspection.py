@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +24,7 @@ from blemish.io.progress import Advance, Reporter
 from blemish.io.run_files import LEARNED_FILE, MANIFEST_FILE, RUN_FILE, RUN_SCHEMA, holds_run
 from blemish.results import INSPECTION_SCHEMA
 from blemish.runs.counts import RunCounts
-from blemish.runs.folder import check_out, clear_run, new_folder
+from blemish.runs.folder import check_out, clear_run, free_results_folder
 from blemish.runs.header import RunHeader, header_of, identity_of
 from blemish.runs.records import error_record
 from blemish.runs.resume import check_identity, open_locked
@@ -32,14 +34,15 @@ from blemish.runs.work import WorkOrder, same_engine
 from blemish.scale.cluster import Cluster, joined_cluster, ray_modules
 from blemish.scale.manifest import SHARD_IMAGES, Manifest, write_manifest
 from blemish.scale.pipeline import learn_all, score_all
-from blemish.scale.sources import is_remote, list_sources
+from blemish.scale.sources import list_sources
 from blemish.scale.stages import Loading, Unit, table_of
 
-__all__ = ["Pictures", "inspect_sources"]
+__all__ = ["DrawnPictures", "inspect_sources"]
 
-Pictures = Literal["none", "masks", "all"]
+DrawnPictures = Literal["none", "masks", "all"]
 
 LOCK_FILE = "run.lock"
+ADDRESS = re.compile(r"\w[\w+.-]+:/")  # as text, or as a path, which has one slash less
 WAVE_SHARDS = 256  # that a pipeline gets at once: what the driver knows of them is bounded
 MOST_BATCHES = 4  # of a unit
 
@@ -50,7 +53,7 @@ def inspect_sources(
     out: str | Path | None = None,
     ray: str | None = None,
     column: str | None = None,
-    pictures: Pictures = "none",
+    pictures: DrawnPictures = "none",
     config: Config | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -93,7 +96,7 @@ def inspect_sources(
     ray_modules()
     if resume and (out is None or overwrite):
         raise UsageError("--resume takes the folder of the run, --out, and goes without --overwrite")
-    if out is not None and is_remote(str(out)):
+    if out is not None and ADDRESS.match(str(out)):
         raise UsageError(f"{out}: results go to a folder that every machine sees, not to an address")
     named = [str(sources)] if isinstance(sources, str | Path) else [str(source) for source in sources]
     config = merge(config, given).from_folder(Path.cwd())  # other machines start in other folders
@@ -101,7 +104,7 @@ def inspect_sources(
     inspector = load(config)
     if shard_images < 1 or shard_images % inspector.batch_size:
         raise UsageError(f"a shard holds a multiple of {inspector.batch_size} images, the batch, not {shard_images}")
-    folder = new_folder() if folder is None else folder
+    folder = free_results_folder() if folder is None else folder
     make_folder(folder)
     run = _ScaleRun(
         folder.resolve(),
@@ -124,7 +127,13 @@ def inspect_sources(
             status = "interrupted"
             raise
         finally:
-            run.write(status)
+            if (folder / MANIFEST_FILE).is_file():
+                run.write(status)
+            else:  # nothing was listed: a start that fails leaves nothing behind
+                clear_run(folder)
+                (folder / LOCK_FILE).unlink()
+                with suppress(OSError):  # something else is in it
+                    folder.rmdir()
     return run.finished(resumed)
 
 
@@ -158,7 +167,7 @@ class _ScaleRun:
         return write_manifest(listed(), self.folder, shard_images=shard_images)
 
     def inspect(
-        self, manifest: Manifest, config: Config, joined: Cluster, *, pictures: Pictures, reporter: Reporter
+        self, manifest: Manifest, config: Config, joined: Cluster, *, pictures: DrawnPictures, reporter: Reporter
     ) -> int:
         """Inspects the shards that are not there yet; the images of those that are."""
         inspector = self.inspector
@@ -175,7 +184,7 @@ class _ScaleRun:
             value_range=inspector.value_range,
             max_megapixels=inspector.max_megapixels,
             batch_size=inspector.batch_size,
-            with_pictures=pictures == "all" or inspector.tiles != "off",
+            with_pictures=pictures == "all" or inspector.tiles != "off" or inspector.profile is not None,
         )
         if left and not ValueRanges(inspector.value_range).is_fixed:
             loading = replace(loading, learned=self._learned(loading, size))
@@ -189,7 +198,14 @@ class _ScaleRun:
         with reporter.progress("inspecting", manifest.images, done=resumed) as advance:
             for wave in in_chunks(left, WAVE_SHARDS):
                 units = [unit for shard in wave for unit in _units(shard, manifest.counts[shard], size)]
-                tables = score_all(units, loading=loading, order=order, cluster=joined, on_round=reporter.say)
+                tables = score_all(
+                    units,
+                    loading=loading,
+                    order=order,
+                    thresholds=inspector.thresholds,
+                    cluster=joined,
+                    on_round=reporter.say,
+                )
                 self._land(manifest, tables, wave, advance)
         return resumed
 
@@ -273,6 +289,9 @@ class _ScaleRun:
             resumed=resumed,
             thresholds=self.inspector.thresholds,
             references=engine.references or engine.good_references,
+            peers="",
+            profile="" if self.inspector.profile is None else self.inspector.profile.name,
+            drift=None,
             workers=0,
             remarks=(*engine.remarks, *remarks),
         )

@@ -1,6 +1,7 @@
 """Units of images through Ray Data: read in tasks, scored by actors, and back as tables; no more on the way than memory holds.
 
-A unit whose process ends is done again a bounded number of times, at last image by image; the rest become rows with errors.
+An actor or a machine that is gone is replaced by Ray, and what it had is done again. An image that ends the process scoring it
+costs that process alone (`ScoringActor`). What fails in the code itself gets one more round.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 from blemish.errors import ModelError
 from blemish.images import Learned
+from blemish.results import Thresholds
 from blemish.runs.work import WorkOrder
 from blemish.scale.cluster import Cluster, ray_modules
 from blemish.scale.stages import Loading, ScoringActor, Unit, learn_unit, load_unit
@@ -18,13 +20,19 @@ from blemish.scale.stages import Loading, ScoringActor, Unit, learn_unit, load_u
 __all__ = ["learn_all", "score_all"]
 
 ACTOR_CPUS, READER_CPUS = 0.8, 0.2  # of a core: an actor for each core, and room for a task that reads for it
-TASK_TRIES = 1  # times that Ray itself does something again whose process has ended
-ROUNDS = 3  # of units that did not come back; in the last one image by image
+READER_TRIES = 2  # times that Ray reads a unit again whose process has ended
+ROUNDS = 2  # of what did not come back: Ray itself goes on where an actor or a machine is gone
 BLOCK_BYTES = 2**24  # about what goes from one stage to the next at once
 
 
 def score_all(
-    units: Sequence[Unit], *, loading: Loading, order: WorkOrder, cluster: Cluster, on_round: Callable[[str], None]
+    units: Sequence[Unit],
+    *,
+    loading: Loading,
+    order: WorkOrder,
+    thresholds: Thresholds,
+    cluster: Cluster,
+    on_round: Callable[[str], None],
 ) -> Iterator[Any]:
     """The rows of all units, as Arrow tables in the order in which they are done; a lost unit is missing.
 
@@ -32,6 +40,7 @@ def score_all(
         units: What is to be scored.
         loading: How images are read.
         order: What scores them.
+        thresholds: Of the records of images with which processes end.
         cluster: What there is to work with.
         on_round: Is told why something is done again.
 
@@ -45,9 +54,9 @@ def score_all(
             return
         if number:
             on_round(
-                f"{len(missing)} images did not come back, and are inspected again ({number + 1} of {ROUNDS} tries)"
+                f"{len(missing)} images did not come back, and are inspected again ({number + 1} of {ROUNDS} rounds)"
             )
-        for table in _one_round(left, loading=loading, order=order, cluster=cluster):
+        for table in _one_round(left, loading=loading, order=order, thresholds=thresholds, cluster=cluster):
             refused = table["refused"][0].as_py() if len(table) else None
             if refused is not None:
                 raise ModelError(refused)
@@ -55,8 +64,6 @@ def score_all(
             new = [missing.pop((shard, row), None) is not None for shard, row in zip(shards, rows, strict=True)]
             yield table if all(new) else table.filter(new)
         left = list(dict.fromkeys(missing.values()))
-        if number + 2 == ROUNDS:
-            left = [Unit(shard, row, row + 1) for shard, row in missing]
 
 
 def learn_all(units: Sequence[Unit], *, loading: Loading) -> Learned | None:
@@ -75,7 +82,9 @@ def learn_all(units: Sequence[Unit], *, loading: Loading) -> Learned | None:
     return None if learned == Learned() else learned
 
 
-def _one_round(units: Sequence[Unit], *, loading: Loading, order: WorkOrder, cluster: Cluster) -> Iterator[Any]:
+def _one_round(
+    units: Sequence[Unit], *, loading: Loading, order: WorkOrder, thresholds: Thresholds, cluster: Cluster
+) -> Iterator[Any]:
     """Each unit through both stages, once as far as this knows; what fails is left out."""
     _, data = ray_modules()
     _settings(data)
@@ -93,7 +102,7 @@ def _one_round(units: Sequence[Unit], *, loading: Loading, order: WorkOrder, clu
         """Ray's side of `ScoringActor`."""
 
         def __init__(self) -> None:
-            self.actor = ScoringActor(order, where=socket.gethostname())
+            self.actor = ScoringActor(order, thresholds=thresholds, where=socket.gethostname())
 
         def __call__(self, batch: Any) -> Iterator[Any]:
             for number in range(len(batch)):
@@ -112,17 +121,12 @@ def _one_round(units: Sequence[Unit], *, loading: Loading, order: WorkOrder, clu
         compute=data.ActorPoolStrategy(size=min(most, len(units)), max_tasks_in_flight_per_actor=2),
         num_cpus=ACTOR_CPUS,
         num_gpus=1 if on_gpu else None,
-        ray_remote_args_fn=_actor,
     )
     yield from scored.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
 
 
 def _reader() -> dict[str, Any]:
-    return {"max_retries": TASK_TRIES}
-
-
-def _actor() -> dict[str, Any]:
-    return {"max_restarts": -1, "max_task_retries": TASK_TRIES}
+    return {"max_retries": READER_TRIES}
 
 
 def _dataset(data: Any, units: Iterable[Unit]) -> Any:

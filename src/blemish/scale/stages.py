@@ -6,7 +6,6 @@ Nothing here knows Ray. A batch of prepared images goes from one stage to the ne
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,20 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from blemish.backbones.config import PreprocessConfig
 from blemish.errors import BlemishError, ImageError
-from blemish.images import ImageInput, Learned, Picture, RangeGiven, ValueRanges, decode, read_header
-from blemish.images.isolation import receive, send
+from blemish.images import ImageInput, Learned, RangeGiven, ValueRanges, decode, read_header
 from blemish.inspection.loader import ImageLoader, LoadedImage, in_batches
+from blemish.results import Thresholds
+from blemish.runs.guarded import GuardedWork
+from blemish.runs.packing import PackedBatch, pack, unpack
 from blemish.runs.tables import records_table
-from blemish.runs.work import ImageWork, WorkOrder
+from blemish.runs.work import WorkOrder
 from blemish.scale.manifest import Manifest
 from blemish.scale.sources import ImageSource, is_remote, read_bytes
 
-__all__ = ["EXTRA_COLUMNS", "Loading", "ScoringActor", "Unit", "learn_unit", "load_unit", "pack", "table_of", "unpack"]
+__all__ = ["EXTRA_COLUMNS", "Loading", "ScoringActor", "Unit", "learn_unit", "load_unit", "table_of"]
 
 EXTRA_COLUMNS = ("content_id",)  # of the table, beside those of every table of results
 NEVER_DEEP = (".jpg", ".jpeg")  # an object of such a name is not read only to learn a value range
@@ -59,7 +57,9 @@ class Loading:
     value_range: RangeGiven | None
     max_megapixels: float
     batch_size: int
-    with_pictures: bool  # whether scoring needs the pixels at original size: for overlays and tiles
+    with_pictures: (
+        bool  # whether scoring needs the pixels at original size: for overlays, tiles and the statistics of a profile
+    )
     learned: Learned | None = None
 
 
@@ -104,48 +104,44 @@ def load_unit(loading: Loading, unit: Unit) -> Iterator[dict[str, Any]]:
                     _picture_name(unit.shard, first + row, sources[first + row - unit.first])
                     for row in range(len(batch))
                 ]
-                images = [image for image, _ in batch]
-                digests = [digest for _, digest in batch]
-                yield {
-                    "shard": unit.shard,
-                    "first": first,
-                    "payload": pack(images, names=names, digests=digests, with_pictures=loading.with_pictures),
-                }
+                packed = PackedBatch(
+                    images=tuple(image for image, _ in batch),
+                    names=tuple(names),
+                    digests=tuple(digest for _, digest in batch),
+                )
+                payload = pack(packed, with_pictures=loading.with_pictures)
+                yield {"shard": unit.shard, "first": first, "payload": payload}
                 first += len(batch)
 
 
 class ScoringActor:
-    """A model, loaded once, that scores one packed batch after the other: what an actor of Ray is made of.
+    """Scores one packed batch after the other, with a model that is loaded once: what an actor of Ray is made of.
+
+    The model is in a process of its own (`GuardedWork`): an image that ends it costs that process, and neither the actor nor
+    other images.
 
     Args:
         order: What it is told, as a worker process is.
+        thresholds: Of the records of images with which processes end.
         where: The name of the machine, for errors.
     """
 
-    def __init__(self, order: WorkOrder, *, where: str = "") -> None:
-        self._refusal: str | None = None
+    def __init__(self, order: WorkOrder, *, thresholds: Thresholds, where: str = "") -> None:
+        self._work = GuardedWork(order, thresholds=thresholds)
         self._where = where
-        self._order = order
-        self._pool = ThreadPoolExecutor(order.threads, thread_name_prefix="blemish")
-        try:
-            self._work: ImageWork | None = ImageWork(order)
-        except BlemishError as error:
-            self._refuse(error)
 
     def rows(self, *, shard: int, first: int, payload: Any) -> Any:
         """The records of a batch as an Arrow table, with where each belongs; or why no batch can be scored, in `refused`."""
-        names, digests, images = unpack(payload)
-        records: list[dict[str, Any]] = []
-        if self._work is not None and self._refusal is None:
-            try:
-                records = self._work.score(images, names, self._pool)
-            except BlemishError as error:
-                self._refuse(error)
-        return table_of(records, digests[: len(records)], shard=shard, first=first, refused=self._refusal)
+        try:
+            records = self._work.records(bytes(payload))
+        except BlemishError as error:
+            refused = f"{self._where}: {error}" if self._where else str(error)
+            return table_of((), (), shard=shard, first=first, refused=refused)
+        return table_of(records, unpack(payload).digests, shard=shard, first=first)
 
-    def _refuse(self, error: BlemishError) -> None:
-        self._work = None
-        self._refusal = f"{self._where}: {error}" if self._where else str(error)
+    def close(self) -> None:
+        """Ends the process."""
+        self._work.close()
 
 
 def table_of(
@@ -173,63 +169,6 @@ def table_of(
         .append_column("row", pyarrow.array(list(rows), pyarrow.int64()))
         .append_column("refused", pyarrow.array([refused] * len(table), pyarrow.string()))
     )
-
-
-def pack(
-    images: Sequence[LoadedImage | ImageError],
-    *,
-    names: Sequence[str],
-    digests: Sequence[str | None],
-    with_pictures: bool,
-) -> bytes:
-    """Loaded images, and errors in their places, as bytes that `unpack` reads.
-
-    Args:
-        images: The batch.
-        names: Of their pictures.
-        digests: Of their contents.
-        with_pictures: Whether the pixels at original size go along; without, only their size does.
-    """
-    arrays: dict[str, NDArray[Any]] = {}
-    told: list[dict[str, Any]] = []
-    for number, image in enumerate(images):
-        if isinstance(image, ImageError):
-            told.append({"source": image.source, "error": image.reason})
-            continue
-        picture = image.picture
-        told.append(
-            {
-                "source": picture.source,
-                "size": [picture.width_px, picture.height_px],
-                "value_range": picture.value_range,
-                "tags": dict(picture.tags),
-            }
-        )
-        arrays[f"pixels {number}"] = image.pixels
-        if with_pictures:
-            arrays[f"picture {number}"] = picture.pixels
-        if picture.inside is not None:
-            arrays[f"inside {number}"] = picture.inside
-    held = io.BytesIO()
-    send(held, {"images": told, "names": list(names), "digests": list(digests)}, arrays)
-    return held.getvalue()
-
-
-def unpack(payload: Any) -> tuple[list[str], list[str | None], list[LoadedImage | ImageError]]:
-    """The names of the pictures, the digests and the images of a packed batch."""
-    said, arrays = receive(io.BytesIO(payload))
-    images: list[LoadedImage | ImageError] = []
-    for number, told in enumerate(said["images"]):
-        if "error" in told:
-            images.append(ImageError(told["source"], told["error"]))
-            continue
-        width, height = told["size"]
-        # where nobody looks at the pixels, their size is all that counts: one zero stands for all of them
-        pixels = arrays.get(f"picture {number}", np.broadcast_to(np.uint8(0), (height, width, 3)))
-        value_range = None if told["value_range"] is None else (told["value_range"][0], told["value_range"][1])
-        picture = Picture(pixels, told["source"], value_range, told["tags"], arrays.get(f"inside {number}"))
-        images.append(LoadedImage(picture, arrays[f"pixels {number}"]))
-    return said["names"], said["digests"], images
 
 
 def _item(source: ImageSource) -> tuple[ImageInput, str]:
