@@ -205,7 +205,7 @@ class OpcUaVariables(Fieldbus):
         return f"opc.tcp://{self._config.host}:{self._config.port}/blemish/"
 
     async def _listen(self) -> None:
-        from asyncua.server import Server
+        from asyncua.server.server import Server
 
         self._server = Server()
         await self._server.init()
