@@ -69,7 +69,6 @@ training-cache/photos: $(VENV)/.training  ## photos of materials to train on, fr
 embedded-model: $(VENV)/.training training-cache/photos  ## train the embedded model again, prompts and all (hours on two cores; resumes)
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m recipes.embedded
 	for method in faprompt dapo ensemble; do $(BIN)/python -m recipes.prompts $$method || exit 1; done
-	$(BIN)/python -m recipes.embedded.peers --card ensemble faprompt dapo
 
 SEEDS = $(patsubst %/model.safetensors,%,$(wildcard training-cache/seed-*/model.safetensors))
 

@@ -52,7 +52,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--method", default=None, help="a method that ships; the backbone's own by default")
     parser.add_argument("--backbone", default=None, help="a folder or a name; embedded by default")
-    parser.add_argument("--peers", action="store_true", help="compare each image with 64 of them, too (docs/peers.md)")
+    parser.add_argument(
+        "--peers", action="store_true", help="compare each image with 64 of them, too (docs/references.md)"
+    )
     arguments = parser.parse_args()
     environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
     blemish = [sys.executable, "-m", "blemish"]

@@ -30,9 +30,9 @@ from benchmarks.real_sets import IMAGE_SETS, PIXEL_SETS, SIMULATED, Comparison, 
 from blemish.inspection.references import MOST_REFERENCES
 from blemish.io.atomic import write_text
 from blemish.maps import at_original
-from blemish.methods.mutual import CONVOLUTIONAL_VIEWS, MutualConfig
+from blemish.methods.reference_memory import MEMORY_SCHEMA
+from blemish.methods.referenced import ReferencedConfig
 from blemish.metrics import PixelRanking, Value, auroc, mean
-from blemish.models.load import load_method
 from blemish.results import Inspection, Verdict
 
 EMBEDDED_METHODS = ("ensemble", "faprompt", "dapo")
@@ -99,8 +99,7 @@ class AmongPeers(Embedded):
         self.among = self.inspector  # until the first product's peers are known
 
     def identity(self) -> str:
-        lines = load_method(self.backbone, method=self.method).with_peers
-        return f"{super().identity()} {lines} {MOST_REFERENCES} {MutualConfig()} {CONVOLUTIONAL_VIEWS}"
+        return f"{super().identity()} {MOST_REFERENCES} {ReferencedConfig()} {MEMORY_SCHEMA}"
 
     def look(self, comparison: Comparison) -> Sequence[Finding]:
         if comparison.peers != self.peers:
@@ -332,7 +331,9 @@ def main() -> None:
     parser.add_argument(
         "--alternatives", action="store_true", help="measure two simple alternatives beside the methods"
     )
-    parser.add_argument("--peers", action="store_true", help="measure each method with --peers, too (docs/peers.md)")
+    parser.add_argument(
+        "--peers", action="store_true", help="measure each method with --peers, too (docs/references.md)"
+    )
     parser.add_argument(
         "--seeds",
         nargs="+",

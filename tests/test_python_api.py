@@ -41,7 +41,7 @@ TYPES = (
     "Inspector",
     "LearnedProfile",
     "MissedReport",
-    "Profile",
+    "ProductProfile",
     "Recipe",
     "Redecided",
     "Region",

@@ -1,8 +1,9 @@
-"""A model card's thresholds at an input size, and the guard of docs/model-judge.md: `python -m recipes.real.thresholds --input 320 ...`.
+"""A model card's thresholds at an input size, and the guard of docs/model-judge.md: `python -m recipes.real.thresholds ...`.
 
-Half of the weight have the good ones of the held-out renders (2,000 at 224 px), half those of the judge's five sources, each
-source the same. The image thresholds call 10 % (NG) and 20 % (review) of them anomalous; the maps of 29 % reach the pixel threshold
-somewhere: of stricter ones the regions would be smaller than the defects. The judge's part comes from the folder that `recipes.real.judge --keep` filled.
+Half of the weight have the good ones of the held-out renders (2,000 at 224 px), half those of the judge's five sources,
+each source the same. The image thresholds call 10 % (NG) and 20 % (review) of them anomalous. The maps of 29 % reach the
+pixel threshold somewhere: with a stricter one regions would be much smaller than the defects. The judge's part comes from
+the folder that `recipes.real.judge --keep` filled.
 """
 
 from __future__ import annotations

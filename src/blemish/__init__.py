@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from blemish.exports.formats import export
     from blemish.inspection.inspector import Inspector
     from blemish.inspection.load import load
-    from blemish.profiles import Profile
+    from blemish.profiles import ProductProfile
     from blemish.reports.report import WrittenReport, report
     from blemish.results import Inspection, Region, Thresholds, Verdict
     from blemish.runs.calibrate import CalibrationOutcome, add_false_alarms, calibrate
@@ -51,7 +51,7 @@ _LAZY = {
     "blemish.exports.formats": ("export",),
     "blemish.inspection.inspector": ("Inspector",),
     "blemish.inspection.load": ("load",),
-    "blemish.profiles": ("Profile",),
+    "blemish.profiles": ("ProductProfile",),
     "blemish.reports.report": ("WrittenReport", "report"),
     "blemish.results": ("Inspection", "Region", "Thresholds", "Verdict"),
     "blemish.runs.calibrate": ("CalibrationOutcome", "add_false_alarms", "calibrate"),
@@ -82,7 +82,7 @@ __all__ = [
     "ModelError",
     "OutputError",
     "PluginError",
-    "Profile",
+    "ProductProfile",
     "Recipe",
     "Redecided",
     "Region",

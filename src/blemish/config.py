@@ -180,7 +180,8 @@ class ReferencesConfig:
         path="path",
         metavar="PATH",
         replaces=("references", "profile"),
-        help="Compare each image with these of the same product, unlabelled, most of them good: a folder or a pattern.",
+        help="Compare each image with these of the same product, unlabelled, most of them good: a folder or a pattern; auto: "
+        "with each other, where they are a series of one product; off. Default: auto for a folder, else off.",
     )
     references: str | None = _setting(
         None,
@@ -188,7 +189,13 @@ class ReferencesConfig:
         path="path",
         metavar="PATH",
         replaces=("peers", "profile"),
-        help="Good images of the same product for methods with a memory (winclip, aprilgan): a folder or a pattern.",
+        help="Good images of the same product, one or thousands, that each image is compared with: a folder or a pattern.",
+    )
+    compare_px: int | None = _setting(
+        None,
+        decides="scores",
+        metavar="PIXELS",
+        help="Side of the square at which images are compared, as 448: finer than the words look. Default: the input's.",
     )
     profile: str | None = _setting(
         None,
@@ -285,14 +292,14 @@ class Config:
 
     def __post_init__(self) -> None:
         references = self.references
-        if references.peers is not None and references.references is not None:
+        if references.peers not in (None, "auto", "off") and references.references is not None:
             raise UsageError("images are compared with unlabelled peers or with good references: leave one of them out")
         if references.profile is not None and references != ReferencesConfig(profile=references.profile):
             raise UsageError("a profile has its own good images: leave --peers and --references out")
         if references.profile is not None and self.input.tiles not in (None, "off"):
             raise UsageError("a profile compares whole images, not tiles: leave one of them out")
         for name in ("peers", "references"):
-            if getattr(references, name) is not None and self.input.tiles not in (None, "off"):
+            if getattr(references, name) not in (None, "auto", "off") and self.input.tiles not in (None, "off"):
                 raise UsageError(f"{name} are compared with whole images, not with tiles: leave one of them out")
 
     @classmethod
@@ -386,7 +393,7 @@ class Config:
         """
         moved = {}
         for setting, value in self.settings():
-            if not setting.path or value in (None, "data") or Path(value).expanduser().is_absolute():
+            if not setting.path or value in (None, "data", "auto", "off") or Path(value).expanduser().is_absolute():
                 continue
             if setting.path == "path" or (folder / value).exists():
                 moved[setting.name] = str(folder / Path(value).expanduser())

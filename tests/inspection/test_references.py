@@ -14,10 +14,8 @@ from blemish import cli
 from blemish.errors import UsageError
 from blemish.images import save
 from blemish.inspection.references import MOST_REFERENCES, find_references
-from blemish.io.json_files import read_json_if_there
-from blemish.methods.mutual import LEAST_REFERENCES
+from blemish.methods.referenced import LEAST_PEERS, REFERENCED_THRESHOLDS
 from blemish.metrics import auroc
-from blemish.models.paths import package_models
 from blemish.synthesis import render_series
 
 SEED, PIECES, DEFECTIVE = 51_000_111, 12, 4
@@ -37,7 +35,7 @@ def images(count: int) -> list[NDArray[np.uint8]]:
 
 
 def test_few_peers_are_all_taken_and_many_drawn_by_the_same_lot() -> None:
-    assert len(find_references(images(LEAST_REFERENCES))) == LEAST_REFERENCES
+    assert len(find_references(images(LEAST_PEERS))) == LEAST_PEERS
     many = images(3 * MOST_REFERENCES)
     drawn = find_references(many)
     assert len(drawn) == MOST_REFERENCES
@@ -63,17 +61,15 @@ def test_the_images_of_a_folder_judge_each_other(series: Path) -> None:
 
     assert right(together) > right(alone)
     assert right(together) > 0.95
-    assert {one.model.method for one in together} == {"ensemble+mutual"}
+    assert {one.model.method for one in together} == {"ensemble+peers"}
     assert [one.types for one in together] == [one.types for one in alone]
 
 
-def test_the_cards_thresholds_with_peers_are_used(series: Path) -> None:
-    card = read_json_if_there(package_models() / "embedded" / "card.json")
-    for method in ("ensemble", "faprompt", "dapo"):
-        lines = card["peers"][method]["thresholds"]
-        found = blemish.load(method=method, peers=series).thresholds
-        assert (found.image, found.review, found.pixel) == (lines["image"], lines["review"], lines["pixel"])
-        assert found.calibration == "uncalibrated"
+@pytest.mark.parametrize("compared", ["peers", "references"])
+def test_beside_other_images_their_own_thresholds_are_used(series: Path, compared: str) -> None:
+    found = blemish.load(**{compared: series}).thresholds
+    assert {"image": found.image, "review": found.review, "pixel": found.pixel} == REFERENCED_THRESHOLDS
+    assert found.calibration == "uncalibrated"
 
 
 def test_good_references_fill_the_memory_of_a_method_that_has_one(series: Path) -> None:

@@ -20,8 +20,10 @@ from blemish.cli.cache import cache
 from blemish.cli.calibrate import calibrate
 from blemish.cli.data import data
 from blemish.cli.demo import demo
+from blemish.cli.engines import engines
 from blemish.cli.evaluate import ListingCommand, evaluate
 from blemish.cli.export import export
+from blemish.cli.export_model import export_model
 from blemish.cli.inspect import RayCommand, inspect
 from blemish.cli.learn import learn
 from blemish.cli.methods import methods
@@ -59,6 +61,8 @@ app.command("train", cls=RayCommand)(train)
 app.command("synthesize")(synthesize)
 app.command("evaluate", cls=ListingCommand)(evaluate)
 app.command("methods")(methods)
+app.command("engines")(engines)
+app.command("export-model")(export_model)
 app.add_typer(models, name="models")
 app.add_typer(cache, name="cache")
 app.add_typer(data, name="data")

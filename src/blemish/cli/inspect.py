@@ -237,6 +237,8 @@ def _summary_lines(run: FinishedRun) -> list[str]:
         f"thresholds: image {thresholds.image:.3g} ({thresholds.calibration}){review}, "
         f"pixel {thresholds.pixel:.3g} ({thresholds.pixel_calibration})"
     )
+    if run.peers:
+        lines.append(run.peers)
     if run.profile:
         lines.append(f"profile: {run.profile}")
     if run.references:

@@ -40,6 +40,9 @@ def run(
     data: DataFolderOption = None,
     database: DatabaseOption = None,
     workers: Annotated[int | None, typer.Option(help="Processes with a model. Default: one a core, up to 4.")] = None,
+    profile: Annotated[
+        Path | None, typer.Option("--profile", metavar="FILE", help="Profile of the product (blemish learn).")
+    ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="A simulated line with rendered parts; opens the page.")] = False,
     log: Annotated[str, typer.Option(help="Least level of log lines: debug, info, warning.")] = "info",
 ) -> None:
@@ -49,6 +52,10 @@ def run(
     with _extra():
         from blemish.serve.server import JsonLines, run_service
     line = _line(config, host=host, port=port, data=data, database=database, workers=workers)
+    if profile is not None:
+        from dataclasses import replace
+
+        line = replace(line, inspect=line.inspect.with_settings(profile=str(profile.expanduser().resolve())))
     if demo:
         from blemish.serve.demo import with_demo
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,19 +18,24 @@ from blemish.backbones.config import PreprocessConfig
 from blemish.config import ModelConfig, NumberPrecision
 from blemish.errors import UsageError
 from blemish.language import Vocabulary
-from blemish.methods.reference_memory import MemoryOptions, ReferenceMemory, merge, reduce, remove
+from blemish.methods.reference_memory import MemoryOptions, ReferenceMemory, merge_memories, reduce_memory, remove_image
 from blemish.results import ModelInfo, Reasons
 
 __all__ = [
+    "SERIES_UP_TO",
     "Engine",
     "LoadedEngine",
     "MemoryOptions",
     "RawScores",
     "ReferenceMemory",
-    "merge",
-    "reduce",
-    "remove",
+    "merge_memories",
+    "reduce_memory",
+    "remove_image",
 ]
+
+
+# 11 series (rendered, VisA, circuit boards) lie at 0.98 or below, mixtures of them at 1.19 or above; docs/references-measured.md
+SERIES_UP_TO = 1.08
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +68,9 @@ class Engine(ABC):
     deviation: float = (
         0.0  # 0..1; no score or map lies further from those of torch in float32 (measured when it was loaded)
     )
+    own_thresholds: Mapping[str, float] = MappingProxyType(
+        {}
+    )  # "image", "review", "pixel": beside images of the product
     references: str = ""  # number and digest of the unlabelled reference images that scores depend on, "" for none
     good_references: str = ""  # likewise of the good ones in the method's memory
 
@@ -158,6 +167,22 @@ class Engine(ABC):
         del memory, texts
         raise self._no_references()
 
+    def comparing_at(self, input_px: int) -> Engine:
+        """An engine whose words look at images as this one's do, but which takes larger ones to compare their patches by.
+
+        Raises:
+            UsageError: This engine or its backbone cannot.
+        """
+        if input_px == self.input.size:
+            return self
+        raise self._no_references()
+
+    def unlikeness(self, images: NDArray[np.float32]) -> float | None:
+        """How unlike each other prepared images [R, 3, S, S] are, low for a series of one product (`SERIES_UP_TO`); None where
+        the engine cannot say."""
+        del images
+        return None
+
     def _no_references(self) -> UsageError:
         return UsageError(f"the engine {self.name!r} takes no reference images; use --engine torch")
 
@@ -168,5 +193,4 @@ class LoadedEngine:
 
     engine: Engine
     thresholds: Mapping[str, float] = field(default_factory=dict)  # "image", "review", "pixel": 0..1
-    thresholds_with_references: Mapping[str, float] = field(default_factory=dict)  # likewise; empty: as without
     min_lead: float = 0.0  # 0..1; a type that leads the next by less is unknown

@@ -191,7 +191,7 @@ def deviation_between(one: list[RawScores], other: list[RawScores]) -> float:
     """The largest difference of any score or map, 0..1."""
     largest = 0.0
     for a, b in zip(one, other, strict=True):
-        pairs = [(np.float32(a.image_score), np.float32(b.image_score)), (a.anomaly_map, b.anomaly_map)]
+        pairs = [(np.array(a.image_score), np.array(b.image_score)), (a.anomaly_map, b.anomaly_map)]
         pairs += [(a.type_scores, b.type_scores)]
         if a.type_maps is not None and b.type_maps is not None:
             pairs.append((a.type_maps, b.type_maps))

@@ -164,7 +164,7 @@ def write(
                 output_names=list(outputs),
                 dynamic_axes={name: dict(axes) for name, axes in inputs.items() if axes},
             )
-        except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+        except (torch.onnx.errors.OnnxExporterError, RuntimeError, TypeError) as error:
             reason = str(error).strip().splitlines()[0][:200]
             raise UsageError(f"this method cannot be written as an ONNX model ({reason})") from error
 

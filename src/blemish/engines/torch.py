@@ -22,8 +22,10 @@ from blemish.errors import UsageError
 from blemish.io.processors import THREADS_VARIABLE, free_processors
 from blemish.language import Vocabulary
 from blemish.methods.base import Features, Method, Scores, Texts
+from blemish.methods.closer import Closer
 from blemish.methods.referenced import ReferencedScoring, among_peers
 from blemish.methods.remembering import add_images, remember_images
+from blemish.methods.series import unlikeness
 from blemish.methods.text_cache import TextCache
 from blemish.models.load import Loaded, load_method
 from blemish.results import ModelInfo, Reasons
@@ -31,6 +33,7 @@ from blemish.results import ModelInfo, Reasons
 __all__ = ["TorchEngine", "device_of", "in_half", "rows_of", "use_threads"]
 
 UNMEASURED = 1.0  # scores lie in 0..1
+LOOKED_AT_ONCE = 8  # images
 
 
 class TorchEngine(Engine):
@@ -74,6 +77,7 @@ class TorchEngine(Engine):
         self.input = method.backbone.config.preprocess
         self.scores_depend_on_vocabulary = method.scores_depend_on_vocabulary
         self.aligned_corners = bool(getattr(method.config, "align_corners", False))
+        self.own_thresholds = method.own_thresholds
         self.references = method.references
         self.good_references = method.good_references
         self.remarks = (*method.remarks(), *remarks)
@@ -117,7 +121,6 @@ class TorchEngine(Engine):
         return LoadedEngine(
             engine=engine,
             thresholds=loaded.thresholds,
-            thresholds_with_references=loaded.with_peers,
             min_lead=loaded.min_lead,
         )
 
@@ -160,14 +163,23 @@ class TorchEngine(Engine):
         return remember_images(self._without_own_memory(), self._tensors(images), options)
 
     def add(self, memory: ReferenceMemory, images: Iterable[NDArray[np.float32]]) -> ReferenceMemory:
-        return add_images(self._without_own_memory(), memory, self._tensors(images))
+        return add_images(self._method_for(memory), memory, self._tensors(images))
 
     def with_memory(self, memory: ReferenceMemory) -> Engine:
-        return self._with(ReferencedScoring(self._without_own_memory(), memory))
+        return self._with(ReferencedScoring(self._method_for(memory), memory))
+
+    def comparing_at(self, input_px: int) -> Engine:
+        return self if input_px == self.input.size else self._with(Closer(self._without_own_memory(), input_px))
+
+    @torch.inference_mode()
+    def unlikeness(self, images: NDArray[np.float32]) -> float | None:
+        batches = torch.split(self._on_device(images), LOOKED_AT_ONCE)
+        found = [self.method.encode(batch, compare=True).reference_maps for batch in batches]
+        return unlikeness([torch.cat(level) for level in zip(*found, strict=True)]) if found[0] else None
 
     @torch.inference_mode()
     def leave_one_out(self, memory: ReferenceMemory, texts: Texts | None = None) -> list[RawScores]:
-        method = ReferencedScoring(self._without_own_memory(), memory)
+        method = ReferencedScoring(self._method_for(memory), memory)
         image_scores, maps = method.leave_one_out(memory, texts or method.encode_texts(cache=self._texts))
         grid = method.word_grid
         none = np.zeros(0, np.float32)
@@ -184,6 +196,14 @@ class TorchEngine(Engine):
                 f"the method {method.name!r} has a memory of good images of its own, which no file holds: use --references"
             )
         return method
+
+    def _method_for(self, memory: ReferenceMemory) -> Method:
+        """The method that compares images of the memory's size."""
+        method, size = self._without_own_memory(), int(memory.facts["input_px"])
+        own = method.inner if isinstance(method, Closer) else method
+        if size == own.backbone.config.preprocess.size:
+            return own
+        return Closer(own, size) if size > own.backbone.config.preprocess.size else method
 
     def _tensors(self, images: Iterable[NDArray[np.float32]]) -> Iterator[Tensor]:
         return map(self._on_device, images)

@@ -22,6 +22,7 @@ from blemish.inspection.load import merge
 from blemish.inspection.tiling import check_tiles
 from blemish.io.progress import Reporter
 from blemish.io.provenance import command_line
+from blemish.profiles import read_profile
 
 __all__ = ["Asked", "EvaluationReport", "evaluate"]
 
@@ -102,7 +103,12 @@ def evaluate(
         >>> report = evaluate("synthetic:40@7", out="evaluation", rounds=0)  # doctest: +SKIP
         >>> report.tables[-1].rows  # doctest: +SKIP
     """
-    asked = Asked(data, methods=methods, backbones=backbones, prompts=prompts, config=merge(config, given))
+    config = merge(config, given)
+    if suite is not None and config.references.profile is not None:
+        raise UsageError("a suite measures products that no profile knows: leave --profile away")
+    if config.references.profile is not None:
+        config = read_profile(config.references.profile).merged(config)
+    asked = Asked(data, methods=methods, backbones=backbones, prompts=prompts, config=config)
     _check_request(asked.data, asked.methods, asked.prompts, suite, prompts_for)
     if suite is not None and asked.config.input.input_px is not None:
         raise UsageError("a suite trains and measures at its backbone's own input size: leave --input-px away")
@@ -195,6 +201,7 @@ def _settings(config: Config, **others: Any) -> Settings:
         ignore=config.masks.ignore,
         references=config.references.peers,
         good_references=config.references.references,
+        profile=config.references.profile,
         batch_size=config.model.batch_size,
         device=config.model.device,
         **others,

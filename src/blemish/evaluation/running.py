@@ -32,6 +32,7 @@ from blemish.evaluation.ranks import own_ap
 from blemish.evaluation.settings import DATA_TYPES, OF_PRODUCT, Settings
 from blemish.evaluation.states import Counts, Progress, RunFolder, merged
 from blemish.evaluation.typing import Typing
+from blemish.inspection.load import with_profile
 from blemish.inspection.loader import default_workers
 from blemish.inspection.masks import Masks
 from blemish.inspection.references import draw_references, with_references
@@ -43,6 +44,7 @@ from blemish.io.progress import Reporter
 from blemish.language import Vocabulary, general, load_vocabulary, parse_defects
 from blemish.maps import at_original
 from blemish.metrics import AnomalyAccumulator, SteppedAupro, Value
+from blemish.profiles import ProductProfile, read_profile
 
 if TYPE_CHECKING:
     from blemish.models.feature_cache import FeatureStore
@@ -87,8 +89,11 @@ class EvaluationRun:
         self.candidate, self.data, self.settings, self.reporter = candidate, data, settings, reporter
         self.products = by_product(data.samples)
         self.no_pixels = why_no_pixels(data)
-        self.vocabulary = _vocabulary(settings, data)
+        self.profile = None if settings.profile is None else read_profile(settings.profile)
+        self.vocabulary = _vocabulary(settings, data, self.profile)
         self.masks = Masks.open(settings.roi, settings.ignore)
+        if self.masks is None and self.profile is not None:
+            self.masks = Masks.of_pixels(self.profile.roi, self.profile.ignore, path=Path(settings.profile or ""))
         self.typing = Typing(data, aligned_corners=candidate.engine.aligned_corners) if settings.typed else None
         self.store = self._store()
         self._compared: tuple[str, Engine] | None = None  # the engine with the references of one product, or of all
@@ -298,6 +303,10 @@ class EvaluationRun:
         """The engine for a product: with its name, and with the references that its images are compared with."""
         references, good = self.settings.references, self.settings.good_references
         engine = self.candidate.engine.for_product(product)
+        if self.profile is not None:
+            if self._compared is None:
+                self._compared = ALL, with_profile(self.candidate.engine, self.profile)
+            return self._compared[1]
         if references is None and good is None:
             return engine
         own = engine is not self.candidate.engine or references == OF_PRODUCT or PRODUCT in (good or "")
@@ -363,16 +372,17 @@ class EvaluationRun:
             "data": {name: told[name] for name in ("name", "variant", "split", "images", "list_digest")},
             "settings": dict(deciding),
             "vocabulary": list(self.vocabulary.names),
+            **({} if self.profile is None else {"profile": self.profile.identity}),
             **({} if self.settings.vocabulary is None else {"words": vocabulary_hash(self.vocabulary)}),
             "types": None if self.typing is None else {p: list(names) for p, names in self.typing.types.items()},
         }
 
 
-def _vocabulary(settings: Settings, data: DataSet) -> Vocabulary:
+def _vocabulary(settings: Settings, data: DataSet, profile: ProductProfile | None) -> Vocabulary:
     if settings.vocabulary is not None:
         return load_vocabulary(settings.vocabulary, product=settings.product)
     if settings.defects is None:
-        return general()
+        return general() if profile is None or profile.vocabulary is None else profile.vocabulary
     if settings.defects != DATA_TYPES:
         return parse_defects(settings.defects)
     if not data.types:

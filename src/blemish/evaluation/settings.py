@@ -27,7 +27,8 @@ class Settings:
     cache: what image features are kept in, on the disk. limit: of AUPRO's false positive rate. vocabulary, product: a file of
     types instead of `defects`. tiles, roi, ignore: as `blemish.load` takes them. references: images that all others are compared
     with: a folder or a pattern, or "data" for those of each image's own product, good and bad, unlabelled. good_references: good
-    images for methods with a memory, likewise; {product} in the path stands for each image's product.
+    images for methods with a memory, likewise; {product} in the path stands for each image's product. profile: the file of
+    `blemish learn`, whose memory all images are compared with.
     """
 
     size: Size = "original"
@@ -39,6 +40,7 @@ class Settings:
     ignore: str | None = None
     references: str | None = None
     good_references: str | None = None
+    profile: str | None = None
     typed: bool = False
     legacy: bool = False
     rounds: int = 200
@@ -58,7 +60,7 @@ class Settings:
             raise UsageError("name the defects or give a vocabulary file, not both")
         if self.size == "model" and (self.tiles != "off" or self.roi is not None or self.ignore is not None):
             raise UsageError("tiles and masks are of the images' own size: leave --size model away")
-        compared = self.references is not None or self.good_references is not None
+        compared = (self.references, self.good_references, self.profile) != (None, None, None)
         if self.cache != "none" and (self.tiles != "off" or compared):
             raise UsageError(
                 "cached features are of whole images alone: leave --cache away, or --tiles, --peers and --references"
@@ -81,6 +83,7 @@ class Settings:
             "ignore",
             "references",
             "good_references",
+            "profile",
         ):  # as before there were any
             if told[name] in (None, "off"):
                 del told[name]

@@ -18,7 +18,7 @@ from blemish.io.atomic import write_text
 from blemish.io.json_files import json_line
 from blemish.runs.reading import Run
 
-__all__ = ["FORMAT", "LOCAL_FILES", "write_tasks"]
+__all__ = ["FORMAT", "LOCAL_FILES", "prediction_of", "write_tasks"]
 
 LOCAL_FILES = "/data/local-files/?d="  # how Label Studio's local storage names a file
 VERDICTS = ("ok", "review", "ng")
@@ -37,11 +37,7 @@ def write_tasks(run: Run, path: Path, *, url_prefix: str | None = None) -> int:
     tasks = []
     for record in inspected(run):
         place = Path(os.path.relpath(record["source"], root)).as_posix()
-        results = [
-            _verdict(record),
-            *(_region(record, region, number) for number, region in enumerate(record["regions"])),
-        ]
-        prediction = {"model_version": version, "score": record["image_score"], "result": results}
+        prediction = {"model_version": version, **prediction_of(record)}
         tasks.append(
             {
                 "data": {"image": prefix + quote(os.fsencode(place)), "source": record["source"]},
@@ -51,6 +47,12 @@ def write_tasks(run: Run, path: Path, *, url_prefix: str | None = None) -> int:
     write_text(path, json_line(tasks) + "\n")
     write_text(path.with_suffix(".xml"), _interface(type_names(run)))
     return len(tasks)
+
+
+def prediction_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The score, verdict and regions of a record as a prediction."""
+    regions = [_region(record, region, number) for number, region in enumerate(record["regions"])]
+    return {"score": record["image_score"], "result": [_verdict(record), *regions]}
 
 
 def _verdict(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from blemish.inspection.scoring import RawImage, Scorer
 from blemish.inspection.tiling import Tiles
 from blemish.language import Vocabulary, general
 from blemish.maps import Part, visible_part
-from blemish.profiles import Profile
+from blemish.profiles import ProductProfile
 from blemish.profiles.statistics import statistics_of
 from blemish.results import Inspection, ModelInfo, Thresholds
 
@@ -95,7 +95,7 @@ class Inspector:
         tiles: Tiles = "off",
         masks: Masks | None = None,
         calibration: Calibration | None = None,
-        profile: Profile | None = None,
+        profile: ProductProfile | None = None,
         workers: int | None = None,
     ) -> None:
         if not max_megapixels > 0:

@@ -11,6 +11,7 @@ from blemish.calibration import Setup, read_calibration
 from blemish.config import Config, ModelConfig, VocabularyConfig, settings
 from blemish.engines import ENGINES
 from blemish.engines.base import Engine, LoadedEngine
+from blemish.engines.exported import ExportedEngine, is_exported
 from blemish.errors import UsageError
 from blemish.images import RangeGiven, ValueRanges
 from blemish.inspection.decide import resolve_thresholds
@@ -19,7 +20,7 @@ from blemish.inspection.masks import Masks
 from blemish.inspection.references import with_references
 from blemish.inspection.tiling import check_tiles
 from blemish.language import Vocabulary, load_vocabulary, parse_defects
-from blemish.profiles import Profile, read_profile
+from blemish.profiles import ProductProfile, read_profile
 
 __all__ = ["EngineLoader", "choose_vocabulary", "load", "load_engine", "merge", "with_profile"]
 
@@ -79,7 +80,8 @@ def load(config: Config | str | Path | None = None, *, engines: EngineLoader | N
     value_range = _value_range(config.input.value_range, setup)
     tiles = config.input.tiles
     tiles = check_tiles(tiles if tiles is not None else "off" if setup is None else setup.tiles)
-    peers = images.get("peers", config.references.peers)
+    named = config.references.peers
+    peers = images.get("peers", None if named in ("auto", "off") else named)  # auto is of a folder: `runs.peers`
     good = images.get("references", config.references.references)
     if peers is not None and good is not None:
         raise UsageError("images are compared with unlabelled peers or with good references: leave one of them out")
@@ -99,11 +101,12 @@ def load(config: Config | str | Path | None = None, *, engines: EngineLoader | N
             value_range=value_range,
             max_megapixels=config.input.max_megapixels,
             batch_size=config.model.batch_size,
+            compare_px=config.references.compare_px,
         )
-        card = (loaded.thresholds_with_references if good is None else {}) or card
+        card = engine.own_thresholds or card
     if profile is not None:
         engine = with_profile(engine, profile)
-        card = loaded.thresholds_with_references or card
+        card = engine.own_thresholds or card
     thresholds = resolve_thresholds(
         card,
         calibration=None if calibration is None else calibration.thresholds,
@@ -158,7 +161,7 @@ def load_engine(model: ModelConfig, *, input_px: int | None = None, setup: Setup
         input_px: Side of the square that images are resized to; None for that of `setup`, else the backbone's own.
         setup: What a calibration was made with. That of another backbone is refused later, with the reason.
     """
-    kind: type[Engine] = ENGINES[model.engine]
+    kind: type[Engine] = ExportedEngine if is_exported(model.backbone) else ENGINES[model.engine]
     loaded = kind.load(model, input_px=input_px)
     engine = loaded.engine
     if input_px is not None or setup is None or setup.model.backbone != engine.model.backbone:
@@ -173,7 +176,7 @@ def choose_vocabulary(config: VocabularyConfig) -> Vocabulary | None:
     return None if config.defects is None else parse_defects(config.defects)
 
 
-def with_profile(engine: Engine, profile: Profile) -> Engine:
+def with_profile(engine: Engine, profile: ProductProfile) -> Engine:
     """The engine with the profile's memory; UsageError where that is of another model."""
     there, here = profile.model, engine.model
     if there.fingerprint != here.fingerprint:

@@ -1,7 +1,7 @@
 """The reference images of one product that every image is compared with: found, drawn by lot where they are many, read once.
 
 They are unlabelled "peers", or "references" that are known to be good. What is done with them is the engine's affair (with torch,
-`methods.mutual` and the methods' own memories).
+`methods.referenced` and the methods' own memories).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.backbones.config import PreprocessConfig
 from blemish.engines.base import Engine
 from blemish.errors import ImageError, UsageError
 from blemish.images import DEFAULT_MEGAPIXELS, ImageInput, RangeGiven, ValueRanges, find_images
@@ -25,6 +26,7 @@ __all__ = [
     "References",
     "draw_references",
     "find_references",
+    "prepared_batches",
     "with_references",
 ]
 
@@ -60,11 +62,11 @@ def find_references(references: References, *, good: bool = False) -> list[Image
     return images if good else draw_references(images)
 
 
-def draw_references(images: Sequence[T]) -> list[T]:
-    """Up to `MOST_REFERENCES` of these, in their order; of more, the same are drawn every time."""
-    if len(images) <= MOST_REFERENCES:
+def draw_references(images: Sequence[T], *, most: int = MOST_REFERENCES) -> list[T]:
+    """Up to `most` of these, in their order; of more, the same are drawn every time."""
+    if len(images) <= most:
         return list(images)
-    chosen = np.sort(np.random.default_rng(SEED).permutation(len(images))[:MOST_REFERENCES])
+    chosen = np.sort(np.random.default_rng(SEED).permutation(len(images))[:most])
     return [images[index] for index in chosen]
 
 
@@ -80,35 +82,31 @@ def with_references(
     value_range: RangeGiven | None = None,
     max_megapixels: float = DEFAULT_MEGAPIXELS,
     batch_size: int = 8,
+    compare_px: int | None = None,
 ) -> tuple[Engine, RangeGiven | None]:
     """An engine that compares each image with these, and the value range that images are to be read on with them.
 
     The range is that of the references where those have more than 8 bits. References that cannot be read are left out.
 
     Raises:
-        UsageError: too few can be read, or they were read on several value ranges.
+        UsageError: too few can be read, they were read on several value ranges, or the engine compares at no other size.
     """
     images = find_references(references, good=good)
+    engine = engine if compare_px is None else engine.comparing_at(compare_px)
     ranges: set[tuple[float, float]] = set()
     errors: list[ImageError] = []
 
     def batches() -> Iterator[NDArray[np.float32]]:
-        workers = default_workers()
-        with ThreadPoolExecutor(workers, thread_name_prefix="blemish") as pool:
-            loader = ImageLoader(
-                preprocess=engine.input,
-                ranges=ValueRanges(value_range),
-                pool=pool,
-                workers=workers,
-                batch_size=batch_size,
-                max_megapixels=max_megapixels,
-            )
-            for batch in loader.batches(images):
-                errors.extend(image for image in batch if isinstance(image, ImageError))
-                loaded = [image for image in batch if isinstance(image, LoadedImage)]
-                ranges.update(image.picture.value_range for image in loaded if image.picture.value_range is not None)
-                if loaded:
-                    yield np.stack([image.pixels for image in loaded])
+        for loaded in prepared_batches(
+            images,
+            preprocess=engine.input,
+            value_range=value_range,
+            max_megapixels=max_megapixels,
+            batch_size=batch_size,
+            errors=errors,
+        ):
+            ranges.update(image.picture.value_range for image in loaded if image.picture.value_range is not None)
+            yield np.stack([image.pixels for image in loaded])
 
     try:
         compared = engine.with_references(batches(), good=good)
@@ -118,3 +116,30 @@ def with_references(
         shown = ", ".join(f"{low:g}:{high:g}" for low, high in sorted(ranges))
         raise UsageError(f"the {_called(good)} have several value ranges ({shown}): give one for all images (--range)")
     return compared, ranges.pop() if ranges else value_range
+
+
+def prepared_batches(
+    images: Sequence[ImageInput],
+    *,
+    preprocess: PreprocessConfig,
+    value_range: RangeGiven | None = None,
+    max_megapixels: float = DEFAULT_MEGAPIXELS,
+    batch_size: int = 8,
+    errors: list[ImageError] | None = None,
+) -> Iterator[list[LoadedImage]]:
+    """The images that can be read, in batches that are not empty; why others cannot goes to `errors`."""
+    workers = default_workers()
+    with ThreadPoolExecutor(workers, thread_name_prefix="blemish") as pool:
+        loader = ImageLoader(
+            preprocess=preprocess,
+            ranges=ValueRanges(value_range),
+            pool=pool,
+            workers=workers,
+            batch_size=batch_size,
+            max_megapixels=max_megapixels,
+        )
+        for batch in loader.batches(images):
+            if errors is not None:
+                errors.extend(image for image in batch if isinstance(image, ImageError))
+            if loaded := [image for image in batch if isinstance(image, LoadedImage)]:
+                yield loaded

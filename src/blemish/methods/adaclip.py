@@ -330,7 +330,7 @@ class AdaCLIP(Method):
             types=texts.defects,
             temperature=config.temperature,
             image_score=image_score,
-            top=max(1, round(config.typing_share * abnormal.shape[1])),
+            top=max(1, round(config.typing_share * int(abnormal.shape[1]))),
         )
         return Scores(
             image_score=image_score,

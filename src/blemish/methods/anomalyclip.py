@@ -237,7 +237,7 @@ class AnomalyCLIP(Method):
             types=texts.defects,
             temperature=config.temperature,
             image_score=image_score,
-            top=max(1, round(config.typing_share * abnormal[0].numel())),
+            top=max(1, round(config.typing_share * int(abnormal[0].numel()))),
         )
         return Scores(
             image_score=image_score,

@@ -221,7 +221,7 @@ class AprilGAN(Method):
             types=texts.defects,
             temperature=self.config.temperature,
             image_score=image_score,
-            top=max(1, round(TYPING_SHARE * grid_map[0].numel())),
+            top=max(1, round(TYPING_SHARE * int(grid_map[0].numel()))),
         )
         return Scores(
             image_score=image_score,

@@ -11,6 +11,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import Any, ClassVar, Self, TypeVar
 
 import torch
@@ -121,9 +122,10 @@ class Method(nn.Module, ABC):
     config_type: ClassVar[type]  # a frozen dataclass with a default for every option
     scoring_options: ClassVar[frozenset[str]] = frozenset()  # those that may differ from the prompts' training
     scores_depend_on_vocabulary: bool = True  # false: names move no score, and a threshold holds for all of them
-    references: str = ""  # the images that all others are compared with, "" for none (see `mutual`)
+    references: str = ""  # the images that all others are compared with, "" for none (`referenced.among_peers`)
     good_references: str = ""  # the good images in its memory, "" for none
     has_own_memory: ClassVar[bool] = False  # a published few-shot part: `with_references`. Others: `referenced`
+    own_thresholds: Mapping[str, float] = MappingProxyType({})  # "image", "review", "pixel": instead of a model card's
     recipe: ClassVar[Mapping[str, Any]] = {}  # what its authors train with where it differs from `training.Recipe`
 
     def __init__(self, backbone: Clip, config: Any) -> None:

@@ -239,7 +239,7 @@ class CoOp(Method):
             types=texts.defects,
             temperature=self.temperature,
             image_score=image_score,
-            top=max(1, round(config.typing_share * abnormal[0].numel())),
+            top=max(1, round(config.typing_share * int(abnormal[0].numel()))),
         )
         cell_px = self.backbone.config.vision.patch_px
         return Scores(

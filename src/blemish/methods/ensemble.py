@@ -78,7 +78,7 @@ class PromptEnsemble(Method):
         image_abnormal = (features.global_feature @ texts.states.T / temperature).softmax(-1)[:, 1]  # [B]
         by_level = [(patches @ texts.states.T / temperature).softmax(-1)[..., 1] for patches in levels]
         abnormal = torch.stack(by_level).mean(0)  # L times [B, N] -> [B, N]
-        top = max(1, round(self.config.top_share * abnormal.shape[1]))
+        top = max(1, round(self.config.top_share * int(abnormal.shape[1])))
         highest = abnormal.topk(top, dim=1).values.mean(1)  # [B]
         weight = self.config.global_weight
         image_score = weight * image_abnormal + (1 - weight) * highest

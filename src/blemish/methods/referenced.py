@@ -10,12 +10,13 @@ likelihood ratio of defect against good is
 higher, so the ratio rises with both. Each counts by how far it exceeds what is usual, in the unit of what good images reach at
 their highest patches, every one compared with the others alone: evidence that says much of good images, too, counts little.
 
-(1) words: f(w) - mean of f over the alike patches; f(w) = s · log(1 + exp(w / s)), as log odds far below 0 say nothing
+(1) words: f(w) - mean of f over the alike patches; f(w) = s · log(1 + exp(w / s)): log odds far below 0 say nothing
 (2) distance: log d - share · mean over the alike patches of the log distance that good patches near them have; the share is how
     much of good patches' log distances that explains (r² between two halves of the good images)
-(3) each in robust standard deviations from the median of good images' highest patches; their sum, the words' weighted, is the patch's score
+(3) each in robust standard deviations from the median of good images' highest patches; the score of a patch is their sum, the
+    words weighted
 (4) an image's score is the mean over its highest patches; scores of images and patches are z, again (3) of the sum, and become
-    probabilities 1 / (1 + exp(-(z - middle) / width))
+    probabilities whose log odds are 2 · asinh((z - middle) / 2): 0.5 at `middle`, and far beyond it still apart
 
 Good images: the alike patches are the nearest of all entries, d is to the nearest. Unlabelled peers, some of which have defects,
 perhaps the same: the nearest patches of a share of the images, one of each, d is their mean (MuSc, Li et al., ICLR 2024).
@@ -49,7 +50,7 @@ from blemish.methods.reference_memory import MEMORY_SCHEMA, ReferenceMemory
 from blemish.methods.remembering import (
     ALIKE,
     SURE,
-    check_memory,
+    check_reference_memory,
     compare_images,
     digest_of,
     log_odds,
@@ -59,6 +60,8 @@ from blemish.methods.text_cache import TextCache
 
 __all__ = ["LEAST_PEERS", "ReferencedConfig", "ReferencedScoring", "among_peers"]
 
+# At 3, 2 and 3 robust standard deviations of good images, whatever the method: the same for all of them
+REFERENCED_THRESHOLDS = {"image": 0.5, "review": 0.277, "pixel": 0.5}
 LEAST = 1e-6
 LEAST_PEERS = 5
 MOST_FOLDS = 20  # into which a memory is dealt to score its own images
@@ -79,12 +82,13 @@ class ReferencedConfig:
     words_weight: float = 0.7  # from 0, of the words beside the distance in (3)
     top_share: float = 0.005  # 0..1 without 0, of the patches, those that stand for the image
     peer_share: float = 0.1  # 0..1 without 0, of unlabelled images, those that a patch is compared with
-    middle: float = 4.0  # standard deviations from good images at which the probability is 0.5
-    width: float = 1.5  # above 0, in the same unit
+    middle: float = 3.0  # standard deviations from good images at which the probability is 0.5
 
     def __post_init__(self) -> None:
-        if not (self.softness > 0 and 0 < self.top_share <= 1 and 0 < self.peer_share <= 1 and self.width > 0):
-            raise UsageError("softness and width are above 0, shares lie above 0 and up to 1")
+        if not (self.softness > 0 and self.words_weight >= 0):
+            raise UsageError("the softness is above 0, and the words' weight at least 0")
+        if not (0 < self.top_share <= 1 and 0 < self.peer_share <= 1):
+            raise UsageError("shares lie above 0 and up to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,11 +108,18 @@ class Scale(NamedTuple):
     spread: Tensor
 
     @classmethod
-    def of(cls, patches: Tensor, *, top_share: float, prior: float) -> Scale:
-        """That of values [R, N] of R good images. Of few images, the spread is drawn towards the prior."""
+    def of(cls, patches: Tensor, *, top_share: float, prior: float, unlabelled: bool = False) -> Scale:
+        """That of values [R, N] of R images. Of few images, the spread is drawn towards the prior.
+
+        Of unlabelled ones, two in five may have defects: what is above the middle of the others says nothing.
+        """
         tops = highest(patches, top_share)
-        median = tops.median()
-        own = (tops.quantile(0.75) - tops.quantile(0.25)) / 1.349
+        if unlabelled:  # quantiles 0.1 and 0.4 of Gaussian numbers lie 1.282 and 0.253 deviations below the median
+            own = (tops.quantile(0.4) - tops.quantile(0.1)) / (1.282 - 0.253)
+            median = tops.quantile(0.4) + 0.253 * own
+        else:
+            own = (tops.quantile(0.75) - tops.quantile(0.25)) / 1.349
+            median = tops.median()
         usual = prior * (median - patches.median()).clamp_min(LEAST)
         spread = ((len(tops) * own**2 + FEW * usual**2) / (len(tops) + FEW)).sqrt()
         return cls(median, spread.clamp_min(LEAST))
@@ -142,6 +153,7 @@ class ReferencedScoring(Method):
     """
 
     config_type = ReferencedConfig
+    own_thresholds = REFERENCED_THRESHOLDS
 
     def __init__(
         self,
@@ -153,23 +165,23 @@ class ReferencedScoring(Method):
     ) -> None:
         super().__init__(inner.backbone, config or ReferencedConfig())
         self.config: ReferencedConfig
-        check_memory(memory, inner)
+        check_reference_memory(memory, inner)
         self.inner, self.unlabelled = inner, unlabelled
         self.name = f"{inner.name}+{'peers' if unlabelled else 'references'}"  # type: ignore[misc]  # the other one's
         self.scores_depend_on_vocabulary = inner.scores_depend_on_vocabulary
         if unlabelled:
             self.references = memory.identity
         else:
-            self.references, self.good_references = inner.references, memory.identity
+            self.good_references = memory.identity.replace("images", "good images", 1)
         counted = max(LEAST_COUNTED, round(self.config.peer_share * memory.images)) if unlabelled else ALIKE
-        self._bank = Bank.of(memory, inner.backbone.logit_scale.device, counted=counted, unlabelled=unlabelled)
+        self.bank = Bank.of(memory, inner.backbone.logit_scale.device, counted=counted, unlabelled=unlabelled)
         self._numbers = {digest: number for number, digest in enumerate(memory.digests)}
         self._usual: list[tuple[Texts, Usual]] = []
 
     @property
     def word_grid(self) -> tuple[int, int]:
         """Rows and columns of the words' patches."""
-        return self._bank.word_grid
+        return self.bank.word_grid
 
     def compute_texts(self, vocabulary: Vocabulary, cache: TextCache) -> Texts:
         return self.inner.compute_texts(vocabulary, cache)
@@ -183,7 +195,7 @@ class ReferencedScoring(Method):
         return self.inner.remarks()
 
     def encode(self, images: Tensor, *, compare: bool = False) -> ReferencedFeatures:
-        features, bank = self.inner.encode(images, compare=True), self._bank
+        features, bank = self.inner.encode(images, compare=True), self.bank
         found = [
             bank.alike(own, without=self._numbers.get(digest_of(image)))
             for own, image in zip(bank.projection(features.reference_maps), images, strict=True)
@@ -206,7 +218,7 @@ class ReferencedScoring(Method):
         words = self.beyond_words(usual.log_odds, own, features.numbers)
         farther = self.beyond_distance(features.distances, features.numbers)
         patches = self.config.words_weight * usual.words(words) + usual.distance(farther)  # [B, N]
-        image_score, anomaly_map = self._probability(usual, patches, features.patch_grid)
+        image_score, anomaly_map = self.probability(usual, patches, features.patch_grid)
         top = patches.topk(top_of(patches, self.config.top_share), dim=1).indices
         beyond = (own - usual.log_odds[features.numbers].mean(-1)).gather(1, top).mean(1)
         reasons = torch.stack([beyond, farther.gather(1, top).mean(1).exp()], 1)
@@ -221,11 +233,11 @@ class ReferencedScoring(Method):
         `MOST_FOLDS` images several are left out at a time. Of fewer than four too few would be left: they are only compared
         with the others.
         """
-        bank, usual = self._bank, self.usual(texts)
+        bank, usual = self.bank, self.usual(texts)
         count = len(bank.globals)
         own = bank.log_odds_maps.flatten(1)
         if count < FEWEST_TO_LEAVE_OUT:
-            return self._probability(usual, self._evidence(usual, own, bank.distances, bank.numbers), bank.grid)
+            return self.probability(usual, self.evidence(usual, own, bank.distances, bank.numbers), bank.grid)
         image_scores, maps = own.new_zeros(count), own.new_zeros(count, *bank.grid)
         images = torch.arange(count, device=own.device)
         folds = images.tensor_split(min(count, MOST_FOLDS))
@@ -234,12 +246,12 @@ class ReferencedScoring(Method):
             distances, numbers = near.distances[others], near.numbers[others]
             less = typical(bank.log_distance(distances), numbers, entries=len(bank.images))
             beside = copy.copy(self)
-            beside._bank = replace(
+            beside.bank = replace(
                 bank, distances=distances, numbers=numbers, log_odds_maps=bank.log_odds_maps[others], typical=less
             )
             without = beside._usual_of(usual.log_odds, usual.shares)
-            patches = beside._evidence(without, own[fold], near.distances[fold], near.numbers[fold])
-            image_scores[fold], maps[fold] = beside._probability(without, patches, bank.grid)
+            patches = beside.evidence(without, own[fold], near.distances[fold], near.numbers[fold])
+            image_scores[fold], maps[fold] = beside.probability(without, patches, bank.grid)
         return image_scores, maps
 
     def usual(self, texts: Texts) -> Usual:
@@ -248,22 +260,23 @@ class ReferencedScoring(Method):
             if known is texts:
                 return usual
         shares, packed = self._entry_scores(texts)
-        usual = self._usual_of(packed if self.scores_depend_on_vocabulary else self._bank.log_odds, shares)
+        usual = self._usual_of(packed if self.scores_depend_on_vocabulary else self.bank.log_odds, shares)
         self._usual = [(texts, usual), *self._usual[:3]]
         return usual
 
     def _usual_of(self, at_entries: Tensor, shares: Tensor) -> Usual:
         """What is usual among the images, with log odds [M] and types' shares [M, T] at the entries."""
-        bank, top_share = self._bank, self.config.top_share
+        bank, top_share = self.bank, self.config.top_share
         by_words = self.beyond_words(at_entries, bank.log_odds_maps.flatten(1), bank.numbers)
         by_distance = self.beyond_distance(bank.distances, bank.numbers)
-        words = Scale.of(by_words, top_share=top_share, prior=WORDS_PRIOR)
-        distance = Scale.of(by_distance, top_share=top_share, prior=DISTANCE_PRIOR)
+        unlabelled = self.unlabelled
+        words = Scale.of(by_words, top_share=top_share, prior=WORDS_PRIOR, unlabelled=unlabelled)
+        distance = Scale.of(by_distance, top_share=top_share, prior=DISTANCE_PRIOR, unlabelled=unlabelled)
         patches = self.config.words_weight * words(by_words) + distance(by_distance)
-        both = Scale.of(patches, top_share=top_share, prior=DISTANCE_PRIOR)
+        both = Scale.of(patches, top_share=top_share, prior=DISTANCE_PRIOR, unlabelled=unlabelled)
         return Usual(at_entries, shares, words, distance, both)
 
-    def _evidence(self, usual: Usual, own: Tensor, distances: Tensor, numbers: Tensor) -> Tensor:
+    def evidence(self, usual: Usual, own: Tensor, distances: Tensor, numbers: Tensor) -> Tensor:
         """(3): the scores [B, N] of patches with these log odds [B, N], and distances to their alike entries [B, N, k]."""
         words = usual.words(self.beyond_words(usual.log_odds, own, numbers))
         return self.config.words_weight * words + usual.distance(self.beyond_distance(distances, numbers))
@@ -275,23 +288,29 @@ class ReferencedScoring(Method):
 
     def beyond_distance(self, distances: Tensor, numbers: Tensor) -> Tensor:
         """(2): [B, N], of the distances [B, N, k] to the alike entries."""
-        return self._bank.log_distance(distances) - self._bank.typical[numbers].mean(-1)
+        return self.bank.log_distance(distances) - self.bank.typical[numbers].mean(-1)
 
-    def _probability(self, usual: Usual, patches: Tensor, grid: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def probability(self, usual: Usual, patches: Tensor, grid: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Image scores [B] and maps [B, h, w], 0..1: (4)."""
 
         def probability(values: Tensor) -> Tensor:
-            return ((usual.both(values) - self.config.middle) / self.config.width).sigmoid()
+            return (2 * ((usual.both(values) - self.config.middle) / 2).asinh()).sigmoid()
 
         return probability(highest(patches, self.config.top_share)), probability(patches).reshape(-1, *grid)
 
     def _typed(self, scores: Scores, features: ReferencedFeatures, usual: Usual, top: Tensor) -> tuple[Tensor, Tensor]:
-        """Type scores [B, T] and maps [B, T, h, w]: what the words say of a type beyond what they say of alike patches."""
+        """Type scores [B, T] and maps [B, T, h, w]: a type's share of what the words say beyond what they say of alike patches.
+
+        share · share / (share at alike patches + share): a type that good patches look like, too, counts half or less.
+        """
         grid, types = features.patch_grid, scores.type_maps.shape[1]
         maps = torch.stack([on_grid(scores.type_maps[:, number], grid) for number in range(types)], 1).flatten(2)
         shares = maps / maps.sum(1, keepdim=True).clamp_min(SURE)  # [B, T, N]
-        typed = (scores.anomaly_map.flatten(1)[:, None] * shares).reshape(len(maps), types, *grid)
-        strongest = shares.gather(2, top[:, None].expand(-1, types, -1)).mean(2)
+        expected = usual.shares[features.numbers].mean(2).transpose(1, 2)
+        beyond = shares.square() / (shares + expected).clamp_min(SURE)
+        beyond = beyond / beyond.sum(1, keepdim=True).clamp_min(SURE)
+        typed = (scores.anomaly_map.flatten(1)[:, None] * beyond).reshape(len(maps), types, *grid)
+        strongest = beyond.gather(2, top[:, None].expand(-1, types, -1)).mean(2)
         return strongest / strongest.sum(1, keepdim=True).clamp_min(SURE) * scores.image_score[:, None], typed
 
     @torch.inference_mode()
@@ -300,7 +319,7 @@ class ReferencedScoring(Method):
 
         The entries of an image are given to the method as an image, repeated until its grid is full.
         """
-        bank = self._bank
+        bank = self.bank
         shares = bank.levels[0].new_zeros(len(bank.images), len(texts.types))
         found = bank.levels[0].new_zeros(len(bank.images))
         patches = math.prod(bank.word_grid)
@@ -390,9 +409,7 @@ def among_peers(inner: Method, batches: Iterable[Tensor], config: ReferencedConf
     Raises:
         UsageError: They are fewer than `LEAST_PEERS`, or of another size.
     """
-    memory = remember_images(inner, batches, every_patch=True)
-    if memory.images < LEAST_PEERS:
-        raise UsageError(f"images are compared with at least {LEAST_PEERS} of their like, not with {memory.images}")
+    memory = remember_images(inner, batches, every_patch=True, least=LEAST_PEERS)
     return ReferencedScoring(inner, memory, config, unlabelled=True)
 
 

@@ -20,11 +20,22 @@ from blemish.errors import UsageError
 from blemish.io.codec import to_dict
 from blemish.methods.appearance import Projection, entry_vectors, image_vectors, on_grid
 from blemish.methods.base import Method
-from blemish.methods.coreset import choose
+from blemish.methods.coreset import choose_covering
 from blemish.methods.nearest import Entries, Nearest
-from blemish.methods.reference_memory import MEMORY_SCHEMA, MemoryOptions, ReferenceMemory, merge
+from blemish.methods.reference_memory import MEMORY_SCHEMA, MemoryOptions, ReferenceMemory, merge_memories
 
-__all__ = ["ALIKE", "add_images", "check_memory", "compare_images", "digest_of", "log_odds", "remember_images"]
+__all__ = [
+    "ALIKE",
+    "Look",
+    "add_images",
+    "assembled",
+    "check_reference_memory",
+    "compare_images",
+    "digest_of",
+    "log_odds",
+    "looked_at",
+    "remember_images",
+]
 
 ALIKE = 5  # good patches that a patch is compared with
 SURE = 1e-6  # as near as a probability comes to 0 or 1 before it becomes log odds
@@ -32,7 +43,12 @@ AROUND = 3  # patches around a patch that are not alike ones: where one image st
 
 
 def remember_images(
-    inner: Method, batches: Iterable[Tensor], options: MemoryOptions | None = None, *, every_patch: bool = False
+    inner: Method,
+    batches: Iterable[Tensor],
+    options: MemoryOptions | None = None,
+    *,
+    every_patch: bool = False,
+    least: int = 1,
 ) -> ReferenceMemory:
     """The memory of images of a product.
 
@@ -41,15 +57,17 @@ def remember_images(
         batches: Normalised images [b, 3, S, S], as `Method.encode` takes them. Copies of one image count once.
         options: How they are remembered.
         every_patch: Every patch is an entry: what unlabelled images are compared by.
+        least: Images, copies not counted.
 
     Raises:
-        UsageError: There are no images, or they are of another size.
+        UsageError: There are fewer images, or they are of another size.
     """
     options = options or MemoryOptions()
-    seen = _looked_at(inner, batches, known=())
-    if not seen:
-        raise UsageError("give at least one image of the product")
-    memory = _assembled(inner, seen, options, every_patch=every_patch)
+    seen = looked_at(inner, batches, known=())
+    if len(seen) < least:
+        what = "at least one image of the product" if least == 1 else f"at least {least} of their like"
+        raise UsageError(f"images are compared with {what}, not with {len(seen)}")
+    memory = assembled(inner, seen, options, every_patch=every_patch)
     return memory if every_patch else compare_images(memory, device=_device(inner))
 
 
@@ -59,17 +77,17 @@ def add_images(inner: Method, memory: ReferenceMemory, batches: Iterable[Tensor]
     Raises:
         UsageError: The memory is of another model, or the images are of another size.
     """
-    check_memory(memory, inner)
-    seen = _looked_at(inner, batches, known=memory.digests)
+    check_reference_memory(memory, inner)
+    seen = looked_at(inner, batches, known=memory.digests)
     if not seen:
         return memory
     options = MemoryOptions(**memory.facts["options"])
     projection = Projection.in_arrays(memory.arrays, torch.device("cpu"))
-    grown = merge(memory, _assembled(inner, seen, options, projection=projection))
+    grown = merge_memories(memory, assembled(inner, seen, options, projection=projection))
     return compare_images(grown, device=_device(inner))
 
 
-def check_memory(memory: ReferenceMemory, inner: Method) -> None:
+def check_reference_memory(memory: ReferenceMemory, inner: Method) -> None:
     """UsageError where the memory is not of this method."""
     facts, size = memory.facts, inner.backbone.config.preprocess.size
     if facts["schema"] != MEMORY_SCHEMA:
@@ -116,7 +134,7 @@ def digest_of(image: Tensor) -> str:
     return hashlib.sha256(image.contiguous().cpu().numpy().tobytes()).hexdigest()[:16]
 
 
-class _Look(NamedTuple):
+class Look(NamedTuple):
     """An image as it is remembered."""
 
     digest: str
@@ -129,9 +147,9 @@ class _Look(NamedTuple):
 
 
 @torch.inference_mode()
-def _looked_at(inner: Method, batches: Iterable[Tensor], *, known: Sequence[str]) -> list[_Look]:
+def looked_at(inner: Method, batches: Iterable[Tensor], *, known: Sequence[str]) -> list[Look]:
     texts, size, seen = inner.encode_texts(), inner.backbone.config.preprocess.size, set(known)
-    found: list[_Look] = []
+    found: list[Look] = []
     for batch in batches:
         if tuple(batch.shape[1:]) != (3, size, size):
             raise UsageError(f"references are images [b, 3, {size}, {size}], not {list(batch.shape)}")
@@ -146,7 +164,7 @@ def _looked_at(inner: Method, batches: Iterable[Tensor], *, known: Sequence[str]
         words = log_odds(on_grid(scores.anomaly_map, grid))
         for row, at in enumerate(new):
             found.append(
-                _Look(
+                Look(
                     digests[at],
                     tuple(level[row].cpu() for level in features.reference_maps),
                     tuple(level[row].cpu() for level in features.levels),
@@ -159,9 +177,9 @@ def _looked_at(inner: Method, batches: Iterable[Tensor], *, known: Sequence[str]
     return found
 
 
-def _assembled(
+def assembled(
     inner: Method,
-    seen: Sequence[_Look],
+    seen: Sequence[Look],
     options: MemoryOptions,
     *,
     projection: Projection | None = None,
@@ -182,7 +200,9 @@ def _assembled(
     vectors = image_vectors(arrays, torch.device("cpu"))  # [R, N, c]
     total, patches = vectors.shape[0] * vectors.shape[1], vectors.shape[1]
     everything = every_patch or total <= options.entries
-    chosen = torch.arange(total) if everything else choose(vectors.flatten(0, 1), options.entries).sort().values
+    chosen = (
+        torch.arange(total) if everything else choose_covering(vectors.flatten(0, 1), options.entries).sort().values
+    )
     entries = torch.stack([chosen // patches, chosen % patches], 1)
     arrays |= {"entries": entries.numpy().astype(np.int32), **_level_arrays(seen, entries)}
     facts = {
@@ -198,7 +218,7 @@ def _assembled(
     return ReferenceMemory(arrays, facts)
 
 
-def _level_arrays(seen: Sequence[_Look], entries: Tensor) -> dict[str, NDArray[Any]]:
+def _level_arrays(seen: Sequence[Look], entries: Tensor) -> dict[str, NDArray[Any]]:
     """The words' features at the entries, from the patch of their own grid that lies there."""
     (height, width), (rows, columns) = seen[0].log_odds.shape, seen[0].word_grid
     y, x = entries[:, 1] // width, entries[:, 1] % width

@@ -43,7 +43,8 @@ def level_logits(
     """cosine / temperature of normalised patches [B, N, D] with texts [C, D], or [B, C, D] of each image: for each level
     [B, C, h, w]."""
     return tuple(
-        (patches @ texts.mT / temperature).transpose(1, 2).reshape(patches.shape[0], -1, *grid) for patches in levels
+        (patches @ texts.transpose(-1, -2) / temperature).transpose(1, 2).reshape(patches.shape[0], -1, *grid)
+        for patches in levels
     )
 
 
@@ -96,7 +97,7 @@ def type_scores(
     """
     shares = []
     if typing != "cls":
-        top = max(1, round(share * maps.shape[2]))
+        top = max(1, round(share * int(maps.shape[2])))
         highest = maps.sum(1).topk(top, dim=1).indices  # [B, top]
         strongest = maps.gather(2, highest[:, None].expand(-1, maps.shape[1], -1)).mean(2)  # [B, T]
         shares.append(strongest / strongest.sum(1, keepdim=True).clamp_min(1e-9))

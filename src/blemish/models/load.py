@@ -23,13 +23,12 @@ SHIPPED = "shipped"
 @dataclass(frozen=True)
 class Loaded:
     """A method with everything it was trained to be. `prompts` names its trained prompts, "" where it has none;
-    `thresholds` are the card's for it, `with_peers` those where images are compared with others, and `min_lead` is the line
-    below which a type is unknown (0: none); `notes` are lines worth telling the user."""
+    `thresholds` are the card's for it, and `min_lead` is the line below which a type is unknown (0: none); `notes` are lines
+    worth telling the user."""
 
     method: Method
     prompts: str = ""
     thresholds: dict[str, float] = field(default_factory=dict)
-    with_peers: dict[str, float] = field(default_factory=dict)
     min_lead: float = 0.0
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()  # what the card says to whoever uses these prompts
@@ -78,7 +77,6 @@ def load_method(
         return Loaded(
             built,
             thresholds=dict(by_size.get(str(used_px), {})),
-            with_peers=_lines_with_peers(card, name),
             min_lead=lead,
             remarks=_no_thresholds(used_px, [int(px) for px, lines in by_size.items() if lines]),
         )
@@ -96,9 +94,8 @@ def load_method(
     typing = found.card.get("typing") or {}
     lead, sizes = float(typing.get("min_lead", 0.0)), [own_px] if found.card.get("thresholds") else []
     thresholds = dict(found.card.get("thresholds") or {}) if used_px == own_px else {}
-    with_peers = _lines_with_peers(card, name) if prompts == SHIPPED else {}
     remarks = (*_remarks(found.card), *_no_thresholds(used_px, sizes))
-    return Loaded(built, str(prompts), thresholds, with_peers, lead, tuple(notes), remarks=remarks)
+    return Loaded(built, str(prompts), thresholds, lead, tuple(notes), remarks=remarks)
 
 
 def _remarks(card: Mapping[str, Any]) -> tuple[str, ...]:
@@ -120,14 +117,9 @@ def _no_thresholds(used_px: int, known_px: Sequence[int]) -> tuple[str, ...]:
         return ()
     known = " and ".join(f"{px} px" for px in sorted(known_px))
     return (
-        f"the card has thresholds for an input of {known}, and none for {used_px} px: 0.5 stands in and means little until you give "
-        "your own or a calibration's",
+        f"the card has thresholds for an input of {known}, and none for {used_px} px: 0.5 stands in and means little until "
+        "you give your own or a calibration's",
     )
-
-
-def _lines_with_peers(card: Mapping[str, Any], method: str) -> dict[str, float]:
-    """The thresholds of a backbone's card for a method with peers; empty where it has none."""
-    return dict(card.get("peers", {}).get(method, {}).get("thresholds", {}))
 
 
 def _mismatches(prompts: Prompts, method: Method, options: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from blemish.profiles.file import GoodImage, Profile, read_profile, write_profile
+from blemish.profiles.file import GoodImage, ProductProfile, read_profile, write_profile
 
-__all__ = ["GoodImage", "Profile", "read_profile", "write_profile"]
+__all__ = ["GoodImage", "ProductProfile", "read_profile", "write_profile"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from blemish.images import Picture
 
-__all__ = ["Look", "groups_of", "look_of", "near_copies", "suspicious"]
+__all__ = ["ImageLook", "groups_of", "look_of", "near_copies", "suspicious"]
 
 # Suspicious scores. For good scores that spread like a normal distribution, one folder in a hundred has a false suspicion; real
 # scores have longer tails, and docs/profiles.md says how many folders of good images are stopped.
@@ -28,19 +28,20 @@ COPY_DISTANCE = 0.01  # root mean square of thumbnails in 0..1: what saving a JP
 COPY_SHARE = (
     0.2  # of the median distance to the nearest other image: photos of one pose are alike, a copy is much more so
 )
-GAP = 2.0  # times the longest other step between neighbours, where two products are told apart
-SMALLEST_GROUP, SMALLEST_GROUP_SHARE = 2, 0.05
+GAP = 2.0  # times the usual long step between neighbours, where two products are told apart
+LONG = 0.9  # the share of steps that are shorter than a usual long one
+SMALLEST_GROUP, SMALLEST_GROUP_SHARE = 3, 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class ImageLook:
     """A small summary of an image for comparisons with the others of its folder."""
 
     thumbnail: NDArray[np.float32]  # [32, 32, 3], 0..1
     texture: NDArray[np.float32]  # [features], how colours and spatial frequencies are spread, wherever they lie
 
 
-def look_of(picture: Picture) -> Look:
+def look_of(picture: Picture) -> ImageLook:
     """The look of an image."""
     from PIL import Image
 
@@ -56,34 +57,38 @@ def look_of(picture: Picture) -> Look:
     edges = np.linspace(0, 0.5, BANDS + 1)
     bands = [power[(radius > low) & (radius <= high)].mean() for low, high in pairwise(edges)]
     texture = np.concatenate([np.concatenate(cumulative), np.log10(np.array(bands) + 1e-3) / 4])
-    return Look(thumbnail, texture.astype(np.float32))
+    return ImageLook(thumbnail, texture.astype(np.float32))
 
 
 def suspicious(scores: Sequence[float]) -> list[int]:
     """The numbers of images whose score stands far above the others', the highest first; none among fewer than 8.
 
-    The middle is the median of the log odds and the spread that of the lower half: defective images among the good ones, as long
-    as they are fewer than half, move neither.
+    The middle is the median of the log odds, and the spread that of the lower half, where defective images among the good ones
+    hardly pull. What stands out is left out, and the others are looked at again, until none does.
 
     Example:
         >>> suspicious([0.10, 0.11, 0.12, 0.10, 0.13, 0.11, 0.12, 0.9, 0.11, 0.10])
         [7]
     """
-    from scipy.special import ndtri
-
-    if len(scores) < FEWEST_TO_SUSPECT:
-        return []
     values = np.clip(np.asarray(scores, np.float64), SURE, 1 - SURE)
     odds = np.log(values / (1 - values))
-    middle = float(np.median(odds))
-    below = middle - odds[odds <= middle]
-    spread = max(1.4826 * float(np.median(below)), LEAST_SPREAD)
-    limit = middle + (float(-ndtri(LEVEL / len(odds))) + MARGIN) * spread
-    found = np.flatnonzero(odds > limit)
+    usual = np.ones(len(odds), bool)
+    while usual.sum() >= FEWEST_TO_SUSPECT and (odds[usual] > (limit := _limit(odds[usual]))).any():
+        usual &= odds <= limit
+    found = np.flatnonzero(~usual)
     return [int(number) for number in found[np.argsort(-odds[found], kind="stable")]]
 
 
-def near_copies(looks: Sequence[Look]) -> list[tuple[int, int]]:
+def _limit(odds: NDArray[np.float64]) -> float:
+    """Above it a log odds is suspicious."""
+    from scipy.special import ndtri
+
+    middle = float(np.median(odds))
+    spread = max(1.4826 * float(np.median(middle - odds[odds <= middle])), LEAST_SPREAD)
+    return middle + (float(-ndtri(LEVEL / len(odds))) + MARGIN) * spread
+
+
+def near_copies(looks: Sequence[ImageLook]) -> list[tuple[int, int]]:
     """Pairs of images that are nearly the same photo, each later one with the first that it is like."""
     if len(looks) < 2:
         return []
@@ -98,11 +103,11 @@ def near_copies(looks: Sequence[Look]) -> list[tuple[int, int]]:
     ]
 
 
-def groups_of(looks: Sequence[Look]) -> tuple[list[int], list[int]] | None:
+def groups_of(looks: Sequence[ImageLook]) -> tuple[list[int], list[int]] | None:
     """The images as two groups, the larger first, where they look like two products; None where they are one.
 
-    The images are joined by the shortest tree of steps from image to image. Where its longest step that has at least two
-    images, and a twentieth of all, on either side is more than twice as long as the longest step inside each side, they are two.
+    The images are joined by the shortest tree of steps from image to image. Its longest step that has at least three images,
+    and a tenth of all, on either side parts them in two if it is more than twice as long as nine tenths of the other steps.
     """
     from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
@@ -120,8 +125,7 @@ def groups_of(looks: Sequence[Look]) -> tuple[list[int], list[int]] | None:
         members = [np.flatnonzero(labels == label) for label in (0, 1)]
         if min(map(len, members)) < smallest:
             continue
-        inside = np.quantile(cut[cut > 0], 0.95) if (cut > 0).any() else 0.0
-        if tree[start, end] <= GAP * inside:
+        if tree[start, end] <= GAP * np.quantile(cut[cut > 0], LONG):
             return None
         small, large = sorted(members, key=len)
         return large.tolist(), small.tolist()

@@ -29,7 +29,7 @@ from blemish.language import DefectType, Vocabulary
 from blemish.profiles.drift import Seen
 from blemish.results import ModelInfo
 
-__all__ = ["PROFILE_SCHEMA", "PROFILE_SUFFIX", "GoodImage", "Profile", "read_profile", "write_profile"]
+__all__ = ["PROFILE_SCHEMA", "PROFILE_SUFFIX", "GoodImage", "ProductProfile", "read_profile", "write_profile"]
 
 PROFILE_SCHEMA, PROFILE_VERSION = "blemish.profile", 1
 PROFILE_SUFFIX = ".blemish"
@@ -52,7 +52,7 @@ class GoodImage:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Profile:
+class ProductProfile:
     """Everything about one product: `blemish learn` makes it, `--profile` and `blemish.load(profile=...)` take it."""
 
     memory: ReferenceMemory
@@ -109,7 +109,7 @@ class Profile:
             "history": [dict(entry) for entry in self.history],
         }
 
-    def with_history(self, **entry: Any) -> Profile:
+    def with_history(self, **entry: Any) -> ProductProfile:
         """This profile with one more entry of its history."""
         return replace(self, history=(*self.history, {"date": utc_now(), **entry}))
 
@@ -120,6 +120,8 @@ class Profile:
         asked = {setting.name: value for setting, value in config.settings()}
         plain = {setting.name: value for setting, value in default.settings()}
         taken = {name: own[name] for name in KEPT_SETTINGS if asked[name] == plain[name] and own[name] != plain[name]}
+        if asked["backbone"] == plain["backbone"] and asked["input_px"] is None:
+            taken["input_px"] = self.setup.input_px  # also where a later version's own is another
         return config.with_settings(**taken)
 
 
@@ -129,7 +131,7 @@ def kept_config(config: Config) -> Config:
     return Config().with_settings(**{name: values[name] for name in KEPT_SETTINGS})
 
 
-def write_profile(profile: Profile, path: str | Path) -> Profile:
+def write_profile(profile: ProductProfile, path: str | Path) -> ProductProfile:
     """Puts the profile at `path`, whole or not at all; the profile of that file."""
     from safetensors.numpy import save
 
@@ -141,7 +143,7 @@ def write_profile(profile: Profile, path: str | Path) -> Profile:
     return replace(profile, path=path)
 
 
-def read_profile(path: str | Path) -> Profile:
+def read_profile(path: str | Path) -> ProductProfile:
     """The profile in a file.
 
     Raises:
@@ -187,9 +189,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     return data if isinstance(data, dict) else {}, arrays
 
 
-def _profile_of(data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], path: Path) -> Profile:
+def _profile_of(data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], path: Path) -> ProductProfile:
     words, calibration = data["vocabulary"], data["calibration"]
-    return Profile(
+    return ProductProfile(
         memory=ReferenceMemory(
             {name.removeprefix("memory/"): array for name, array in arrays.items() if name.startswith("memory/")},
             data["memory"],

@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from blemish.config import Config
-from blemish.engines.base import merge as merge_memories
-from blemish.engines.base import remove as forget
+from blemish.engines.base import merge_memories, remove_image
 from blemish.errors import ImageError, UsageError
 from blemish.inspection.inspector import Inspector
 from blemish.inspection.load import load, merge, with_profile
 from blemish.inspection.masks import Masks
 from blemish.io.progress import Reporter
 from blemish.io.provenance import command_line
-from blemish.profiles import GoodImage, Profile, read_profile, write_profile
+from blemish.profiles import GoodImage, ProductProfile, read_profile, write_profile
 from blemish.runs.calibrate import ImageNames, distinct_files, image_files, score_images, without_thresholds
 from blemish.runs.good_images import GoodReader, score_good_images
 from blemish.runs.learn import LearnedProfile, check_new_file, remembering, too_few_note
-from blemish.runs.promise import Wanted, promised
+from blemish.runs.promise import WantedPromise, promised
 from blemish.runs.suspects import score_remembered
 
 __all__ = ["Missed", "MissedReport", "report_missed", "update_profile"]
@@ -197,7 +196,7 @@ def report_missed(
     )
 
 
-def _open(profile: str | Path, config: Config | None, given: dict[str, Any]) -> tuple[Profile, Inspector]:
+def _open(profile: str | Path, config: Config | None, given: dict[str, Any]) -> tuple[ProductProfile, Inspector]:
     """The profile, and an inspector of its model, words and masks without its memory."""
     before = read_profile(profile)
     config = before.merged(without_thresholds(merge(config, given)).with_settings(profile=None))
@@ -217,8 +216,8 @@ def _open(profile: str | Path, config: Config | None, given: dict[str, Any]) -> 
 
 
 def _with_added(
-    profile: Profile, base: Inspector, files: list[Path], *, where: str | Path, reporter: Reporter | None
-) -> tuple[Profile, GoodReader]:
+    profile: ProductProfile, base: Inspector, files: list[Path], *, where: str | Path, reporter: Reporter | None
+) -> tuple[ProductProfile, GoodReader]:
     """The profile with the images of these files in its memory, not scored yet, and what was read."""
     reader = GoodReader(base, files, known=[image.digest for image in profile.images], reporter=reporter)
     batches = list(reader.batches())
@@ -237,8 +236,8 @@ def _with_added(
 
 
 def _without(
-    profile: Profile, base: Inspector, files: Sequence[Path], *, where: str | Path, reporter: Reporter | None
-) -> Profile:
+    profile: ProductProfile, base: Inspector, files: Sequence[Path], *, where: str | Path, reporter: Reporter | None
+) -> ProductProfile:
     """The profile without the images of these files, which are known by their paths, or else by their pixels."""
     places = {Path(image.source).resolve(): image.digest for image in profile.images}
     gone = {places[file.resolve()] for file in files if file.resolve() in places}
@@ -260,11 +259,11 @@ def _without(
     memory = profile.memory
     for image in profile.images:
         if image.digest in gone and image.memory_digest is not None:
-            memory = forget(memory, image.memory_digest)
+            memory = remove_image(memory, image.memory_digest)
     return replace(profile, memory=memory, images=kept)
 
 
-def _merged(first: Profile, second: Profile, *, path: Path, other: Path) -> Profile:
+def _merged(first: ProductProfile, second: ProductProfile, *, path: Path, other: Path) -> ProductProfile:
     """The first profile with the images of the second that it does not hold, not scored again yet."""
     alike = {
         "weights or options of the model": first.model.fingerprint == second.model.fingerprint,
@@ -282,7 +281,9 @@ def _merged(first: Profile, second: Profile, *, path: Path, other: Path) -> Prof
     return replace(first, memory=merge_memories(first.memory, second.memory), images=(*first.images, *new))
 
 
-def _scored_again(profile: Profile, base: Inspector, *, command: Sequence[str], reporter: Reporter | None) -> Profile:
+def _scored_again(
+    profile: ProductProfile, base: Inspector, *, command: Sequence[str], reporter: Reporter | None
+) -> ProductProfile:
     """The profile with all its images scored by its memory without each, and thresholds found by the rule it had."""
     inspector = remembering(base, profile.memory, ranges=set())
     by_digest = {image.memory_digest: image for image in profile.images}
@@ -296,7 +297,7 @@ def _scored_again(profile: Profile, base: Inspector, *, command: Sequence[str], 
                 "cannot be found again: learn the product again"
             )
         scored += [replace(image.good, origin=old.origin) for image, old in zip(read, calibrating, strict=True)]
-    wanted = Wanted() if profile.calibration is None else Wanted.of(profile.calibration.rule)
+    wanted = WantedPromise() if profile.calibration is None else WantedPromise.of(profile.calibration.rule)
     calibration = promised(
         wanted,
         scored,

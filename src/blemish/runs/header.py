@@ -13,7 +13,7 @@ from blemish.config import Config, settings
 from blemish.images import FoundImage, RangeGiven
 from blemish.inspection.inspector import Inspector
 from blemish.io.provenance import command_line, utc_now, versions
-from blemish.profiles import Profile
+from blemish.profiles import ProductProfile
 from blemish.profiles.drift import Drift, find_drift
 from blemish.results import ModelInfo, Thresholds
 from blemish.runs.counts import RunCounts
@@ -33,7 +33,8 @@ class RunHeader:
     calibration: str | None  # its identity
     setup: Setup  # what decides the scores
     value_range: RangeGiven | None  # as it was given
-    profile: Profile | None = None  # of the product
+    profile: ProductProfile | None = None  # of the product
+    peers: str = ""  # what was decided about comparing the images with each other, "" where nothing was
     config: Mapping[str, Any] = field(default_factory=dict)  # what was asked for, but its defaults
     command: Sequence[str] = field(default_factory=command_line)
     started: str = field(default_factory=utc_now)
@@ -57,6 +58,7 @@ class RunHeader:
             **({} if self.profile is None else self._of_profile(self.profile, counts)),
             "setup": self.setup.with_ranges(counts.value_ranges).to_dict(),
             "value_range": None if self.value_range is None else list(self.value_range),
+            "peers": self.peers,
             **counts.to_dict(),
         }
 
@@ -66,7 +68,7 @@ class RunHeader:
             return None
         return find_drift(counts.seen, self.profile.good)
 
-    def _of_profile(self, profile: Profile, counts: RunCounts | Summary) -> dict[str, Any]:
+    def _of_profile(self, profile: ProductProfile, counts: RunCounts | Summary) -> dict[str, Any]:
         drift = self.drift(counts)
         return {
             "profile": {"id": profile.identity, "file": str(profile.path), "good_images": len(profile.images)},
@@ -74,7 +76,9 @@ class RunHeader:
         }
 
 
-def header_of(inspector: Inspector, *, config: Config | None = None, command: Sequence[str] | None = None) -> RunHeader:
+def header_of(
+    inspector: Inspector, *, config: Config | None = None, command: Sequence[str] | None = None, peers: str = ""
+) -> RunHeader:
     """The header of a run with this inspector, which `config` asked for."""
     return RunHeader(
         model=inspector.model,
@@ -85,6 +89,7 @@ def header_of(inspector: Inspector, *, config: Config | None = None, command: Se
         setup=inspector.setup,
         profile=inspector.profile,
         value_range=inspector.value_range,
+        peers=peers,
         config={} if config is None else config.to_dict(),
         command=command_line() if command is None else list(command),
     )

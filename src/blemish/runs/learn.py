@@ -18,10 +18,10 @@ from blemish.inspection.masks import Masks
 from blemish.io.progress import Reporter
 from blemish.io.provenance import command_line
 from blemish.profiles.checks import groups_of, near_copies
-from blemish.profiles.file import Profile, kept_config, write_profile
+from blemish.profiles.file import ProductProfile, kept_config, write_profile
 from blemish.runs.calibrate import ImageNames, copies_note, distinct_files, image_files, without_thresholds
 from blemish.runs.good_images import GoodReader, ReadImage, score_good_images
-from blemish.runs.promise import FEWEST_FOR_THRESHOLDS, Wanted, promised
+from blemish.runs.promise import FEWEST_FOR_THRESHOLDS, WantedPromise, promised
 from blemish.runs.suspects import find_suspects, score_remembered, write_suspects
 
 __all__ = ["LearnedProfile", "check_new_file", "learn", "remembering"]
@@ -37,10 +37,10 @@ MOST_NAMED = 3
 class LearnedProfile:
     """A profile, and what became of its images."""
 
-    profile: Profile
+    profile: ProductProfile
     notes: tuple[str, ...] = ()  # lines that a person should read
     unreadable: tuple[ImageError, ...] = ()  # images that are not in it
-    before: Profile | None = None  # the profile that was changed
+    before: ProductProfile | None = None  # the profile that was changed
 
 
 def learn(
@@ -94,7 +94,7 @@ def learn(
     """
     path = None if out is None else check_new_file(out, overwrite=overwrite)
     command = command_line() if command is None else command
-    wanted = Wanted(max_false_rejects=max_false_rejects, confidence=confidence, review=review)
+    wanted = WantedPromise(max_false_rejects=max_false_rejects, confidence=confidence, review=review)
     config = _of_product(merge(config, given))
     files, copies, left_out = _files(good, leave_out)
     inspector = load(config)
@@ -117,7 +117,7 @@ def learn(
     if suspects is not None and leave_out is None and not keep_all:
         hint = "look at them, then repeat with --keep-all or --leave-out LIST"
         if path is not None:
-            sheet, listed = write_suspects(suspects, inspector, beside=path)
+            sheet, listed = write_suspects(suspects, inspector, memory, beside=path)
             hint = f"look at {sheet}, then repeat with --leave-out {listed} (take out of it what is good) or --keep-all"
         raise UsageError(f"{suspects.words}; nothing is learned before you decide: {hint}")
     calibration = promised(
@@ -128,7 +128,7 @@ def learn(
         command=command,
         split=bool(calibrating),
     )
-    profile = Profile(
+    profile = ProductProfile(
         memory=memory,
         model=base.model,
         setup=inspector.setup,

@@ -12,7 +12,7 @@ from blemish.calibration.conformal import needed
 from blemish.profiles import GoodImage
 from blemish.runs.calibrate import review_share
 
-__all__ = ["FEWEST_FOR_THRESHOLDS", "Wanted", "promised"]
+__all__ = ["FEWEST_FOR_THRESHOLDS", "WantedPromise", "promised"]
 
 FEWEST_FOR_THRESHOLDS = 10
 SHARES = (0.01, 0.05, 0.1)  # of false rejects: the least that the images can promise is taken where nobody says one
@@ -23,7 +23,7 @@ WITHOUT_ITSELF = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class WantedPromise:
     """What somebody asked a profile to promise."""
 
     max_false_rejects: float | Literal["auto"] = "auto"  # share of good images that may be NG, 0..1
@@ -33,7 +33,7 @@ class Wanted:
     )
 
     @classmethod
-    def of(cls, rule: Rule) -> Wanted:
+    def of(cls, rule: Rule) -> WantedPromise:
         """What led to a rule."""
         return cls(max_false_rejects=rule.max_false_rejects, confidence=rule.confidence, review=rule.review)
 
@@ -54,7 +54,7 @@ class Wanted:
 
 
 def promised(
-    wanted: Wanted,
+    wanted: WantedPromise,
     images: Sequence[GoodImage],
     *,
     setup: Setup,

@@ -23,6 +23,7 @@ from blemish.runs.folder import ResultsFolder, check_out
 from blemish.runs.header import header_of, identity_of
 from blemish.runs.names import arriving_name, output_names
 from blemish.runs.pace import choose_workforce
+from blemish.runs.peers import settle_peers
 from blemish.runs.records import error_record, record_of
 from blemish.runs.work import ImageJob, WorkOrder, plan_jobs, same_engine
 
@@ -40,6 +41,7 @@ class FinishedRun:
     resumed: int  # images that an earlier run had done
     thresholds: Thresholds
     references: str  # the images that all were compared with, "" for none
+    peers: str  # what was decided about comparing the images with each other, "" where nothing was
     profile: str  # the file and the identity of the product's profile, "" for none
     drift: Drift | None  # how the images compare with the profile's good ones; None without a profile
     workers: int  # processes of one thread each that inspected; 0 where this one did
@@ -139,9 +141,11 @@ def inspect_folder(
     named = [images] if isinstance(images, str | Path) else list(images)
     arrivals = watch_images(named) if watch else None  # says at once what is no folder
     found = None if watch else find_images(named, skip=out)
+    settled = settle_peers(config, named, found)
+    config = settled.config
     inspector = load(config.with_settings(batch_size=1) if watch else config)
     # the folder is made only now, so that a start that fails leaves none behind
-    header = header_of(inspector, config=config, command=command)
+    header = header_of(inspector, config=config, command=command, peers=settled.note)
     with (
         ResultsFolder(
             out,
@@ -175,6 +179,7 @@ def inspect_folder(
         profile="" if inspector.profile is None else inspector.profile.name,
         drift=header.drift(results.counts),
         workers=results.workers or 0,
+        peers=settled.note,
         remarks=inspector.engine.remarks,
     )
 

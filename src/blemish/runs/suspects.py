@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from blemish.drawing.colours import VERDICT_COLOURS
 from blemish.drawing.overlay import draw_overlay
 from blemish.drawing.sheet import SheetCell, draw_sheet
-from blemish.engines.base import ReferenceMemory
+from blemish.engines.base import ReferenceMemory, remove_image
 from blemish.errors import ImageError
 from blemish.images import save
 from blemish.inspection.inspector import Inspected, Inspector
@@ -26,6 +25,7 @@ __all__ = ["Suspects", "find_suspects", "score_remembered", "write_suspects"]
 
 MOST_SHOWN = 23  # suspicious images on the sheet, beside a usual one
 MOST_NAMED = 3
+MARGIN = 1e-4  # below the least suspicious score: it is found again up to rounding
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,9 @@ def find_suspects(read: Sequence[GoodImage]) -> Suspects | None:
     )
 
 
-def write_suspects(suspects: Suspects, inspector: Inspector, *, beside: Path) -> tuple[Path, Path]:
+def write_suspects(
+    suspects: Suspects, inspector: Inspector, memory: ReferenceMemory, *, beside: Path
+) -> tuple[Path, Path]:
     """Writes a picture of the suspicious images and a list of their paths beside the profile; both paths.
 
     Each picture is an overlay by the memory without the image; a usual good image stands first. What lies there already stays.
@@ -88,7 +90,7 @@ def write_suspects(suspects: Suspects, inspector: Inspector, *, beside: Path) ->
         number += 1
         stem = f"{beside.stem}.suspicious-{number}"
     shown = [suspects.usual, *suspects.images[:MOST_SHOWN]]
-    cells = (_cell(image, suspects, inspector) for image in shown)
+    cells = (_cell(image, suspects, inspector, memory) for image in shown)
     save(draw_sheet(cells, count=len(shown)), sheet)
     lines = [image.source for image in suspects.images]
     write_text(
@@ -97,17 +99,21 @@ def write_suspects(suspects: Suspects, inspector: Inspector, *, beside: Path) ->
     return sheet, listed
 
 
-def _cell(image: GoodImage, suspects: Suspects, inspector: Inspector) -> SheetCell:
+def _cell(image: GoodImage, suspects: Suspects, inspector: Inspector, memory: ReferenceMemory) -> SheetCell:
     is_usual = image is suspects.usual
     words = f"{'a usual one' if is_usual else 'suspicious'}, score {image.seen.image_score:.2f}"
     colour = VERDICT_COLOURS["ok" if is_usual else "ng"]
-    return SheetCell(_overlay(image, suspects, inspector), colour, (Path(image.source).name, words))
+    return SheetCell(_overlay(image, suspects, inspector, memory), colour, (Path(image.source).name, words))
 
 
-def _overlay(image: GoodImage, suspects: Suspects, inspector: Inspector) -> Image.Image:
-    """The overlay of an image, compared with the others of its memory, coloured where it exceeds them all."""
-    level = min(float(np.nextafter(np.float32(suspects.highest_peak), np.float32(1))), 1.0)
-    seen = inspector.with_engine(inspector.engine, thresholds=Thresholds(image=1.0, pixel=max(level, 1e-6)))
+def _overlay(image: GoodImage, suspects: Suspects, inspector: Inspector, memory: ReferenceMemory) -> Image.Image:
+    """The overlay of an image by the memory without it; the suspicious ones are NG, so that the highest place is outlined."""
+    score = min(image.seen.image_score or 0.0 for image in suspects.images)
+    engine = inspector.engine
+    if image.memory_digest is not None and memory.images > 1:
+        engine = engine.with_memory(remove_image(memory, image.memory_digest))
+    limits = Thresholds(image=max(score - MARGIN, MARGIN), pixel=max(suspects.highest_peak, MARGIN))
+    seen = inspector.with_engine(engine, thresholds=limits)
     outcome: Inspected | ImageError = next(iter(seen.stream([Path(image.source)])))
     if isinstance(outcome, ImageError):
         return Image.new("RGB", (64, 64))

@@ -289,9 +289,10 @@ class _ScaleRun:
             resumed=resumed,
             thresholds=self.inspector.thresholds,
             references=engine.references or engine.good_references,
-            workers=0,
+            peers="",
             profile="" if self.inspector.profile is None else self.inspector.profile.name,
             drift=self.header.drift(summary),
+            workers=0,
             remarks=(*engine.remarks, *remarks),
         )
 

@@ -27,7 +27,7 @@ from blemish.serve.clock import now_ms
 from blemish.serve.data_folder import DataFolder
 from blemish.serve.history import Accepted, Finished, Message
 from blemish.serve.inference.pool import InferencePool, InferenceTask, TaskResult
-from blemish.serve.profiles import Profile, Profiles
+from blemish.serve.profiles import Profiles, StoredProfile
 
 __all__ = ["DiskFullError", "Intake", "Pending", "Upload", "Wanted"]
 
@@ -173,7 +173,7 @@ class Intake:
         for thread in self._threads:
             thread.join(30)
 
-    def _setup(self, wanted: Wanted) -> tuple[Profile, dict[str, Any]]:
+    def _setup(self, wanted: Wanted) -> tuple[StoredProfile, dict[str, Any]]:
         profile = self.profiles.get(wanted.profile or self.profiles.of_source(wanted.source))
         return profile, self.profiles.setup(profile, wanted.settings)
 
@@ -181,7 +181,7 @@ class Intake:
         self,
         images: Sequence[Upload],
         wanted: Wanted,
-        profile: Profile,
+        profile: StoredProfile,
         setup: Mapping[str, Any],
         *,
         feed: bool = False,

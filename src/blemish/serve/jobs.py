@@ -85,12 +85,9 @@ class Jobs:
             "profile": wanted.profile,
             "settings": dict(wanted.settings),
         }
+        # its images first: a job whose images all have records has ended
+        self._intake.store(images, replace(wanted, job=job))
         self._add(asked, state="running", job=job, total=len(images))
-        try:
-            self._intake.store(images, replace(wanted, job=job))
-        except BaseException as error:
-            self._end(job, "failed", f"its images could not be accepted ({error})")
-            raise
         return job
 
     def get(self, job: str) -> dict[str, Any] | None:

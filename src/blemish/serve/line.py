@@ -21,8 +21,11 @@ from blemish.io.codec import from_dict
 
 __all__ = [
     "LOOPBACK",
+    "LabelStudioConfig",
     "LineConfig",
+    "ModbusConfig",
     "MqttConfig",
+    "OpcUaConfig",
     "RetentionConfig",
     "RootConfig",
     "ServiceConfig",
@@ -173,6 +176,48 @@ class WebhookConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LabelStudioConfig:
+    """`[label_studio]`: the Label Studio whose images its backend opens."""
+
+    url: str  # as http://localhost:8080
+    token_file: str | None = None  # a file with an access token of Label Studio
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("http://", "https://")):
+            raise UsageError("[label_studio].url begins with http:// or https://")
+
+    @property
+    def token(self) -> str | None:
+        """The token in the file; UsageError where it cannot be read."""
+        if self.token_file is None:
+            return None
+        try:
+            return Path(self.token_file).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise UsageError(
+                f"{self.token_file}: the token of Label Studio cannot be read ({reason(error)})"
+            ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModbusConfig:
+    """`[modbus]`: a Modbus TCP server with the newest result of each source."""
+
+    sources: tuple[str, ...]  # in the order of their registers
+    host: str = "127.0.0.1"
+    port: int = 5020
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpcUaConfig:
+    """`[opcua]`: an OPC UA server with the newest result of each source."""
+
+    sources: tuple[str, ...]
+    host: str = "127.0.0.1"
+    port: int = 4840
+
+
+@dataclass(frozen=True, kw_only=True)
 class LineConfig:
     """All that a service is started with.
 
@@ -188,6 +233,9 @@ class LineConfig:
     sources: tuple[SourceConfig, ...] = ()
     mqtt: MqttConfig | None = None
     webhooks: tuple[WebhookConfig, ...] = ()
+    label_studio: LabelStudioConfig | None = None
+    modbus: ModbusConfig | None = None
+    opcua: OpcUaConfig | None = None
     profiles: Mapping[str, Config] = field(default_factory=dict)  # more of them, by name
 
     def __post_init__(self) -> None:
@@ -212,7 +260,14 @@ class LineConfig:
             UnknownNameError: A table or a key is unknown; the nearest one is named.
             UsageError: A value has the wrong type, or settings contradict each other.
         """
-        own = {"serve": ServiceConfig, "retention": RetentionConfig, "mqtt": MqttConfig}
+        own = {
+            "serve": ServiceConfig,
+            "retention": RetentionConfig,
+            "mqtt": MqttConfig,
+            "label_studio": LabelStudioConfig,
+            "modbus": ModbusConfig,
+            "opcua": OpcUaConfig,
+        }
         several = {"folders": RootConfig, "sources": SourceConfig, "webhooks": WebhookConfig}
         inspecting = typing.get_type_hints(Config)
         values: dict[str, Any] = {}
@@ -266,6 +321,9 @@ class LineConfig:
             mqtt=None
             if self.mqtt is None
             else replace(self.mqtt, password_file=moved(self.mqtt.password_file), tls_ca=moved(self.mqtt.tls_ca)),
+            label_studio=None
+            if self.label_studio is None
+            else replace(self.label_studio, token_file=moved(self.label_studio.token_file)),
             webhooks=tuple(replace(hook, secret_file=named(hook.secret_file)) for hook in self.webhooks),
         )
 

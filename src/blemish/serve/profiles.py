@@ -5,6 +5,7 @@ Every change is a new version or a new choice; nothing is overwritten, so that t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -14,25 +15,27 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.engine import Engine, Row
 
-from blemish.config import Config
+from blemish.config import Config, ModelConfig, ReferencesConfig
 from blemish.errors import UnknownNameError, UsageError
 from blemish.io.atomic import write_text
+from blemish.profiles import read_profile
 from blemish.serve.clock import iso, now_ms
 from blemish.serve.data_folder import PROFILES, DataFolder
 from blemish.serve.database.tables import choices, profiles
 from blemish.serve.history import reading
 
-__all__ = ["DEFAULT_PROFILE", "REQUEST_SETTINGS", "Profile", "Profiles", "check_uploaded"]
+__all__ = ["DEFAULT_PROFILE", "REQUEST_SETTINGS", "Profiles", "StoredProfile", "check_uploaded"]
 
 DEFAULT_PROFILE = "default"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+NAMES = "a profile's name has letters, digits, '-', '_' and '.', at most 100, not {!r}"
 FROM_FILE = "line.toml"  # who made a version that the file describes
 # What a request may say besides its profile: nothing that names a file, and nothing that loads another model.
 REQUEST_SETTINGS = ("defects", "threshold", "pixel_threshold", "min_area_px", "mm_per_px")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Profile:
+class StoredProfile:
     """One version of a profile."""
 
     name: str
@@ -75,10 +78,10 @@ class Profiles:
         why: str = "",
         calibration: Mapping[str, Any] | None = None,
         file: str | None = None,
-    ) -> Profile:
+    ) -> StoredProfile:
         """A new version of a profile, which is in force from now on."""
         if not NAME.fullmatch(name):
-            raise UsageError(f"a profile's name has letters, digits, '-', '_' and '.', at most 100, not {name[:120]!r}")
+            raise UsageError(NAMES.format(name[:120]))
         with self._db.begin() as connection:
             newest = connection.execute(select(func.max(profiles.c.version)).where(profiles.c.name == name)).scalar()
             version = (newest or 0) + 1
@@ -97,6 +100,32 @@ class Profiles:
             _choose(connection, "version", name, profile=name, version=version, who=who)
         return self.get(name, version)
 
+    def add_file(self, name: str, data: bytes, model: ModelConfig, *, who: str) -> StoredProfile:
+        """A new version of a profile from a file of `blemish learn`, which is in force from now on.
+
+        Args:
+            name: The profile's name.
+            data: The bytes of the file.
+            model: Where the model runs; which one it is, the file says.
+            who: Who adds it.
+
+        Raises:
+            UsageError: It is no such file.
+        """
+        if not NAME.fullmatch(name):
+            raise UsageError(NAMES.format(name[:120]))
+        place = f"{PROFILES}/{name}-{hashlib.sha256(data).hexdigest()[:16]}.blemish"
+        path = self._folder.path_of(place)
+        self._folder.write(place, data)
+        try:
+            read_profile(path)
+        except UsageError as error:
+            self._folder.remove(place)
+            raise UsageError(str(error).replace(str(path), "the profile")) from error
+        runs = ModelConfig(engine=model.engine, device=model.device, batch_size=model.batch_size)
+        config = Config(model=runs, references=ReferencesConfig(profile=str(path)))
+        return self.add(name, config, who=who, why="a file of blemish learn", file=place)
+
     def use_configured(self, name: str, config: Config) -> None:
         """Adds what the configuration file says of a profile, where it has changed since."""
         with reading(self._db) as connection:
@@ -109,7 +138,7 @@ class Profiles:
         if before is None or json.loads(before) != json.loads(json.dumps(config.to_dict())):
             self.add(name, config, who=FROM_FILE)
 
-    def get(self, name: str, version: int | None = None) -> Profile:
+    def get(self, name: str, version: int | None = None) -> StoredProfile:
         """A version of a profile, the one in force by default; UnknownNameError where there is none."""
         with reading(self._db) as connection:
             if version is None:
@@ -126,7 +155,7 @@ class Profiles:
                 raise UnknownNameError("profile", name[:120], known)
         return _profile(row)
 
-    def all(self) -> list[Profile]:
+    def all(self) -> list[StoredProfile]:
         """All versions of all profiles, the newest first."""
         with reading(self._db) as connection:
             rows = connection.execute(select(profiles).order_by(profiles.c.name, profiles.c.version.desc())).all()
@@ -152,7 +181,7 @@ class Profiles:
                 .values(setup=json.dumps(setup))
             )
 
-    def versions_alike(self, profile: Profile) -> list[int]:
+    def versions_alike(self, profile: StoredProfile) -> list[int]:
         """The versions of a profile that differ in their thresholds at most: their scores can be compared."""
 
         def scoring(config: Config) -> dict[str, Any]:
@@ -165,7 +194,7 @@ class Profiles:
             if each.name == profile.name and each.file == profile.file and scoring(each.config) == alike
         ]
 
-    def choose_version(self, name: str, version: int, *, who: str) -> Profile:
+    def choose_version(self, name: str, version: int, *, who: str) -> StoredProfile:
         """Puts a version in force, an earlier one to roll back."""
         profile = self.get(name, version)
         with self._db.begin() as connection:
@@ -194,7 +223,7 @@ class Profiles:
             )
             return {row.subject: row.profile for row in chosen}
 
-    def setup(self, profile: Profile, asked: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def setup(self, profile: StoredProfile, asked: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What a worker needs to know: the configuration with what a request asks for, and the file of the calibration.
 
         Raises:
@@ -214,7 +243,7 @@ class Profiles:
             config = config.with_settings(**given)
         return {"config": config.to_dict(), "calibration": self.calibration_file(profile)}
 
-    def calibration_file(self, profile: Profile) -> str | None:
+    def calibration_file(self, profile: StoredProfile) -> str | None:
         """The file of its calibration; None where it has none."""
         if profile.calibration is None:
             return None
@@ -256,8 +285,8 @@ def _choose(
     )
 
 
-def _profile(row: Row[Any]) -> Profile:
-    return Profile(
+def _profile(row: Row[Any]) -> StoredProfile:
+    return StoredProfile(
         name=row.name,
         version=row.version,
         config=Config.from_dict(json.loads(row.config)),

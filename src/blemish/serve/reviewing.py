@@ -16,7 +16,7 @@ from blemish.errors import UsageError
 from blemish.serve.clock import iso, now_ms
 from blemish.serve.database.tables import inspections, reviews
 from blemish.serve.history import reading
-from blemish.serve.profiles import Profile
+from blemish.serve.profiles import StoredProfile
 
 __all__ = ["GOOD_LABELS", "LABELS", "Review", "calibrated_from_reviews", "review", "reviews_of"]
 
@@ -83,7 +83,7 @@ def reviews_of(db: Engine, number: int) -> list[dict[str, Any]]:
 
 def calibrated_from_reviews(
     db: Engine,
-    profile: Profile,
+    profile: StoredProfile,
     *,
     versions: Sequence[int],
     calibration_file: str | None,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from blemish.errors import BlemishError
+from blemish.io.processors import free_processors
 from blemish.serve.access import Access
 from blemish.serve.clock import now_ms
 from blemish.serve.data_folder import DataFolder
@@ -22,7 +23,8 @@ from blemish.serve.intake import Intake, Pending
 from blemish.serve.jobs import Jobs
 from blemish.serve.line import LineConfig
 from blemish.serve.metrics import Metrics
-from blemish.serve.output.messages import messages_of
+from blemish.serve.output.fieldbus import Fieldbus, ModbusRegisters, OpcUaVariables
+from blemish.serve.output.messages import messages_of, topic_name
 from blemish.serve.output.senders import Senders
 from blemish.serve.pictures import Pictures
 from blemish.serve.profiles import DEFAULT_PROFILE, Profiles
@@ -64,9 +66,10 @@ class Service:
         for name, config in {DEFAULT_PROFILE: line.inspect, **line.profiles}.items():
             self.profiles.use_configured(name, config)
         self.over_limit = False  # of the retention: what is left stays
+        self.fieldbuses: list[Fieldbus] = []
         self._closing = threading.Event()
         self.pool = InferencePool(
-            workers=line.serve.workers or min(MOST_WORKERS, os.cpu_count() or 1),
+            workers=line.serve.workers or min(MOST_WORKERS, free_processors()),
             most_waiting=line.serve.queue,
             batch_size=line.serve.batch_size,
             wait_s=line.serve.wait_ms / 1000,
@@ -83,12 +86,35 @@ class Service:
             on_record=self._on_record,
             min_free_bytes=int(line.retention.min_free_mb * 1e6),
         )
-        self.senders = Senders(self.db, line)
+        self.senders = Senders(self.db, line, is_ready=lambda: not self.problems())
         self.jobs = Jobs(self.db, self.intake, line.folders)
         self.sources = Sources(line, self.intake, self.metrics)
         self._set_gauges()
         self._retention = threading.Thread(target=self._thin, name="blemish-retention", daemon=True)
         self._retention.start()
+        self.senders.start(self._mqtt_triggers())
+        try:
+            self._start_fieldbuses()
+        except BaseException:
+            self.close()
+            raise
+
+    def _start_fieldbuses(self) -> None:
+        line = self.line
+
+        def is_ready() -> bool:
+            return not self.problems()
+
+        found: list[Fieldbus] = []
+        if line.modbus is not None:
+            found.append(
+                ModbusRegisters(line.modbus, types=lambda: self.pool.facts.get("types") or (), is_ready=is_ready)
+            )
+        if line.opcua is not None:
+            found.append(OpcUaVariables(line.opcua, is_ready=is_ready))
+        for fieldbus in found:
+            fieldbus.start()
+            self.fieldbuses.append(fieldbus)
 
     def close(self) -> None:
         """Stops taking images, finishes what runs, writes its records; what waits is inspected after the next start."""
@@ -98,6 +124,8 @@ class Service:
         self.pool.close()
         self.intake.close()
         self.senders.close()
+        for fieldbus in self.fieldbuses:
+            fieldbus.close()
         self._retention.join(10)
         self.db.dispose()
         self.folder.close()
@@ -131,6 +159,19 @@ class Service:
         self.metrics.latency.observe(max(0.0, (now_ms() - pending.created_ms) / 1000))
         self.metrics.verdicts.labels(pending.source, record["verdict"] or "failed").inc()
         self.senders.wake()
+        for fieldbus in self.fieldbuses:
+            fieldbus.update(pending.id, pending.source, record)
+
+    def _mqtt_triggers(self) -> dict[str, Callable[[], Any]]:
+        """What a message does on the topic of each source that MQTT triggers."""
+        mqtt = self.line.mqtt
+        return {
+            source.topic or f"{mqtt.prefix}/trigger/{topic_name(source.name)}": partial(
+                self.sources.trigger, source.name
+            )
+            for source in self.line.sources
+            if source.trigger == "mqtt" and mqtt is not None
+        }
 
     def _set_gauges(self) -> None:
         gauge = self.metrics.gauge

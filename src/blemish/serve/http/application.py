@@ -9,7 +9,18 @@ from fastapi import APIRouter, FastAPI
 
 from blemish._version import __version__
 from blemish.serve.access import RateLimit
-from blemish.serve.http import callers, exports, inspections, jobs, operations, pages, profiles, sources, statistics
+from blemish.serve.http import (
+    callers,
+    exports,
+    inspections,
+    jobs,
+    label_studio,
+    operations,
+    pages,
+    profiles,
+    sources,
+    statistics,
+)
 from blemish.serve.http.errors import add_handlers
 from blemish.serve.http.guard import Guard
 from blemish.serve.line import LOOPBACK, is_loopback
@@ -25,6 +36,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     sources.router,
     statistics.router,
     exports.router,
+    label_studio.router,
     operations.router,
     pages.router,
 )

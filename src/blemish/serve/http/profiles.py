@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, File, Path, UploadFile
 from pydantic import BaseModel, Field
 
 from blemish.config import Config
@@ -69,6 +69,18 @@ def add(wanted: ProfileWanted, service: ServiceOf, caller: MayAdminister) -> dic
     config = check_uploaded(Config.from_dict(wanted.config))
     profile = service.profiles.add(wanted.name, config, who=caller.name, why=clean(wanted.why))
     auditing.note(service.db, caller.name, "add_profile", wanted.name, {"version": profile.version})
+    return profile.to_dict()
+
+
+@router.put("/v1/profiles/{name}/file", status_code=201, summary="Store a .blemish file as a new version of a profile")
+def add_file(
+    name: ProfileName,
+    file: Annotated[UploadFile, File(description="of blemish learn")],
+    service: ServiceOf,
+    caller: MayAdminister,
+) -> dict[str, Any]:
+    profile = service.profiles.add_file(name, file.file.read(), service.line.inspect.model, who=caller.name)
+    auditing.note(service.db, caller.name, "add_profile", name, {"version": profile.version})
     return profile.to_dict()
 
 

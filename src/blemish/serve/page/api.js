@@ -12,11 +12,12 @@ export class ServiceError extends Error {
 
 export async function ask(path, { method = "GET", body = undefined } = {}) {
   const headers = { Accept: "application/json" };
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const isForm = body instanceof FormData;
+  if (body !== undefined && !isForm) headers["Content-Type"] = "application/json";
   if (csrf) headers["X-Blemish-CSRF"] = csrf;
   let answer;
   try {
-    answer = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), credentials: "same-origin" });
+    answer = await fetch(path, { method, headers, body: body === undefined || isForm ? body : JSON.stringify(body), credentials: "same-origin" });
   } catch {
     throw new ServiceError(0, "unreachable", "unreachable");
   }

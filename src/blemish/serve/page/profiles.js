@@ -20,6 +20,23 @@ export async function profiles(main, { fail, again }) {
     }));
   }
 
+  const file = el("input", { type: "file", accept: ".blemish" });
+  const called = el("input", { pattern: "[A-Za-z0-9][A-Za-z0-9_.\\-]*", required: true, maxlength: "100" });
+  main.append(el("h2", {}, t("add_file")), el("form", { class: "row", onsubmit: upload }, field(t("name"), called), field(t("file"), file), el("button", { type: "submit" }, t("apply"))));
+
+  async function upload(event) {
+    event.preventDefault();
+    const form = new FormData();
+    if (file.files[0]) form.append("file", file.files[0]);
+    try {
+      const made = await ask(`/v1/profiles/${encodeURIComponent(called.value)}/file`, { method: "PUT", body: form });
+      say(t("stored", made));
+      again();
+    } catch (error) {
+      fail(error);
+    }
+  }
+
   async function change(path, body) {
     try {
       await ask(path, { method: "PUT", body });
