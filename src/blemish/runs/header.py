@@ -63,8 +63,8 @@ class RunHeader:
         }
 
     def drift(self, counts: RunCounts | Summary) -> Drift | None:
-        """How the images so far compare with the profile's good ones; None without a profile or images, or on a cluster."""
-        if self.profile is None or not isinstance(counts, RunCounts) or not counts.seen or not self.profile.good:
+        """How the images so far compare with the profile's good ones; None without a profile, or without images."""
+        if self.profile is None or not counts.seen or not self.profile.good:
             return None
         return find_drift(counts.seen, self.profile.good)
 

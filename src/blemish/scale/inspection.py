@@ -99,7 +99,12 @@ def inspect_sources(
     if out is not None and ADDRESS.match(str(out)):
         raise UsageError(f"{out}: results go to a folder that every machine sees, not to an address")
     named = [str(sources)] if isinstance(sources, str | Path) else [str(source) for source in sources]
-    config = merge(config, given).from_folder(Path.cwd())  # other machines start in other folders
+    config = merge(config, given)
+    if config.references.peers == "auto":
+        raise UsageError("--peers auto looks at a folder of one machine: name the peers of a run on a cluster, or off")
+    if config.references.peers == "off":
+        config = config.with_settings(peers=None)
+    config = config.from_folder(Path.cwd())  # other machines start in other folders
     folder = None if out is None else check_out(out, overwrite=overwrite, resume=resume)
     inspector = load(config)
     if shard_images < 1 or shard_images % inspector.batch_size:
@@ -291,7 +296,7 @@ class _ScaleRun:
             references=engine.references or engine.good_references,
             peers="",
             profile="" if self.inspector.profile is None else self.inspector.profile.name,
-            drift=None,
+            drift=self.header.drift(summary),
             workers=0,
             remarks=(*engine.remarks, *remarks),
         )
