@@ -179,7 +179,7 @@ def test_a_run_is_resumed_with_the_same_peers_only(
     call = ["inspect", str(series), "--out", str(tmp_path / "run"), "--quiet"]
     assert cli.main([*call, "--peers", str(series)]) == 0
     assert cli.main([*call, "--peers", str(series), "--resume"]) == 0
-    assert cli.main([*call, "--resume"]) == 2
+    assert cli.main([*call, "--peers", "off", "--resume"]) == 2
     assert "peers 12 images" in capsys.readouterr().err
 
 
