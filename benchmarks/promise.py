@@ -1,6 +1,6 @@
 """Whether a profile keeps its promise, and what it misses then, as the tables in docs/calibration.md and docs/profiles.md.
 
-`python -m benchmarks.promise simulate`: the memory in the loop, 2,000 repetitions a case: simulated good images are remembered,
+`python -m benchmarks.promise simulate`: the memory in the loop, 2,000 repetitions a case (or as many as you say): simulated good images are remembered,
 each is scored without itself, a threshold found, and new good images scored. `cells`: the same on the good solar cells of
 elpv-dataset, split at random. `sets`: the defects that are missed, and the good images that are NG, with 8, 30 and 100 good
 images of each real set (measured only: nothing is chosen by it).
@@ -84,7 +84,7 @@ class SimulatedWords(Method):
 
     def score(self, features: Features, texts: Texts) -> Scores:
         patches = features.levels[0]
-        anomaly_map = (3 * patches[..., 0] - 2 * patches[..., 4] - 4).sigmoid().unflatten(1, features.grid)
+        anomaly_map = (3 * patches[..., 0] - 2 * patches[..., 4] - 4).sigmoid().reshape(len(patches), *features.grid)
         types = len(texts.types)
         score = anomaly_map.flatten(1).amax(1)
         return Scores(

@@ -27,7 +27,7 @@ from blemish.images import read
 from blemish.io.atomic import write_text
 from blemish.maps import at_original
 from blemish.methods.base import Method
-from blemish.methods.coreset import choose
+from blemish.methods.coreset import choose_covering
 from blemish.methods.nearest import Entries
 from blemish.methods.reference_memory import MemoryOptions
 from blemish.methods.referenced import ReferencedScoring, highest
@@ -100,7 +100,7 @@ def patchcore(seen: Seen, good: Sequence[int], tested: Sequence[int]) -> tuple[T
         return torch.cat([fine, coarse], 1).flatten(2)[0].T.contiguous()
 
     everything = torch.cat([patches(number) for number in good])
-    memory = everything[choose(everything, max(1, len(everything) // 10))]
+    memory = everything[choose_covering(everything, max(1, len(everything) // 10))]
     entries, grid = Entries(memory, images=torch.zeros(len(memory))), seen.looks[0].maps[0].shape[-2:]
     scores, maps = [], []
     for number in tested:

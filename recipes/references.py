@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -93,7 +94,7 @@ def series(method: Method, seed: int) -> tuple[Seen, Masks]:
 def constants(changed: dict[str, float]) -> Iterator[ReferencedConfig]:
     """Other constants of the features, and the configuration with other options."""
     options = {name: value for name, value in changed.items() if name.islower()}
-    features = {name: value for name, value in changed.items() if name.isupper()}
+    features: dict[str, Any] = {name: value for name, value in changed.items() if name.isupper()}
     with patch.multiple(appearance, **features) if features else patch.object(appearance, "SAMPLED", 20_000):
         yield replace(ReferencedConfig(), **options)
 

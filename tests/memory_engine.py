@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.config import ModelConfig
-from blemish.engines.base import Engine, LoadedEngine, MemoryOptions, RawScores, ReferenceMemory, merge
+from blemish.engines.base import Engine, LoadedEngine, MemoryOptions, RawScores, ReferenceMemory, merge_memories
 from blemish.errors import UsageError
 from blemish.language import Vocabulary
 from fakes import CARD, GRID, DarknessEngine
@@ -57,7 +57,7 @@ class MemoryEngine(DarknessEngine):
         return type(self)(backbone=self.model.backbone, memory=memory)
 
     def add(self, memory: ReferenceMemory, images: Iterable[NDArray[np.float32]]) -> ReferenceMemory:
-        return merge(memory, self.remember(images))
+        return merge_memories(memory, self.remember(images))
 
     def encode_texts(self, vocabulary: Vocabulary) -> Any:
         return vocabulary.names

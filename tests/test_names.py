@@ -16,6 +16,8 @@ ALLOWED = {
     "read": "each layout has it, and images",
     "FORMAT": "each export format has it",
     "router": "each module of routes has it",
+    "learn": "the command and the function behind it",
+    "export_model": "the command and the function behind it",
     "auroc": "of scores, and of the table behind them; and likewise the next four",
     "average_precision": "",
     "f1_max": "",

@@ -76,6 +76,11 @@ def test_results_do_not_go_to_an_address(capsys: pytest.CaptureFixture[str], tmp
     assert "a folder that every machine sees" in said
 
 
+def test_peers_are_named_or_there_are_none(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    assert "name the peers" in refused(capsys, "inspect", str(tmp_path), "--ray", "--peers", "auto")
+
+
 @pytest.mark.slow
 def test_a_start_that_fails_leaves_nothing_behind(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the extra ray is not installed")

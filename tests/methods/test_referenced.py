@@ -16,7 +16,7 @@ from blemish.methods.base import Method, Scores
 from blemish.methods.dapo import DAPO
 from blemish.methods.ensemble import PromptEnsemble
 from blemish.methods.faprompt import FAPrompt
-from blemish.methods.reference_memory import MemoryOptions, ReferenceMemory, merge, reduce, remove
+from blemish.methods.reference_memory import MemoryOptions, ReferenceMemory, merge_memories, reduce_memory, remove_image
 from blemish.methods.referenced import LEAST_PEERS, ReferencedConfig, ReferencedScoring, among_peers
 from blemish.methods.remembering import add_images as add
 from blemish.methods.remembering import digest_of
@@ -92,7 +92,7 @@ def test_each_image_is_scored_as_by_a_memory_that_never_held_it(inner: PromptEns
     method = ReferencedScoring(inner, memory)
     image_scores, maps = method.leave_one_out(memory, method.encode_texts(DEFECTS))
     for number, digest in enumerate(memory.digests):
-        found = scored(ReferencedScoring(inner, remove(memory, digest)), good[number : number + 1])
+        found = scored(ReferencedScoring(inner, remove_image(memory, digest)), good[number : number + 1])
         assert torch.allclose(found.image_score, image_scores[number], atol=1e-3)
         assert torch.allclose(found.anomaly_map, maps[number : number + 1], atol=2e-3)
 
@@ -123,7 +123,7 @@ def test_adding_is_as_remembering_at_once(inner: PromptEnsemble) -> None:
 
 def test_an_image_that_is_taken_out_leaves_the_memory_of_the_others(inner: PromptEnsemble) -> None:
     whole = remember(inner, [alike(5)])
-    less = remove(whole, whole.digests[4])
+    less = remove_image(whole, whole.digests[4])
     kept = remember(inner, [alike(5)[:4]])
     assert less.digests == kept.digests
     projection = {name: whole.arrays[name] for name in ("projection", "projection_mean", "projection_lengths")}
@@ -132,15 +132,15 @@ def test_an_image_that_is_taken_out_leaves_the_memory_of_the_others(inner: Promp
     found, expected = (scored(ReferencedScoring(inner, memory), odd_one()) for memory in (less, kept))
     assert torch.allclose(found.anomaly_map, expected.anomaly_map)
     with pytest.raises(UsageError, match="no image of the memory has the digest nothing"):
-        remove(whole, "nothing")
+        remove_image(whole, "nothing")
     with pytest.raises(UsageError, match="at least one image"):
-        remove(remember(inner, [alike(1)]), digest_of(alike(1)[0]))
+        remove_image(remember(inner, [alike(1)]), digest_of(alike(1)[0]))
 
 
 def test_memories_are_merged_without_their_common_images(inner: PromptEnsemble) -> None:
     images = alike(6)
     first, second = remember(inner, [images[:4]]), remember(inner, [images[2:]])
-    both = merge(first, second)
+    both = merge_memories(first, second)
     assert set(both.digests) == {digest_of(image) for image in images}
     assert both.entries == 6 * 64
     assert torch.isfinite(scored(ReferencedScoring(inner, both), odd_one()).anomaly_map).all()
@@ -148,14 +148,14 @@ def test_memories_are_merged_without_their_common_images(inner: PromptEnsemble) 
 
 def test_a_memory_is_reduced_to_patches_that_cover_the_others(inner: PromptEnsemble) -> None:
     whole = remember(inner, [alike(6)])
-    less = reduce(whole, 100)
+    less = reduce_memory(whole, 100)
     assert less.entries == 100
     assert remember(inner, [alike(6)], MemoryOptions(entries=100)).entries == 100
-    assert reduce(whole, 1000) is whole
+    assert reduce_memory(whole, 1000) is whole
     usual, odd = (scored(ReferencedScoring(inner, less), images) for images in (alike(3, seed=1), odd_one()))
     assert odd.image_score > usual.image_score.max()
     with pytest.raises(UsageError, match="at least one patch"):
-        reduce(whole, 0)
+        reduce_memory(whole, 0)
 
 
 def test_a_memory_of_another_model_is_refused(inner: PromptEnsemble) -> None:

@@ -7,11 +7,11 @@ import pytest
 from numpy.typing import NDArray
 
 from blemish.images import Picture
-from blemish.profiles.checks import Look, groups_of, look_of, near_copies, suspicious
+from blemish.profiles.checks import ImageLook, groups_of, look_of, near_copies, suspicious
 from blemish.synthesis import render_series
 
 
-def looks(seed: int, count: int = 12) -> list[Look]:
+def looks(seed: int, count: int = 12) -> list[ImageLook]:
     pieces = render_series(seed, pieces=count, defective=0, size_px=64)
     return [look_of(Picture(piece.image, str(number))) for number, piece in enumerate(pieces)]
 

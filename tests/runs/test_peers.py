@@ -58,6 +58,16 @@ def test_a_mixture_is_looked_at_one_by_one(mixed: Path) -> None:
     assert "no series of one product" in settled.note
 
 
+def test_a_series_most_of_which_looks_defective_is_looked_at_one_by_one(
+    series: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blemish.runs.peers.MOST_DEFECTIVE", -0.01)
+    settled = settle_peers(Config(), [series], find_images(series))
+    assert settled.config.references.peers is None
+    assert "look defective, and images judge each other only where most are good" in settled.note
+    assert f"--peers {series}" in settled.note
+
+
 def test_nothing_is_decided_where_it_was_said_or_where_thresholds_hold_without_peers(series: Path) -> None:
     found = find_images(series)
     for settings in ({"peers": "off"}, {"threshold": 0.6}, {"tiles": "auto"}, {"references": str(series)}):

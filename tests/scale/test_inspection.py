@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +120,69 @@ def test_other_tools_read_the_shards(images: Path, alone: Path, tmp_path: Path) 
     assert [result.source for result in results_from(tmp_path / "out")] == [
         record["source"] for record in read_records(tmp_path / "out")
     ]
+
+
+def test_actors_and_readers_that_are_killed_change_no_row(images: Path, alone: Path, tmp_path: Path) -> None:
+    """Processes of the cluster, killed one after the other while a run is under way."""
+    ends, killed = threading.Event(), []
+
+    def kill() -> None:
+        chance = random.Random(0)
+        while not ends.wait(1.0) and len(killed) < 4:
+            working = [pid for pid, name in ray_processes().items() if "MapWorker" in name or "MapBatches" in name]
+            if working:
+                with suppress(ProcessLookupError):
+                    os.kill(chance.choice(working), signal.SIGKILL)
+                    killed.append(True)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        inspect_sources(images, out=tmp_path / "out", shard_images=8, **OPTIONS)
+    finally:
+        ends.set()
+        killer.join()
+    assert killed
+    assert rows(tmp_path / "out") == rows(alone)
+
+
+def ray_processes() -> dict[int, str]:
+    """The processes of this test's cluster at work, by their numbers: Ray writes what they do into their names."""
+    found = {}
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            name = place.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if name.startswith("ray::") and is_below(int(place.parent.name), os.getpid()):
+                found[int(place.parent.name)] = name
+    return found
+
+
+def is_below(pid: int, ancestor: int) -> bool:
+    """Whether a process was started by another one, or by one that this one started."""
+    while pid > 1:
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        if pid == ancestor:
+            return True
+    return False
+
+
+def test_a_run_whose_driver_is_killed_goes_on(images: Path, alone: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    program = (
+        "from blemish.scale.inspection import inspect_sources\n"
+        f"inspect_sources({str(images)!r}, out={str(out)!r}, cpus=2, shard_images=8, resume=True, **{OPTIONS!r})"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen([sys.executable, "-c", program], env=environment)
+    for _ in range(1200):
+        if list((out / "records").glob("part-*.parquet")) or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    landed = {path.name: path.stat().st_mtime_ns for path in (out / "records").glob("part-*.parquet")}
+    assert landed
+    run = inspect_sources(images, out=out, shard_images=8, resume=True, **OPTIONS)
+    assert run.resumed >= 8 * (len(landed) - 1)
+    assert {name: (out / "records" / name).stat().st_mtime_ns for name in landed} == landed
+    assert rows(out) == rows(alone)

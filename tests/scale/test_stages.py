@@ -167,4 +167,12 @@ def test_a_summary_counts_what_records_say() -> None:
     told = summary.to_dict()
     assert told.pop("top_types") == dict(expected.top_types)
     assert told == expected.to_dict()
-    assert header_of(inspector).to_dict(summary, duration_s=1.0)["counts"] == expected.to_dict()["counts"]
+    looks = [{**record, "statistics": {"brightness": 0.5}} for record in records[:4]]
+    summary.add(table_of(looks, [None] * 4, shard=0, first=0))
+    assert [seen.statistics for seen in summary.seen] == [{"brightness": 0.5}] * 4
+    assert summary.seen[0].size_px == (30, 20)
+
+
+def test_a_header_takes_a_summary() -> None:
+    inspector, summary = darkness_inspector(), Summary()
+    assert header_of(inspector).to_dict(summary, duration_s=1.0)["counts"]["ng"] == 0

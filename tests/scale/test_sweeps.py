@@ -15,7 +15,7 @@ import probe
 from blemish import models as store
 from blemish.errors import UnknownNameError, UsageError
 from blemish.scale import sweeps
-from blemish.scale.sweeps import parse_values, sweep
+from blemish.scale.sweeps import parse_values, train_variants
 from blemish.training import loop, recipe_of, train
 
 
@@ -42,7 +42,7 @@ def test_each_training_writes_what_it_writes_alone(tmp_path: Path) -> None:
     data = probe.data_set(8)
     recipe = recipe_of("probe", epochs=1, batch_size=4, cache_dtype="none")
     words = ["blemish", "train", "probe", "--vary", "seed=1,2", "--out", "x"]
-    found = sweep("probe", data, out=tmp_path / "many", vary={"seed": [1, 2]}, recipe=recipe, command=words)
+    found = train_variants("probe", data, out=tmp_path / "many", vary={"seed": [1, 2]}, recipe=recipe, command=words)
     assert [one.out.name for one in found] == ["seed-1", "seed-2"]
     for seed, one in zip((1, 2), found, strict=True):
         command = f"blemish train probe --out {one.out} --seed {seed}"
@@ -58,9 +58,9 @@ def test_each_training_writes_what_it_writes_alone(tmp_path: Path) -> None:
 
 def test_values_are_checked_before_the_first_training(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="nonsense"):
-        sweep("probe", probe.data_set(8), out=tmp_path / "many", vary={"seed": [1], "nonsense": [2]})
+        train_variants("probe", probe.data_set(8), out=tmp_path / "many", vary={"seed": [1], "nonsense": [2]})
     with pytest.raises(UsageError):
-        sweep("probe", probe.data_set(8), out=tmp_path / "many", vary={"epochs": [1, 0]})
+        train_variants("probe", probe.data_set(8), out=tmp_path / "many", vary={"epochs": [1, 0]})
     assert not (tmp_path / "many").exists()
 
 

@@ -9,8 +9,9 @@ ICLR 2024). What comes out has the width of the transformer that follows, one ve
 from __future__ import annotations
 
 import math
-from functools import lru_cache
-from typing import NamedTuple
+from collections.abc import Iterable
+from functools import lru_cache, reduce
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -159,7 +160,7 @@ class LocalStem(nn.Module):
         """The frozen part for images [B, 3, H, W]."""
         images = images.contiguous(memory_format=torch.channels_last)  # a third faster on processors
         if images.device.type == "cpu" and not is_traced():  # so many at once that a thread's maps stay in its cache
-            parts = zip(*map(self.trunk, images.split(torch.get_num_threads())), strict=True)
+            parts = zip(*map(self.trunk, torch.split(images, torch.get_num_threads())), strict=True)
             maps = [torch.cat(level) for level in parts]
         else:
             maps = self.trunk(images)
@@ -168,8 +169,10 @@ class LocalStem(nn.Module):
     def patches(self, local: LocalMaps) -> Tensor:
         """The patch features [B, width, H/8, W/8]."""
         grid = local.trunk[1].shape[-2:]
-        levels = zip(local.trunk, self.level_norms, self.level_projections, strict=True)
-        x = sum(_projected(_normalise(norm, level), project, grid) for level, norm, project in levels)
+        projections = cast(Iterable[Conv2d], self.level_projections)
+        levels = zip(local.trunk, self.level_norms, projections, strict=True)
+        parts = [_projected(_normalise(norm, level), project, grid) for level, norm, project in levels]
+        x = reduce(torch.add, parts)
         x = x + self.likeness(torch.cat([_on_grid(level, grid) for level in local.likeness], 1).to(x.dtype))
         x = _through(self.mix, x)  # [B, W, h, w]
         mean = x.mean((2, 3), keepdim=True)

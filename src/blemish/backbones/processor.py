@@ -17,7 +17,7 @@ __all__ = ["FusedActivation", "is_traced", "linear", "pointwise"]
 FusedActivation = Literal["none", "gelu", "relu6"]
 
 # oneDNN's linear layer with an activation in it, as torch.compile uses it; None in builds of torch without oneDNN
-_FUSED = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+_FUSED = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None  # type: ignore[no-untyped-call]
 # names, parameters and algorithms of activations there
 _IN_ONEDNN: dict[FusedActivation, tuple[str, list[float], str]] = {
     "none": ("none", [], ""),
@@ -43,7 +43,7 @@ def pointwise(convolution: nn.Conv2d, x: Tensor, *, activation: FusedActivation 
 
 def is_traced() -> bool:
     """Whether torch is writing down what is computed, to compile or to export it."""
-    return torch.jit.is_tracing() or torch.compiler.is_compiling()
+    return bool(torch.jit.is_tracing()) or torch.compiler.is_compiling()  # type: ignore[attr-defined, no-untyped-call]
 
 
 def _activated(x: Tensor, activation: FusedActivation) -> Tensor:

@@ -152,9 +152,11 @@ def train(
         "reporter": None if quiet else TerminalReporter(),
     }
     if vary:
-        from blemish.scale.sweeps import parse_values, sweep
+        from blemish.scale.sweeps import parse_values, train_variants
 
-        for variant in sweep(method, data, vary=parse_values(vary), ray=ray, command=command_words(), **options):
+        for variant in train_variants(
+            method, data, vary=parse_values(vary), ray=ray, command=command_words(), **options
+        ):
             if not quiet:
                 typer.echo(f"{variant.out}: prompts of {len(variant.prompts)} epochs")
         return

@@ -18,7 +18,7 @@ from blemish.backbones.config import PreprocessConfig
 from blemish.config import ModelConfig, NumberPrecision
 from blemish.errors import UsageError
 from blemish.language import Vocabulary
-from blemish.methods.reference_memory import MemoryOptions, ReferenceMemory, merge, reduce, remove
+from blemish.methods.reference_memory import MemoryOptions, ReferenceMemory, merge_memories, reduce_memory, remove_image
 from blemish.results import ModelInfo, Reasons
 
 __all__ = [
@@ -28,9 +28,9 @@ __all__ = [
     "MemoryOptions",
     "RawScores",
     "ReferenceMemory",
-    "merge",
-    "reduce",
-    "remove",
+    "merge_memories",
+    "reduce_memory",
+    "remove_image",
 ]
 
 

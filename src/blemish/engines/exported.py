@@ -36,7 +36,7 @@ __all__ = [
     "TEXTS_FILE",
     "ExportedEngine",
     "TextRows",
-    "digest_of",
+    "file_digest_of",
     "is_exported",
 ]
 
@@ -157,7 +157,7 @@ def is_exported(backbone: str) -> bool:
     return (Path(backbone).expanduser() / EXPORT_FILE).is_file()
 
 
-def digest_of(file: Path) -> str:
+def file_digest_of(file: Path) -> str:
     """The SHA-256 of a file, in hex."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -181,7 +181,7 @@ def check_file(file: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
     if not file.is_file():
         raise ModelError(f"{file}: is missing from the exported model; copy the whole folder")
     said = files.get(file.name, {})
-    if file.stat().st_size != said.get("bytes") or digest_of(file) != said.get("sha256"):
+    if file.stat().st_size != said.get("bytes") or file_digest_of(file) != said.get("sha256"):
         raise ModelError(f"{file}: is not the file that was exported (its digest differs); copy or export it again")
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["choose"]
+__all__ = ["choose_covering"]
 
 PROJECTED = 24  # channels that distances are measured in while choosing
 ROUNDS = 300  # at most: more points a round where more are to be chosen
@@ -21,7 +21,7 @@ CANDIDATES = 4  # of so many times the points of a round, those that lie apart a
 SEED = 0
 
 
-def choose(points: Tensor, count: int) -> Tensor:
+def choose_covering(points: Tensor, count: int) -> Tensor:
     """The numbers of `count` points [n, C] that leave the others near to them, in the order of their choice.
 
     The same points give the same choice. All of them where they are no more than `count`.

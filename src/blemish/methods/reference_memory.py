@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from blemish.errors import UsageError
 
-__all__ = ["MEMORY_SCHEMA", "MemoryOptions", "ReferenceMemory", "merge", "reduce", "remove"]
+__all__ = ["MEMORY_SCHEMA", "MemoryOptions", "ReferenceMemory", "merge_memories", "reduce_memory", "remove_image"]
 
 MEMORY_SCHEMA = 1
 BY_IMAGE = ("log_odds", "image_log_odds", "global")  # and every map: arrays with a row for each image
@@ -79,7 +79,7 @@ class ReferenceMemory:
         return f"{self.images} images ({decisive.hexdigest()[:16]})"
 
 
-def remove(memory: ReferenceMemory, digest: str) -> ReferenceMemory:
+def remove_image(memory: ReferenceMemory, digest: str) -> ReferenceMemory:
     """The memory without the image of this digest.
 
     Raises:
@@ -92,7 +92,7 @@ def remove(memory: ReferenceMemory, digest: str) -> ReferenceMemory:
     return _with_images(memory, np.array([own != digest for own in memory.digests]))
 
 
-def merge(first: ReferenceMemory, second: ReferenceMemory) -> ReferenceMemory:
+def merge_memories(first: ReferenceMemory, second: ReferenceMemory) -> ReferenceMemory:
     """Both memories as one, its entries reduced to the limit of the first; an image that both hold counts once.
 
     Raises:
@@ -116,10 +116,10 @@ def merge(first: ReferenceMemory, second: ReferenceMemory) -> ReferenceMemory:
     moved = second.arrays["entries"] + np.array([first.images, 0], np.int32)
     arrays["entries"] = np.concatenate([first.arrays["entries"], moved])
     both = replace(first, arrays=arrays, facts={**first.facts, "digests": [*first.digests, *second.digests]})
-    return reduce(both, first.facts["options"]["entries"])
+    return reduce_memory(both, first.facts["options"]["entries"])
 
 
-def reduce(memory: ReferenceMemory, entries: int) -> ReferenceMemory:
+def reduce_memory(memory: ReferenceMemory, entries: int) -> ReferenceMemory:
     """The memory with so many entries at most, those that leave the others nearest to them.
 
     Raises:
@@ -132,9 +132,9 @@ def reduce(memory: ReferenceMemory, entries: int) -> ReferenceMemory:
     import torch
 
     from blemish.methods.appearance import entry_vectors
-    from blemish.methods.coreset import choose
+    from blemish.methods.coreset import choose_covering
 
-    chosen = choose(entry_vectors(memory.arrays, torch.device("cpu")), entries)
+    chosen = choose_covering(entry_vectors(memory.arrays, torch.device("cpu")), entries)
     return _with_entries(memory, np.sort(chosen.numpy()))
 
 

@@ -50,7 +50,7 @@ from blemish.methods.reference_memory import MEMORY_SCHEMA, ReferenceMemory
 from blemish.methods.remembering import (
     ALIKE,
     SURE,
-    check_memory,
+    check_reference_memory,
     compare_images,
     digest_of,
     log_odds,
@@ -165,7 +165,7 @@ class ReferencedScoring(Method):
     ) -> None:
         super().__init__(inner.backbone, config or ReferencedConfig())
         self.config: ReferencedConfig
-        check_memory(memory, inner)
+        check_reference_memory(memory, inner)
         self.inner, self.unlabelled = inner, unlabelled
         self.name = f"{inner.name}+{'peers' if unlabelled else 'references'}"  # type: ignore[misc]  # the other one's
         self.scores_depend_on_vocabulary = inner.scores_depend_on_vocabulary

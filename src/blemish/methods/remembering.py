@@ -20,16 +20,16 @@ from blemish.errors import UsageError
 from blemish.io.codec import to_dict
 from blemish.methods.appearance import Projection, entry_vectors, image_vectors, on_grid
 from blemish.methods.base import Method
-from blemish.methods.coreset import choose
+from blemish.methods.coreset import choose_covering
 from blemish.methods.nearest import Entries, Nearest
-from blemish.methods.reference_memory import MEMORY_SCHEMA, MemoryOptions, ReferenceMemory, merge
+from blemish.methods.reference_memory import MEMORY_SCHEMA, MemoryOptions, ReferenceMemory, merge_memories
 
 __all__ = [
     "ALIKE",
     "Look",
     "add_images",
     "assembled",
-    "check_memory",
+    "check_reference_memory",
     "compare_images",
     "digest_of",
     "log_odds",
@@ -77,17 +77,17 @@ def add_images(inner: Method, memory: ReferenceMemory, batches: Iterable[Tensor]
     Raises:
         UsageError: The memory is of another model, or the images are of another size.
     """
-    check_memory(memory, inner)
+    check_reference_memory(memory, inner)
     seen = looked_at(inner, batches, known=memory.digests)
     if not seen:
         return memory
     options = MemoryOptions(**memory.facts["options"])
     projection = Projection.in_arrays(memory.arrays, torch.device("cpu"))
-    grown = merge(memory, assembled(inner, seen, options, projection=projection))
+    grown = merge_memories(memory, assembled(inner, seen, options, projection=projection))
     return compare_images(grown, device=_device(inner))
 
 
-def check_memory(memory: ReferenceMemory, inner: Method) -> None:
+def check_reference_memory(memory: ReferenceMemory, inner: Method) -> None:
     """UsageError where the memory is not of this method."""
     facts, size = memory.facts, inner.backbone.config.preprocess.size
     if facts["schema"] != MEMORY_SCHEMA:
@@ -200,7 +200,9 @@ def assembled(
     vectors = image_vectors(arrays, torch.device("cpu"))  # [R, N, c]
     total, patches = vectors.shape[0] * vectors.shape[1], vectors.shape[1]
     everything = every_patch or total <= options.entries
-    chosen = torch.arange(total) if everything else choose(vectors.flatten(0, 1), options.entries).sort().values
+    chosen = (
+        torch.arange(total) if everything else choose_covering(vectors.flatten(0, 1), options.entries).sort().values
+    )
     entries = torch.stack([chosen // patches, chosen % patches], 1)
     arrays |= {"entries": entries.numpy().astype(np.int32), **_level_arrays(seen, entries)}
     facts = {

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from blemish.images import Picture
 
-__all__ = ["Look", "groups_of", "look_of", "near_copies", "suspicious"]
+__all__ = ["ImageLook", "groups_of", "look_of", "near_copies", "suspicious"]
 
 # Suspicious scores. For good scores that spread like a normal distribution, one folder in a hundred has a false suspicion; real
 # scores have longer tails, and docs/profiles.md says how many folders of good images are stopped.
@@ -34,14 +34,14 @@ SMALLEST_GROUP, SMALLEST_GROUP_SHARE = 3, 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class ImageLook:
     """A small summary of an image for comparisons with the others of its folder."""
 
     thumbnail: NDArray[np.float32]  # [32, 32, 3], 0..1
     texture: NDArray[np.float32]  # [features], how colours and spatial frequencies are spread, wherever they lie
 
 
-def look_of(picture: Picture) -> Look:
+def look_of(picture: Picture) -> ImageLook:
     """The look of an image."""
     from PIL import Image
 
@@ -57,7 +57,7 @@ def look_of(picture: Picture) -> Look:
     edges = np.linspace(0, 0.5, BANDS + 1)
     bands = [power[(radius > low) & (radius <= high)].mean() for low, high in pairwise(edges)]
     texture = np.concatenate([np.concatenate(cumulative), np.log10(np.array(bands) + 1e-3) / 4])
-    return Look(thumbnail, texture.astype(np.float32))
+    return ImageLook(thumbnail, texture.astype(np.float32))
 
 
 def suspicious(scores: Sequence[float]) -> list[int]:
@@ -88,7 +88,7 @@ def _limit(odds: NDArray[np.float64]) -> float:
     return middle + (float(-ndtri(LEVEL / len(odds))) + MARGIN) * spread
 
 
-def near_copies(looks: Sequence[Look]) -> list[tuple[int, int]]:
+def near_copies(looks: Sequence[ImageLook]) -> list[tuple[int, int]]:
     """Pairs of images that are nearly the same photo, each later one with the first that it is like."""
     if len(looks) < 2:
         return []
@@ -103,7 +103,7 @@ def near_copies(looks: Sequence[Look]) -> list[tuple[int, int]]:
     ]
 
 
-def groups_of(looks: Sequence[Look]) -> tuple[list[int], list[int]] | None:
+def groups_of(looks: Sequence[ImageLook]) -> tuple[list[int], list[int]] | None:
     """The images as two groups, the larger first, where they look like two products; None where they are one.
 
     The images are joined by the shortest tree of steps from image to image. Its longest step that has at least three images,

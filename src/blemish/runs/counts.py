@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from blemish.runs.names import picture_name
 
 __all__ = ["RunCounts"]
 
+MOST_SEEN = 10_000  # images: more say nothing new of drift
 VERDICTS = ("ok", "review", "ng")
 
 
@@ -30,7 +32,9 @@ class RunCounts:
     notes: Counter[str] = field(default_factory=Counter)  # what is to be known of how images were read
     sources: set[str] = field(default_factory=set)
     picture_names: set[str] = field(default_factory=set)
-    seen: list[Seen] = field(default_factory=list)  # how images look, where the run has a profile
+    seen: list[Seen] = field(default_factory=list)  # how images look, where the run has a profile: of many a sample
+    _seen_count: int = 0
+    _lot: random.Random = field(default_factory=lambda: random.Random(0))
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Counts the record of one image."""
@@ -49,14 +53,7 @@ class RunCounts:
             return
         self.verdicts[record["verdict"]] += 1
         if record.get("statistics"):
-            self.seen.append(
-                Seen(
-                    size_px=(record["width_px"], record["height_px"]),
-                    is_deep=record["value_range"] is not None,
-                    statistics=record["statistics"],
-                    image_score=record["image_score"],
-                )
-            )
+            self._see(record)
         if record["error"] is not None:
             self.unwritten.append(ImageError(record["source"], record["error"]))
         if record["verdict"] != "ok" and record["top_type"] is not None:
@@ -64,6 +61,21 @@ class RunCounts:
         if record["value_range"] is not None:
             low, high = record["value_range"]
             self.value_ranges[low, high] += 1
+
+    def _see(self, record: Mapping[str, Any]) -> None:
+        """Keeps how an image looks, or lets it take the place of another, so that each of many is kept with the same chance."""
+        self._seen_count += 1
+        place = len(self.seen) if self._seen_count <= MOST_SEEN else self._lot.randrange(self._seen_count)
+        if place >= MOST_SEEN:
+            return
+        self.seen[place : place + 1] = [
+            Seen(
+                size_px=(record["width_px"], record["height_px"]),
+                is_deep=record["value_range"] is not None,
+                statistics=record["statistics"],
+                image_score=record["image_score"],
+            )
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """As run.json holds them (docs/results.md)."""

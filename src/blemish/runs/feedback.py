@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from blemish.config import Config
-from blemish.engines.base import merge as merge_memories
-from blemish.engines.base import remove as forget
+from blemish.engines.base import merge_memories, remove_image
 from blemish.errors import ImageError, UsageError
 from blemish.inspection.inspector import Inspector
 from blemish.inspection.load import load, merge, with_profile
@@ -62,10 +61,10 @@ def update_profile(
 
     Example:
         >>> from blemish.runs.learn import learn
-        >>> first = learn("good", out="part.blemish", keep_all=True)
-        >>> learned = update_profile("part.blemish", add="parts/good.png", out="second.blemish")
+        >>> first = learn("good", out="part.blemish", keep_all=True, overwrite=True)
+        >>> learned = update_profile("part.blemish", remove="good/07.png", out="second.blemish")
         >>> len(learned.before.images), len(learned.profile.images)
-        (20, 21)
+        (20, 19)
     """
     path = Path(profile).expanduser() if out is None else check_new_file(out, overwrite=overwrite)
     before, base = _open(profile, config, given)
@@ -170,7 +169,7 @@ def report_missed(
 
     Example:
         >>> from blemish.runs.learn import learn
-        >>> first = learn("good", out="part.blemish", keep_all=True)
+        >>> first = learn("good", out="part.blemish", keep_all=True, overwrite=True)
         >>> report_missed("parts/bad.png", "part.blemish").good_images
         20
     """
@@ -260,7 +259,7 @@ def _without(
     memory = profile.memory
     for image in profile.images:
         if image.digest in gone and image.memory_digest is not None:
-            memory = forget(memory, image.memory_digest)
+            memory = remove_image(memory, image.memory_digest)
     return replace(profile, memory=memory, images=kept)
 
 

@@ -18,7 +18,7 @@ from blemish.inspection.loader import ImageLoader, LoadedImage
 from blemish.inspection.scoring import inside_of
 from blemish.io.progress import Reporter
 from blemish.profiles import GoodImage
-from blemish.profiles.checks import Look, look_of
+from blemish.profiles.checks import ImageLook, look_of
 from blemish.profiles.drift import Seen
 from blemish.profiles.statistics import statistics_of
 
@@ -31,7 +31,7 @@ class ReadImage:
 
     path: Path
     good: GoodImage  # not yet scored
-    look: Look
+    look: ImageLook
 
 
 class GoodReader:

@@ -62,13 +62,13 @@ class RunHeader:
             **counts.to_dict(),
         }
 
-    def drift(self, counts: RunCounts) -> Drift | None:
+    def drift(self, counts: RunCounts | Summary) -> Drift | None:
         """How the images so far compare with the profile's good ones; None without a profile, or without images."""
         if self.profile is None or not counts.seen or not self.profile.good:
             return None
         return find_drift(counts.seen, self.profile.good)
 
-    def _of_profile(self, profile: ProductProfile, counts: RunCounts) -> dict[str, Any]:
+    def _of_profile(self, profile: ProductProfile, counts: RunCounts | Summary) -> dict[str, Any]:
         drift = self.drift(counts)
         return {
             "profile": {"id": profile.identity, "file": str(profile.path), "good_images": len(profile.images)},

@@ -7,17 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blemish.config import Config, ThresholdsConfig
-from blemish.engines.base import SERIES_UP_TO
+from blemish.engines.base import SERIES_UP_TO, LoadedEngine
 from blemish.images import FoundImage
-from blemish.inspection.load import load_engine
+from blemish.inspection.load import choose_vocabulary, load_engine
 from blemish.inspection.references import draw_references, prepared_batches
+from blemish.io.prefetch import in_chunks
+from blemish.language import general
 
 __all__ = ["LEAST_SERIES", "Settled", "settle_peers"]
 
 LEAST_SERIES = 12  # images: of fewer, a series cannot be told from a mixture
 LOOKED_AT = 24  # images that decide, drawn by lot
+MOST_DEFECTIVE = 0.5  # share of them that the words alone may call NG: peers must be good for the most part
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,10 @@ def settle_peers(config: Config, images: Sequence[str | Path], found: Sequence[F
     if asked not in (None, "auto", "off"):
         return Settled(config)
     without = config.with_settings(peers=None)
-    references = config.references
-    given = config.thresholds != ThresholdsConfig() or references.references or references.profile
-    if asked == "off" or given or config.input.tiles not in (None, "off"):
+    if not _is_open(config) or found is None or len(found) < LEAST_SERIES or len(images) != 1:
         return Settled(without)
-    if found is None or len(found) < LEAST_SERIES or len(images) != 1:
-        return Settled(without)
-    engine = load_engine(config.model, input_px=config.input.input_px).engine
+    loaded = load_engine(config.model, input_px=config.input.input_px)
+    engine = loaded.engine
     drawn = draw_references([image.path for image in found], most=LOOKED_AT)
     batches = prepared_batches(
         drawn,
@@ -70,8 +71,36 @@ def settle_peers(config: Config, images: Sequence[str | Path], found: Sequence[F
             f"the images are no series of one product (unlike each other by {unlike:.2f}, more than {SERIES_UP_TO}): none is "
             "compared with others; --peers PATH does so all the same",
         )
+    defective = _share_defective(loaded, looked_at, config)
+    if defective > MOST_DEFECTIVE:
+        return Settled(
+            without,
+            f"the images are a series of one product, but {defective:.0%} of {len(looked_at)} look defective, and images judge "
+            f"each other only where most are good: each is looked at alone; if most are good, --peers {images[0]} compares them",
+        )
     return Settled(
         config.with_settings(peers=str(images[0])),
         f"the images are a series of one product (unlike each other by {unlike:.2f}, at most {SERIES_UP_TO}), so that they judge "
         "each other; --peers off looks at each alone",
     )
+
+
+def _is_open(config: Config) -> bool:
+    """Whether nothing in the configuration decides about peers, or holds for images without peers only."""
+    references = config.references
+    given = config.thresholds != ThresholdsConfig() or references.references or references.profile
+    return references.peers != "off" and not given and config.input.tiles in (None, "off")
+
+
+def _share_defective(loaded: LoadedEngine, pixels: NDArray[np.float32], config: Config) -> float:
+    """The share of prepared images [n, 3, S, S] that the model alone calls NG, by its card's threshold; 0 where it has none."""
+    if "image" not in loaded.thresholds:
+        return 0.0
+    engine = loaded.engine
+    texts = engine.encode_texts(choose_vocabulary(config.vocabulary) or general())
+    scores = [
+        scored.image_score
+        for batch in in_chunks(pixels, config.model.batch_size)
+        for scored in engine.score(engine.encode(np.asarray(batch)), texts)
+    ]
+    return float(np.mean(np.array(scores) >= loaded.thresholds["image"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +10,15 @@ from typing import Any
 
 from blemish.io.atomic import replace_file
 from blemish.io.run_files import PARTS
+from blemish.profiles.drift import Seen
 from blemish.runs.counts import VERDICTS
 
 __all__ = ["ShardFolder", "Summary"]
 
 MOST_NAMED = 1000  # images without a result that run.json names; the shards hold all of them
-SUMMED = ("source", "error", "verdict", "top_type", "value_low", "value_high")  # columns that a summary reads
+MOST_SEEN = 5000  # images that tell how a series compares with a profile
+LOOKS = ["width_px", "height_px", "value_low", "statistics", "image_score"]
+SUMMED = ("source", "error", "verdict", "top_type", "value_high", *LOOKS)  # columns that a summary reads
 
 
 @dataclass
@@ -29,6 +33,9 @@ class Summary:
     value_ranges: Counter[tuple[float, float]] = field(default_factory=Counter)
     unreadable: list[tuple[str, str]] = field(default_factory=list)  # source and reason, the first ones
     unwritten: list[tuple[str, str]] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)  # how images look, where the run has a profile: drawn by lot
+    _looked_at: int = 0
+    _by_lot: random.Random = field(default_factory=lambda: random.Random(0))
 
     def add(self, table: Any) -> None:
         """Counts the rows of an Arrow table with the columns `SUMMED`."""
@@ -52,6 +59,28 @@ class Summary:
             rows = table.filter(mask).select(["source", "error"])
             setattr(self, name, getattr(self, name) + len(rows))
             named += [(row["source"], row["error"]) for row in rows.slice(0, MOST_NAMED - len(named)).to_pylist()]
+
+        self._see(table)
+
+    def _see(self, table: Any) -> None:
+        """Takes note of how images look, of `MOST_SEEN` of them at most."""
+        from pyarrow import compute
+
+        looked_at = table.filter(compute.is_valid(table["verdict"])).select(LOOKS)
+        if not len(looked_at) or not looked_at["statistics"][0].as_py():
+            return
+        for row in looked_at.to_pylist():
+            self._looked_at += 1
+            seen = Seen(
+                size_px=(row["width_px"], row["height_px"]),
+                is_deep=row["value_low"] is not None,
+                statistics=dict(row["statistics"]),
+                image_score=row["image_score"],
+            )
+            if len(self.seen) < MOST_SEEN:
+                self.seen.append(seen)
+            elif (place := self._by_lot.randrange(self._looked_at)) < MOST_SEEN:
+                self.seen[place] = seen
 
     def to_dict(self) -> dict[str, Any]:
         """As run.json holds it (docs/results.md)."""

@@ -11,7 +11,7 @@ from PIL import Image
 from blemish.drawing.colours import VERDICT_COLOURS
 from blemish.drawing.overlay import draw_overlay
 from blemish.drawing.sheet import SheetCell, draw_sheet
-from blemish.engines.base import ReferenceMemory, remove
+from blemish.engines.base import ReferenceMemory, remove_image
 from blemish.errors import ImageError
 from blemish.images import save
 from blemish.inspection.inspector import Inspected, Inspector
@@ -111,7 +111,7 @@ def _overlay(image: GoodImage, suspects: Suspects, inspector: Inspector, memory:
     score = min(image.seen.image_score or 0.0 for image in suspects.images)
     engine = inspector.engine
     if image.memory_digest is not None and memory.images > 1:
-        engine = engine.with_memory(remove(memory, image.memory_digest))
+        engine = engine.with_memory(remove_image(memory, image.memory_digest))
     limits = Thresholds(image=max(score - MARGIN, MARGIN), pixel=max(suspects.highest_peak, MARGIN))
     seen = inspector.with_engine(engine, thresholds=limits)
     outcome: Inspected | ImageError = next(iter(seen.stream([Path(image.source)])))

@@ -77,7 +77,7 @@ def read_parts(folder: Path) -> Iterator[dict[str, Any]]:
 
 def _record(row: Mapping[str, Any]) -> dict[str, Any]:
     """The record of a row; the inverse of `_row`."""
-    low, high = row["value_low"], row["value_high"]
+    low, high, words = row["value_low"], row["value_high"], row["words_beyond_good"]
     return {
         "schema": row["schema"],
         **{name: row[name] for name in ("source", "width_px", "height_px", "verdict")},
@@ -95,6 +95,8 @@ def _record(row: Mapping[str, Any]) -> dict[str, Any]:
         **{name: row[name] for name in ("region_threshold", "min_area_px", "mm_per_px")},
         "value_range": None if low is None else [low, high],
         "tags": dict(row["tags"] or ()),
+        "statistics": dict(row["statistics"] or ()),
+        "reasons": None if words is None else {"words": words, "distance": row["distance_from_good"]},
         "model": {name: row[name] for name in ("backbone", "method", "prompts", "fingerprint", "version")},
         **{name: row[name] for name in ("error", "overlay", "mask", "maps")},
     }
@@ -103,7 +105,8 @@ def _record(row: Mapping[str, Any]) -> dict[str, Any]:
 def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     types, regions = list(record["types"].items()), [dict(region) for region in record["regions"]]
     tags = list((record.get("tags") or {}).items())
-    return {**csv_row(record), "types": types, "regions": regions, "tags": tags}
+    statistics = list((record.get("statistics") or {}).items())
+    return {**csv_row(record), "types": types, "regions": regions, "tags": tags, "statistics": statistics}
 
 
 def _chunks(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
@@ -141,7 +144,8 @@ def _schema(arrow: Any) -> Any:
         **dict.fromkeys(numbers, number),
     }
     return arrow.schema(
-        [(name, special.get(name, text)) for name in CSV_COLUMNS], metadata={"blemish.schema": INSPECTION_SCHEMA}
+        [*((name, special.get(name, text)) for name in CSV_COLUMNS), ("statistics", arrow.map_(text, number))],
+        metadata={"blemish.schema": INSPECTION_SCHEMA},
     )
 
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from blemish.errors import MissingExtraError, UsageError
 from blemish.io.provenance import versions
 
-__all__ = ["LOCAL", "Cluster", "check_answers", "check_same", "joined_cluster", "node_facts", "ray_modules"]
+__all__ = ["Cluster", "check_answers", "check_same", "joined_cluster", "node_facts", "ray_modules"]
 
 LOCAL = "local"  # a cluster of this machine alone, for as long as the run takes
 COMPARED = ("blemish", "python", "torch", "numpy", "pillow")  # versions that must be the same everywhere

@@ -37,9 +37,9 @@ from blemish.scale.pipeline import learn_all, score_all
 from blemish.scale.sources import list_sources
 from blemish.scale.stages import Loading, Unit, table_of
 
-__all__ = ["Pictures", "inspect_sources"]
+__all__ = ["DrawnPictures", "inspect_sources"]
 
-Pictures = Literal["none", "masks", "all"]
+DrawnPictures = Literal["none", "masks", "all"]
 
 LOCK_FILE = "run.lock"
 ADDRESS = re.compile(r"\w[\w+.-]+:/")  # as text, or as a path, which has one slash less
@@ -53,7 +53,7 @@ def inspect_sources(
     out: str | Path | None = None,
     ray: str | None = None,
     column: str | None = None,
-    pictures: Pictures = "none",
+    pictures: DrawnPictures = "none",
     config: Config | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -99,7 +99,12 @@ def inspect_sources(
     if out is not None and ADDRESS.match(str(out)):
         raise UsageError(f"{out}: results go to a folder that every machine sees, not to an address")
     named = [str(sources)] if isinstance(sources, str | Path) else [str(source) for source in sources]
-    config = merge(config, given).from_folder(Path.cwd())  # other machines start in other folders
+    config = merge(config, given)
+    if config.references.peers == "auto":
+        raise UsageError("--peers auto looks at a folder of one machine: name the peers of a run on a cluster, or off")
+    if config.references.peers == "off":
+        config = config.with_settings(peers=None)
+    config = config.from_folder(Path.cwd())  # other machines start in other folders
     folder = None if out is None else check_out(out, overwrite=overwrite, resume=resume)
     inspector = load(config)
     if shard_images < 1 or shard_images % inspector.batch_size:
@@ -167,7 +172,7 @@ class _ScaleRun:
         return write_manifest(listed(), self.folder, shard_images=shard_images)
 
     def inspect(
-        self, manifest: Manifest, config: Config, joined: Cluster, *, pictures: Pictures, reporter: Reporter
+        self, manifest: Manifest, config: Config, joined: Cluster, *, pictures: DrawnPictures, reporter: Reporter
     ) -> int:
         """Inspects the shards that are not there yet; the images of those that are."""
         inspector = self.inspector
@@ -184,7 +189,7 @@ class _ScaleRun:
             value_range=inspector.value_range,
             max_megapixels=inspector.max_megapixels,
             batch_size=inspector.batch_size,
-            with_pictures=pictures == "all" or inspector.tiles != "off",
+            with_pictures=pictures == "all" or inspector.tiles != "off" or inspector.profile is not None,
         )
         if left and not ValueRanges(inspector.value_range).is_fixed:
             loading = replace(loading, learned=self._learned(loading, size))
@@ -289,6 +294,9 @@ class _ScaleRun:
             resumed=resumed,
             thresholds=self.inspector.thresholds,
             references=engine.references or engine.good_references,
+            peers="",
+            profile="" if self.inspector.profile is None else self.inspector.profile.name,
+            drift=self.header.drift(summary),
             workers=0,
             remarks=(*engine.remarks, *remarks),
         )

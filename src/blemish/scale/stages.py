@@ -57,7 +57,9 @@ class Loading:
     value_range: RangeGiven | None
     max_megapixels: float
     batch_size: int
-    with_pictures: bool  # whether scoring needs the pixels at original size: for overlays and tiles
+    with_pictures: (
+        bool  # whether scoring needs the pixels at original size: for overlays, tiles and the statistics of a profile
+    )
     learned: Learned | None = None
 
 

@@ -18,7 +18,7 @@ from blemish.scale.tasks import run_calls
 from blemish.training.recipe import recipe_of
 from blemish.training.run import Trained, check_trainable, train
 
-__all__ = ["parse_values", "sweep"]
+__all__ = ["parse_values", "train_variants"]
 
 OF_RECIPE = ("epochs", "batch_size", "rate", "seed", "mosaics")  # values that have an option of their own
 OWN_OPTIONS = ("--vary", "--ray", "--out", *(f"--{name.replace('_', '-')}" for name in OF_RECIPE))
@@ -44,7 +44,7 @@ def parse_values(texts: Collection[str]) -> dict[str, list[Any]]:
     return found
 
 
-def sweep(
+def train_variants(
     method: str,
     data: DataSet | str | Path,
     *,
@@ -77,7 +77,7 @@ def sweep(
         UsageError: A value is not what the method or the recipe takes; or a training failed, with its reason.
 
     Example:
-        >>> sweep("faprompt", "synthetic:200@1", out="prompts", vary={"seed": [1, 2]})  # doctest: +SKIP
+        >>> train_variants("faprompt", "synthetic:200@1", out="prompts", vary={"seed": [1, 2]})  # doctest: +SKIP
     """
     if not vary or not all(vary.values()):
         raise UsageError("name what varies, with values: seed=1,2,3")

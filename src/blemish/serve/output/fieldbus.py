@@ -213,10 +213,9 @@ class OpcUaVariables(Fieldbus):
         self._server.set_server_name("Blemish")
         index = await self._server.register_namespace(NAMESPACE)
         root = await self._server.nodes.objects.add_object(index, "Blemish")
-        own: dict[str, Any] = {"Ready": False, "Watchdog": 0}
-        for name, value in own.items():
-            self._nodes[name] = await root.add_variable(index, name, value)
-        empty = {
+        for name, first in {"Ready": False, "Watchdog": 0}.items():
+            self._nodes[name] = await root.add_variable(index, name, first)
+        empty: dict[str, Any] = {
             "Count": 0,
             "Verdict": "",
             "ImageScore": 0.0,
