@@ -31,6 +31,7 @@ FULL = {
     "vocabulary": "/data/parts.toml",
     "product": "lid",
     "input_px": 448,
+    "compare_px": 640,
     "tiles": 512,
     "value_range": (0.0, "99%"),
     "max_megapixels": 50.0,

@@ -192,8 +192,7 @@ class ReferencesConfig:
         help="Good images of the same product, one or thousands, that each image is compared with: a folder or a pattern.",
     )
     compare_px: int | None = _setting(
-        None,
-        decides="scores",
+        None,  # decides scores as the size of the engine's input, which a setup has
         metavar="PIXELS",
         help="Side of the square at which images are compared, as 448: finer than the words look. Default: the input's.",
     )

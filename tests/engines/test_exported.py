@@ -90,6 +90,10 @@ def test_the_folder_is_a_backbone(exported: Path) -> None:
     assert (dict(loaded.thresholds), loaded.min_lead) == (THRESHOLDS, 0.1)
     assert loaded.engine.deviation <= 1e-4
     assert json.loads((exported / "card.json").read_text()) == {"note": "small"}
+    needed = (exported / "requirements.txt").read_text().split()
+    assert any(line.startswith("regex") for line in needed)
+    assert any(line.startswith("onnxruntime") for line in needed)
+    assert not any(line.startswith("torch") for line in needed)
 
 
 def test_it_runs_without_torch(exported: Path) -> None:

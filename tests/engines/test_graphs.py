@@ -31,6 +31,7 @@ from blemish.errors import MissingExtraError, ModelError, UsageError
 from blemish.language import parse_defects
 from blemish.methods.base import Method
 from blemish.models.load import Loaded
+from blemish.models.paths import leftovers
 
 VOCABULARY = parse_defects("scratch, hole")
 KINDS: dict[str, type[GraphEngine]] = {"openvino": OpenVINOEngine, "onnxruntime": ONNXRuntimeEngine}
@@ -105,6 +106,8 @@ def test_a_graph_is_written_and_measured_once(name: str, home: Path, monkeypatch
     assert again.measured() == first.measured()
     assert {file: file.stat().st_mtime_ns for file in files} == files
     assert ImageSide(small_method(input_px=64), name).folder != first.folder
+    (kept,) = leftovers()  # what `blemish cache` lists and clears
+    assert (kept.what, set(kept.files)) == ("exported graphs", set(files))
 
 
 @pytest.mark.parametrize("name", [library("onnxruntime")])

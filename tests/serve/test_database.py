@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +16,7 @@ from blemish.serve import history
 from blemish.serve.database.opening import migrate, open_database, sqlite_url
 from blemish.serve.database.tables import inspections, tables
 from blemish.serve.history import Accepted, Filters, Finished
+from serve.servers import Postgres
 
 VERSIONS = ("0001",)  # every one that was ever released, the newest last
 
@@ -39,26 +36,11 @@ def record(*, verdict: str | None = "ng", score: float = 0.9) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The URL of an empty PostgreSQL, started for the tests on a socket of its own."""
-    homes = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not homes:
-        pytest.skip("no PostgreSQL here (on Debian: apt-get install postgresql)")
-    folder = Path(tempfile.mkdtemp(prefix="blemish-postgres-"))  # pytest's own folders are closed to other users
-    as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-    if as_user:
-        shutil.chown(folder, "postgres")
-
-    def call(program: str, *arguments: str) -> None:
-        subprocess.run([*as_user, str(homes[-1] / program), *arguments], check=True, timeout=120, capture_output=True)
-
-    call("initdb", "-D", str(folder / "data"), "-A", "trust", "-U", "postgres", "--no-sync")
-    options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
-    call("pg_ctl", "-D", str(folder / "data"), "-o", options, "-l", str(folder / "log"), "-w", "start")
-    try:
-        yield f"postgresql://postgres@/postgres?host={folder}"
-    finally:
-        call("pg_ctl", "-D", str(folder / "data"), "-m", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
+    """The URL of an empty PostgreSQL, started for the tests."""
+    server = Postgres()
+    server.start()
+    yield server.url
+    server.remove()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
-import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from blemish.errors import UsageError
 from blemish.serve.output.webhooks import SIGNATURE, TIMESTAMP, signature_of
 from serve.conftest import picture, post, running, wait_for
+from serve.servers import Broker
 
 
 class Receiver(BaseHTTPRequestHandler):
@@ -83,37 +81,6 @@ def test_a_key_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
         running(tmp_path, webhooks=[hook]),
     ):
         pass
-
-
-class Broker:
-    """Mosquitto from the Debian package, on a port of its own; what was published survives its end."""
-
-    def __init__(self, folder: Path) -> None:
-        program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-        if not Path(program).exists():
-            pytest.skip("no mosquitto here (on Debian: apt-get install mosquitto)")
-        self._program = program
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self._config = folder / "mosquitto.conf"
-        self._config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [self._program, "-c", str(self._config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        wait_for(self._listens)
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
-
-    def _listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 class Reader:

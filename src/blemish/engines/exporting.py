@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +42,6 @@ from blemish.methods.base import Texts
 from blemish.models.paths import new_folder
 
 __all__ = ["ExportedModel", "export_model"]
-
-LEAN_REQUIREMENTS = (
-    "numpy>=1.26,<3",
-    "pillow>=10.3",
-    "rich>=13.8",
-    "safetensors>=0.4.3",
-    "scipy>=1.11",
-    "tomli-w>=1.0",
-)
-COMMAND_LINE = ("typer>=0.12.4",)
 
 
 @dataclass(frozen=True)
@@ -120,9 +111,7 @@ def export_model(
             for name, part in text_parts(own).items()
         }
         save_file(arrays, place / TEXTS_FILE)
-        write_text(
-            place / "requirements.txt", "\n".join((*LEAN_REQUIREMENTS, *COMMAND_LINE, "onnxruntime>=1.20")) + "\n"
-        )
+        write_text(place / "requirements.txt", "".join(f"{line}\n" for line in lean_requirements()))
         write_text(place / "card.json", json_text(models.card(config.backbone)))
         features = engine.encode(probes[:1])
         facts: dict[str, Any] = {
@@ -164,6 +153,12 @@ def export_model(
         write_text(place / EXPORT_FILE, json_text(facts))
         size = sum(file.stat().st_size for file in place.iterdir())
     return ExportedModel(folder, size, errors, len(probes))
+
+
+def lean_requirements() -> list[str]:
+    """What a run without torch needs: all that the package itself needs but torch, and ONNX Runtime."""
+    needed = [line for line in requires("blemish") or () if "extra ==" not in line and not line.startswith("torch")]
+    return sorted([*needed, "onnxruntime>=1.20"])
 
 
 def _types_at(engine: TorchEngine, texts: Texts) -> dict[str, dict[str, int] | None]:

@@ -33,12 +33,11 @@ from blemish.io.atomic import write_text
 from blemish.io.json_files import json_text, read_json_if_there
 from blemish.language import parse_defects
 from blemish.methods.base import Features, Method
-from blemish.models.paths import home
+from blemish.models.paths import GRAPHS, home
 from blemish.synthesis import render
 
 __all__ = [
     "EXACT",
-    "KEPT_GRAPHS",
     "GraphEngine",
     "Measured",
     "ONNXRuntimeEngine",
@@ -47,7 +46,6 @@ __all__ = [
     "probe_images",
 ]
 
-KEPT_GRAPHS = "graphs"  # the folder below the home of models
 EXACT = 1e-4  # largest error of a score or a map, for an engine to count as the same as torch
 PROBE_SEEDS = (7_000_001, 7_000_002)  # of the rendered images that engines are compared on
 PROBE_DEFECTS = "scratch, hole, stain"
@@ -121,7 +119,7 @@ class ImageSide:
         self.library = library
         self.threads = threads
         self.precision: NumberPrecision = precision
-        self.folder = home() / KEPT_GRAPHS / _key(method)
+        self.folder = home() / GRAPHS / _key(method)
         self._opened: dict[bool, tuple[GraphRun, FeatureLayout]] = {}
         self.method = copy.copy(method)  # the same weights
         self.method._modules = dict(method._modules)

@@ -91,7 +91,9 @@ def load(config: Config | str | Path | None = None, *, engines: EngineLoader | N
     if references is not None and tiles != "off":
         what = "peers" if good is None else "references"
         raise UsageError(f"{what} are compared with whole images, not with tiles: leave one of them out")
-    loaded = (engines or load_engine)(config.model, input_px=config.input.input_px, setup=setup)
+    compared_at = config.references.compare_px  # that is then the size of a setup, and not what the words look at
+    own_setup = None if compared_at else setup
+    loaded = (engines or load_engine)(config.model, input_px=config.input.input_px, setup=own_setup)
     engine, card = loaded.engine, loaded.thresholds
     if references is not None:
         engine, value_range = with_references(
@@ -101,7 +103,7 @@ def load(config: Config | str | Path | None = None, *, engines: EngineLoader | N
             value_range=value_range,
             max_megapixels=config.input.max_megapixels,
             batch_size=config.model.batch_size,
-            compare_px=config.references.compare_px,
+            compare_px=compared_at,
         )
         card = engine.own_thresholds or card
     if profile is not None:

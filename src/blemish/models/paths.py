@@ -19,6 +19,7 @@ from blemish.io.atomic import reason
 
 __all__ = [
     "FOLDERS",
+    "GRAPHS",
     "HOME_VARIABLE",
     "PULLS",
     "SOURCE_FILE",
@@ -46,13 +47,14 @@ FOLDERS: Mapping[Kind, str] = {"backbone": "models", "prompts": "prompts"}
 WEIGHTS: Mapping[Kind, str] = {"backbone": "model.safetensors", "prompts": "prompts.safetensors"}
 SOURCE_FILE = "source.json"  # where a model came from; its presence says that the folder is ours
 PULLS = "pulls"
+GRAPHS = "graphs"  # image sides that engines exported, see engines.graphs
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}")
 WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """Files that can be fetched or made again: unfinished pulls, remains of broken imports."""
+    """Files that can be fetched or made again: unfinished pulls, exported graphs, remains of broken imports."""
 
     what: str
     place: Path
@@ -136,8 +138,12 @@ def new_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def leftovers() -> list[Leftover]:
-    """What can be deleted without losing anything: unfinished pulls and remains of broken imports."""
+    """What can be deleted without losing anything: unfinished pulls, exported graphs and remains of broken imports."""
     found = [Leftover("unfinished pulls", home() / PULLS, _unfinished_pulls())]
+    graphs = [
+        file for kind in ("encode*", "*.json", "compiled-*/*") for file in _files(home() / GRAPHS, f"[0-9a-f]*/{kind}")
+    ]
+    found.append(Leftover("exported graphs", home() / GRAPHS, tuple(dict.fromkeys(graphs))))
     for folder in FOLDERS.values():
         remains = [file for ending in ("tmp", "old") for file in _files(home() / folder, f".*.{ending}/*")]
         found.append(Leftover("broken imports", home() / folder, tuple(remains)))

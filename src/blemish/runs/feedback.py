@@ -61,10 +61,10 @@ def update_profile(
 
     Example:
         >>> from blemish.runs.learn import learn
-        >>> first = learn("good", out="part.blemish", keep_all=True)
-        >>> learned = update_profile("part.blemish", add="parts/good.png", out="second.blemish")
+        >>> first = learn("good", out="part.blemish", keep_all=True, overwrite=True)
+        >>> learned = update_profile("part.blemish", remove="good/07.png", out="second.blemish")
         >>> len(learned.before.images), len(learned.profile.images)
-        (20, 21)
+        (20, 19)
     """
     path = Path(profile).expanduser() if out is None else check_new_file(out, overwrite=overwrite)
     before, base = _open(profile, config, given)
@@ -169,7 +169,7 @@ def report_missed(
 
     Example:
         >>> from blemish.runs.learn import learn
-        >>> first = learn("good", out="part.blemish", keep_all=True)
+        >>> first = learn("good", out="part.blemish", keep_all=True, overwrite=True)
         >>> report_missed("parts/bad.png", "part.blemish").good_images
         20
     """

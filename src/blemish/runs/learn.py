@@ -141,7 +141,7 @@ def learn(
     ).with_history(what="learned", images=len(images), left_out=left_out, command=list(command))
     notes = [
         *_notes(read, copies=[*copies, *reader.copies]),
-        *([f"{suspects.words}, and count"] if suspects is not None else []),
+        *([f"{suspects.words}; nothing is left out for that"] if suspects is not None else []),
         *([too_few_note(len(images))] if calibration is None else []),
     ]
     if path is not None:

@@ -205,7 +205,7 @@ class OpcUaVariables(Fieldbus):
         return f"opc.tcp://{self._config.host}:{self._config.port}/blemish/"
 
     async def _listen(self) -> None:
-        from asyncua import Server
+        from asyncua.server.server import Server
 
         self._server = Server()
         await self._server.init()
@@ -213,9 +213,9 @@ class OpcUaVariables(Fieldbus):
         self._server.set_server_name("Blemish")
         index = await self._server.register_namespace(NAMESPACE)
         root = await self._server.nodes.objects.add_object(index, "Blemish")
-        for name, value in {"Ready": False, "Watchdog": 0}.items():
-            self._nodes[name] = await root.add_variable(index, name, value)
-        empty = {
+        for name, first in {"Ready": False, "Watchdog": 0}.items():
+            self._nodes[name] = await root.add_variable(index, name, first)
+        empty: dict[str, Any] = {
             "Count": 0,
             "Verdict": "",
             "ImageScore": 0.0,
