@@ -214,7 +214,7 @@ def test_twenty_kills_of_processes_change_no_byte(images: Path, tmp_path: Path) 
     def kill() -> None:
         nonlocal kills
         while not ends.is_set() and kills < 20:
-            time.sleep(chance.uniform(0.2, 0.8))
+            time.sleep(chance.uniform(1.5, 3.5))
             children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
             for child in chance.sample(children, min(1, len(children))):
                 command = Path(f"/proc/{child}/cmdline").read_bytes()

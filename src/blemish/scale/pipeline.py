@@ -20,7 +20,6 @@ from blemish.scale.stages import Loading, ScoringActor, Unit, learn_unit, load_u
 __all__ = ["learn_all", "score_all"]
 
 ACTOR_CPUS, READER_CPUS = 0.8, 0.2  # of a core: an actor for each core, and room for a task that reads for it
-READER_TRIES = 2  # times that Ray reads a unit again whose process has ended
 ROUNDS = 2  # of what did not come back: Ray itself goes on where an actor or a machine is gone
 BLOCK_BYTES = 2**24  # about what goes from one stage to the next at once
 
@@ -113,7 +112,7 @@ def _one_round(
 
     on_gpu = order.config.get("model", {}).get("device", "cpu") != "cpu"
     most = max(1, cluster.gpus if on_gpu else cluster.cpus)
-    loaded = _dataset(data, units).map_batches(load, batch_size=1, num_cpus=READER_CPUS, ray_remote_args_fn=_reader)
+    loaded = _dataset(data, units).map_batches(load, batch_size=1, num_cpus=READER_CPUS)
     scored = loaded.map_batches(
         Scoring,
         batch_size=1,
@@ -123,10 +122,6 @@ def _one_round(
         num_gpus=1 if on_gpu else None,
     )
     yield from scored.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
-
-
-def _reader() -> dict[str, Any]:
-    return {"max_retries": READER_TRIES}
 
 
 def _dataset(data: Any, units: Iterable[Unit]) -> Any:
