@@ -1,9 +1,9 @@
 """Whether a profile keeps its promise, and what it misses then, as the tables in docs/calibration.md and docs/profiles.md.
 
-`python -m benchmarks.promise simulate`: the memory in the loop, 2,000 repetitions a case (or as many as you say): simulated good images are remembered,
-each is scored without itself, a threshold found, and new good images scored. `cells`: the same on the good solar cells of
-elpv-dataset, split at random. `sets`: the defects that are missed, and the good images that are NG, with 8, 30 and 100 good
-images of each real set (measured only: nothing is chosen by it).
+`python -m benchmarks.promise simulate`: the memory in the loop, many times: simulated good images are remembered, each is scored
+without itself, a threshold found, and new good images scored. `cells`: the same on the good solar cells of elpv-dataset, drawn
+at random. `sets`: the defects that are missed, and the good images that are NG, with 8, 30 and 100 good images of each real set
+(measured only: nothing is chosen by it).
 """
 
 from __future__ import annotations

@@ -196,7 +196,7 @@ def test_tables_hold_every_image_broken_ones_too(run: Run, tmp_path: Path) -> No
         assert row["image_score"] == record["image_score"]
         assert row["regions"] == record["regions"]
         assert dict(row["types"]) == record["types"]
-        assert list(row) == list(text)
+        assert [name for name in row if name != "statistics"] == list(text)  # those are for shards, and in no CSV
 
 
 def test_fiftyone_gets_places_in_shares_and_its_absence_is_said(

@@ -16,6 +16,7 @@ from blemish.images import save
 from blemish.inspection.references import MOST_REFERENCES, find_references
 from blemish.methods.referenced import LEAST_PEERS, REFERENCED_THRESHOLDS
 from blemish.metrics import auroc
+from blemish.results import Verdict
 from blemish.synthesis import render_series
 
 SEED, PIECES, DEFECTIVE = 51_000_111, 12, 4
@@ -54,13 +55,9 @@ def test_a_folder_means_the_images_in_it(series: Path) -> None:
 def test_the_images_of_a_folder_judge_each_other(series: Path) -> None:
     paths = sorted(series.glob("*.png"))
     alone, together = blemish.load().inspect(paths), blemish.load(peers=series).inspect(paths)
-    labels = np.arange(PIECES) >= PIECES - DEFECTIVE
-
-    def right(found: list[blemish.Inspection]) -> float:
-        return float(auroc([one.image_score for one in found], labels))
-
-    assert right(together) > right(alone)
-    assert right(together) > 0.95
+    good, bad = together[: PIECES - DEFECTIVE], together[PIECES - DEFECTIVE :]
+    assert {one.verdict for one in good} == {Verdict.OK}  # the words alone take two of them for defective
+    assert sum(one.verdict is Verdict.NG and len(one.regions) > 0 for one in bad) >= DEFECTIVE - 1
     assert {one.model.method for one in together} == {"ensemble+peers"}
     assert [one.types for one in together] == [one.types for one in alone]
 
@@ -179,7 +176,7 @@ def test_a_run_is_resumed_with_the_same_peers_only(
     call = ["inspect", str(series), "--out", str(tmp_path / "run"), "--quiet"]
     assert cli.main([*call, "--peers", str(series)]) == 0
     assert cli.main([*call, "--peers", str(series), "--resume"]) == 0
-    assert cli.main([*call, "--resume"]) == 2
+    assert cli.main([*call, "--peers", "off", "--resume"]) == 2
     assert "peers 12 images" in capsys.readouterr().err
 
 

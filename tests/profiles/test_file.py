@@ -15,6 +15,7 @@ from blemish.errors import UsageError
 from blemish.language import parse_defects
 from blemish.profiles import GoodImage, ProductProfile, read_profile, write_profile
 from blemish.profiles.drift import Seen
+from blemish.profiles.file import kept_config
 from blemish.results import ModelInfo
 
 MODEL = ModelInfo(backbone="tiny", method="greys", version="0", fingerprint="0123456789abcdef")
@@ -35,7 +36,7 @@ def profile() -> ProductProfile:
             value_range=(0, 4095),
             references="1 image",
         ),
-        config=Config().with_settings(method="greys", options={"a": [1, 2]}),
+        config=kept_config(Config().with_settings(method="greys", options={"a": [1, 2]}, threshold=0.5), input_px=64),
         vocabulary=parse_defects("dent, burr"),
         images=(GoodImage(source="a.png", digest="cd", seen=seen, map_peak=0.5, memory_digest="ab"),),
         calibration=None,
@@ -71,7 +72,8 @@ def test_settings_that_are_given_come_before_those_of_the_profile(profile: Produ
     assert profile.merged(Config()).model.method == "greys"
     assert profile.merged(Config()).input.input_px == 64
     assert profile.merged(Config().with_settings(method="other")).model.method == "other"
-    assert profile.merged(Config().with_settings(backbone="other")).input.input_px is None
+    assert profile.merged(Config().with_settings(input_px=128)).input.input_px == 128
+    assert profile.merged(Config()).thresholds.threshold is None
 
 
 def test_what_is_no_profile_is_one_line(profile: ProductProfile, tmp_path: Path) -> None:

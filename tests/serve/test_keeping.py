@@ -221,3 +221,11 @@ def test_metrics_say_what_runs(tmp_path: Path) -> None:
             "blemish_outbox_messages 0.0",
         ):
             assert line in text
+
+
+def test_a_file_that_is_no_profile_is_refused_and_not_kept(tmp_path: Path) -> None:
+    with running(tmp_path) as (service, client):
+        answer = client.put("/v1/profiles/part/file", files={"file": ("part.blemish", b"no profile")})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid")
+        assert str(tmp_path) not in answer.json()["error"]["message"]
+        assert list((service.folder.path / "profiles").glob("*.blemish")) == []

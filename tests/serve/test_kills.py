@@ -89,7 +89,7 @@ def under_load(served: Served, fault: Callable[[], None]) -> None:
             failed.append(error)
 
     with Client(served.address) as client:
-        wait_for(client.is_ready)
+        wait_for(client.is_ready, limit_s=2 * LIMIT_S)
     threads = [threading.Thread(target=send, args=(number,)) for number in range(CLIENTS)]
     for thread in threads:
         thread.start()

@@ -189,7 +189,8 @@ class ImageTower(Tower):
         stored = self.position_embedding
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return interpolate_positions(stored, grid, interpolation=interpolation)
-        key = (grid, interpolation, stored.device, stored.data_ptr(), stored._version)
+        changes = 0 if stored.is_inference() else stored._version  # weights made in inference mode never change
+        key = (grid, interpolation, stored.device, stored.data_ptr(), changes)
         if key not in self._positions:
             with torch.inference_mode(False), torch.no_grad():
                 self._positions = {key: interpolate_positions(stored, grid, interpolation=interpolation)}

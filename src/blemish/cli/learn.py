@@ -23,7 +23,7 @@ UNREADABLE = 3  # exit code
 OFF, AUTO = "off", "auto"
 
 
-@configured("model", "vocabulary", "input", "masks")
+@configured("model", "vocabulary", "input", "references", "masks", without=("peers", "references"))
 def learn(
     paths: Annotated[
         list[str] | None,

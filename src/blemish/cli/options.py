@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import sys
 import typing
 from collections.abc import Callable, Mapping
@@ -36,7 +37,7 @@ def with_address(arguments: list[str]) -> list[str]:
         ['parts', '--ray', 'local', '--out', 'results']
     """
     words: list[str] = []
-    for word, following in zip(arguments, [*arguments[1:], "-"], strict=True):
+    for word, following in itertools.pairwise([*arguments, "-"]):
         words.append(word)
         if word == "--ray" and following.startswith("-"):
             words.append("local")

@@ -306,6 +306,10 @@ class EvaluationRun:
         if self.profile is not None:
             if self._compared is None:
                 self._compared = ALL, with_profile(self.candidate.engine, self.profile)
+                if self._compared[1].input != self.candidate.engine.input:
+                    raise UsageError(
+                        "a profile that compares images at a larger size (--compare-px) is measured by inspect alone"
+                    )
             return self._compared[1]
         if references is None and good is None:
             return engine

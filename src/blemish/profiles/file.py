@@ -120,14 +120,12 @@ class ProductProfile:
         asked = {setting.name: value for setting, value in config.settings()}
         plain = {setting.name: value for setting, value in default.settings()}
         taken = {name: own[name] for name in KEPT_SETTINGS if asked[name] == plain[name] and own[name] != plain[name]}
-        if asked["backbone"] == plain["backbone"] and asked["input_px"] is None:
-            taken["input_px"] = self.setup.input_px  # also where a later version's own is another
         return config.with_settings(**taken)
 
 
-def kept_config(config: Config) -> Config:
-    """What of a configuration goes with a profile."""
-    values = {setting.name: value for setting, value in config.settings()}
+def kept_config(config: Config, *, input_px: int) -> Config:
+    """What of a configuration goes with a profile, and the input size of the words, also where it is the backbone's own."""
+    values = {setting.name: value for setting, value in config.settings()} | {"input_px": input_px}
     return Config().with_settings(**{name: values[name] for name in KEPT_SETTINGS})
 
 

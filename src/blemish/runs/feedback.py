@@ -203,7 +203,7 @@ def _open(profile: str | Path, config: Config | None, given: dict[str, Any]) -> 
     plain = load(config)
     with_profile(plain.engine, before)  # refused before anything is read
     inspector = Inspector(
-        plain.engine,
+        plain.engine.comparing_at(before.setup.input_px),
         thresholds=plain.thresholds,
         vocabulary=before.vocabulary or plain.vocabulary,
         min_lead=plain.min_lead,

@@ -97,7 +97,9 @@ def learn(
     wanted = WantedPromise(max_false_rejects=max_false_rejects, confidence=confidence, review=review)
     config = _of_product(merge(config, given))
     files, copies, left_out = _files(good, leave_out)
-    inspector = load(config)
+    base = inspector = load(config)
+    if config.references.compare_px is not None:
+        inspector = base.with_engine(base.engine.comparing_at(config.references.compare_px))
     masks = _shared(inspector.masks)
     remembered, calibrating = _dealt(files, split=split, confidence=confidence)
 
@@ -107,7 +109,7 @@ def learn(
         raise UsageError(f"none of the {len(remembered)} good images can be used; the first: {reader.unreadable[0]}")
     if memory.images != len(reader.read):
         raise ModelError(f"the memory holds {memory.images} images of {len(reader.read)} that it was given")
-    base, inspector = inspector, remembering(inspector, memory, ranges=reader.ranges)
+    inspector = remembering(inspector, memory, ranges=reader.ranges)
     images = score_remembered(inspector, memory, [image.good for image in reader.read])
     others, errors = score_good_images(inspector, calibrating, reporter=reporter) if calibrating else ([], [])
     read = [*reader.read, *others]
@@ -132,7 +134,7 @@ def learn(
         memory=memory,
         model=base.model,
         setup=inspector.setup,
-        config=kept_config(config),
+        config=kept_config(config, input_px=base.engine.input.size),
         vocabulary=choose_vocabulary(config.vocabulary),
         images=tuple(images),
         calibration=calibration,

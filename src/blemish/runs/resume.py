@@ -17,6 +17,9 @@ __all__ = ["began_only", "check_identity", "open_locked", "recover", "remove_rem
 ENDS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9", ".npz": b"\0\0"}
 
 
+LATER_SETTINGS = ("engine", "precision")  # which older runs do not name
+
+
 def recover(path: Path) -> int:
     """Cuts the records in `path` after the last one that is complete, with all before it; how many stay.
 
@@ -50,7 +53,7 @@ def check_identity(path: Path, now: Mapping[str, Any]) -> None:
     differences = [
         f"{what.replace('_', ' ')} {_shown(before.get(what))}, not {_shown(now.get(what))}"
         for what in {**before, **now}
-        if before.get(what) != now.get(what)
+        if before.get(what) != now.get(what) and (what in before or what not in LATER_SETTINGS)
     ]
     if differences:
         raise UsageError(

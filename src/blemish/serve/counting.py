@@ -32,31 +32,33 @@ def summary(
         verdict), "hours", "shifts", "sources" and "days"; the latter with "drift": how far the scores' distribution lies from
         that of the days before it (Kolmogorov's distance, 0..1; None with fewer than 30 images on a side).
     """
-    query = select(statistics).where(statistics.c.hour >= from_ms // HOUR_MS, statistics.c.hour < -(-to_ms // HOUR_MS))
+    c = statistics.c
+    within = [c.hour >= from_ms // HOUR_MS, c.hour < -(-to_ms // HOUR_MS)]
     if source is not None:
-        query = query.where(statistics.c.source == source)
+        within.append(c.source == source)
+    images = func.sum(c.images)
     verdicts: Counter[str] = Counter()
-    types: Counter[str] = Counter()
     histogram = {verdict: [0] * BINS for verdict in VERDICTS}
     parts: dict[str, dict[Any, Counter[str]]] = {
         name: defaultdict(Counter) for name in ("hours", "shifts", "sources", "days")
     }
     daily: dict[str, list[int]] = defaultdict(lambda: [0] * BINS)
-    zone = ZoneInfo(time_zone)
-    starts = sorted(shifts)
+    zone, starts = ZoneInfo(time_zone), sorted(shifts)
     places: dict[int, tuple[str, str]] = {}
     with reading(db) as connection:
-        for hour, of_source, verdict, top_type, score_bin, images in connection.execute(query):
+        by_source = select(c.hour, c.source, c.verdict, images).where(*within).group_by(c.hour, c.source, c.verdict)
+        for hour, of_source, verdict, count in connection.execute(by_source):
             if hour not in places:
                 places[hour] = _shift_and_day(hour, starts, zone)
-            shift, day = places[hour]
-            verdicts[verdict] += images
-            histogram[verdict][score_bin] += images
-            if verdict != "ok" and top_type:
-                types[top_type] += images
-            for name, key in (("hours", hour), ("shifts", shift), ("sources", of_source), ("days", day)):
-                parts[name][key][verdict] += images
-            daily[day][score_bin] += images
+            verdicts[verdict] += count
+            for name, key in zip(parts, (hour, places[hour][0], of_source, places[hour][1]), strict=True):
+                parts[name][key][verdict] += count
+        by_bin = select(c.hour, c.verdict, c.score_bin, images).where(*within).group_by(c.hour, c.verdict, c.score_bin)
+        for hour, verdict, score_bin, count in connection.execute(by_bin):
+            histogram[verdict][score_bin] += count
+            daily[places[hour][1]][score_bin] += count
+        by_type = select(c.top_type, images).where(*within, c.verdict != "ok", c.top_type != "").group_by(c.top_type)
+        types = Counter({name: int(count) for name, count in connection.execute(by_type)})
     drift = _drift(daily)
     return {
         "from": iso(from_ms // HOUR_MS * HOUR_MS),
@@ -93,19 +95,15 @@ def preview(
     seen: dict[str, Counter[str]] = {"now": Counter(), "then": Counter()}
     changed = 0
     with reading(db) as connection:
-        query = select(c.verdict, then.label("then"), func.count()).where(*conditions).group_by(c.verdict, "then")
-        for verdict, other, images in connection.execute(query):
+        query = select(c.verdict, then.label("then"), c.review_label, func.count()).where(*conditions)
+        for verdict, other, label, images in connection.execute(query.group_by(c.verdict, "then", c.review_label)):
             now_counts[verdict] += images
             then_counts[other] += images
             changed += images * (verdict != other)
-        reviewed = select(c.review_label, c.verdict, then.label("then"), func.count()).where(
-            *conditions, c.review_label.is_not(None)
-        )
-        for label, verdict, other, images in connection.execute(reviewed.group_by(c.review_label, c.verdict, "then")):
             for when, said in (("now", verdict), ("then", other)):
                 if label in GOOD_LABELS:
                     seen[when]["false_rejects"] += images * (said == "ng")
-                else:
+                elif label is not None:
                     seen[when]["misses"] += images * (said == "ok")
     return {
         "threshold": threshold,

@@ -37,6 +37,8 @@ __all__ = [
 
 BINS = 100  # of the image score in the statistics
 MOST_SCANNED = 10_000
+MOST_NUMBER = 2**62
+CLOCK_ROOM = 10_000  # images whose numbers and times may be in another order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,17 +235,15 @@ def find_inspections(
         base = base.where(column < before)
     if after is not None:
         base = base.where(column > after)
-    # one query for each combination: each then runs down one index, and the newest of all are merged
+    # one query for each verdict and state: each then runs down one index, and the newest of all are merged
     queries = [
-        base.where(
-            *((inspections.c.verdict == verdict,) if verdict else ()),
-            *((inspections.c.state == state,) if state else ()),
-        )
-        for verdict in filters.verdicts or (None,)
-        for state in filters.states or (None,)
+        base.where(*verdict, *state)
+        for verdict in _verdicts(filters)
+        for state in [(inspections.c.state == each,) for each in filters.states] or [()]
     ]
     with reading(db) as connection:
-        found = [connection.execute(query).all() for query in queries]
+        within = _numbers_of(connection, filters)
+        found = [connection.execute(query.where(*within)).all() for query in queries]
     return list(islice(heapq.merge(*found, key=lambda row: -row.number), limit))
 
 
@@ -258,6 +258,32 @@ def count(db: Engine, filters: Filters) -> tuple[int, bool]:
         limited = query.limit(MOST_SCANNED + 1).subquery()
         found = connection.execute(select(func.count()).select_from(limited)).scalar_one()
     return min(found, MOST_SCANNED), found > MOST_SCANNED
+
+
+def _numbers_of(connection: Connection, filters: Filters) -> list[Any]:
+    """Conditions on numbers that hold for a time, with room for clocks that jumped: the index on numbers leads there at once."""
+    c = inspections.c
+    conditions: list[Any] = []
+    if filters.from_ms is not None:
+        first = select(c.number).where(c.created_ms >= filters.from_ms).order_by(c.created_ms, c.number).limit(1)
+        number = connection.execute(first).scalar()
+        conditions.append(c.number >= (number - CLOCK_ROOM if number is not None else MOST_NUMBER))
+    if filters.to_ms is not None:
+        last = (
+            select(c.number).where(c.created_ms < filters.to_ms).order_by(c.created_ms.desc(), c.number.desc()).limit(1)
+        )
+        conditions.append(c.number <= (connection.execute(last).scalar() or 0) + CLOCK_ROOM)
+    return conditions
+
+
+def _verdicts(filters: Filters) -> list[tuple[Any, ...]]:
+    """The conditions of each verdict that is asked for; of every one, where an index lies in the order of verdicts."""
+    column = inspections.c.verdict
+    if filters.verdicts:
+        return [(column == verdict,) for verdict in filters.verdicts]
+    if filters.top_type is None and filters.source is None and filters.review in (None, "none"):
+        return [()]
+    return [*((column == verdict,) for verdict in ("ok", "review", "ng")), (column.is_(None),)]
 
 
 def _selected(query: Select[Any], filters: Filters) -> Select[Any]:

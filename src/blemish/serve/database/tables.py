@@ -73,7 +73,7 @@ inspections = Table(
     Index("inspections_source_type", "source", "top_type", "number"),
     Index("inspections_review", "review_label", "verdict", "number"),
     Index("inspections_job", "job", "number"),
-    Index("inspections_score", "created_ms", "image_score", "verdict", "source"),
+    Index("inspections_score", "created_ms", "image_score", "verdict", "source", "review_label"),
     sqlite_autoincrement=True,
 )
 

@@ -161,11 +161,14 @@ class Camera(LineSource):
         options = {"rtsp_transport": "tcp", **config.options} if place.startswith("rtsp") else dict(config.options)
         # FFmpeg gives up by itself where no packet comes: a camera that freezes looks like one that ended
         limits = (OPEN_S, config.freeze_s)
-        with closing(av.open(place, format=device, options=options, timeout=limits)) as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            is_file = config.url is None and device is None
-            yield _in_time(container.decode(stream)) if is_file else container.decode(stream)
+        try:
+            with closing(av.open(place, format=device, options=options, timeout=limits)) as container:
+                stream = container.streams.video[0]
+                stream.thread_type = "AUTO"
+                is_file = config.url is None and device is None
+                yield _in_time(container.decode(stream)) if is_file else container.decode(stream)
+        except av.FFmpegError as error:  # not all of them are OSErrors
+            raise OSError(str(error)) from error
 
 
 def _in_time(frames: Iterator[Any]) -> Iterator[Any]:

@@ -49,7 +49,7 @@ def upgrade() -> None:
         "source_type": ["source", "top_type", "number"],
         "review": ["review_label", "verdict", "number"],
         "job": ["job", "number"],
-        "score": ["created_ms", "image_score", "verdict", "source"],
+        "score": ["created_ms", "image_score", "verdict", "source", "review_label"],
     }.items():
         op.create_index(f"inspections_{name}", "inspections", columns)
     op.create_table(
