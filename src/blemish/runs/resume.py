@@ -11,7 +11,7 @@ from blemish.errors import UsageError
 from blemish.io.json_files import read_json
 from blemish.io.run_files import LINES_FILE, MAPS, MASKS, OVERLAYS, RUN_FILE
 
-__all__ = ["began_only", "check_identity", "open_locked", "recover"]
+__all__ = ["began_only", "check_identity", "open_locked", "recover", "remove_remains"]
 
 # How a complete file of this kind ends. A file that power loss has cut short, or left empty, does not.
 ENDS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9", ".npz": b"\0\0"}
@@ -26,9 +26,7 @@ def recover(path: Path) -> int:
     A record is complete if its line is, and every picture that it names. Half-written files are removed; pictures whose record
     is gone stay, to be replaced when their images are inspected again.
     """
-    for folder in (path, *(path / name for name in (OVERLAYS, MASKS, MAPS))):
-        for left in folder.glob(".*.tmp") if folder == path else folder.rglob(".*.tmp"):
-            left.unlink()
+    remove_remains(path)
     count = end = 0
     with (path / LINES_FILE).open("r+b") as lines:
         for line in lines:
@@ -37,6 +35,13 @@ def recover(path: Path) -> int:
             count, end = count + 1, end + len(line)
         lines.truncate(end)
     return count
+
+
+def remove_remains(path: Path) -> None:
+    """Removes files that processes have left half-written in a folder of results when they were killed."""
+    for folder in (path, *(path / name for name in (OVERLAYS, MASKS, MAPS))):
+        for left in folder.glob(".*.tmp") if folder == path else folder.rglob(".*.tmp"):
+            left.unlink()
 
 
 def check_identity(path: Path, now: Mapping[str, Any]) -> None:

@@ -25,6 +25,7 @@ from blemish.runs.names import arriving_name, output_names
 from blemish.runs.pace import choose_workforce
 from blemish.runs.peers import settle_peers
 from blemish.runs.records import error_record, record_of
+from blemish.runs.resume import remove_remains
 from blemish.runs.work import ImageJob, WorkOrder, plan_jobs, same_engine
 
 __all__ = ["FinishedRun", "inspect_folder", "inspect_images"]
@@ -235,6 +236,8 @@ def inspect_images(
                 if number >= results.resumed:
                     results.add_record(record)
                     advance(failed=record["verdict"] is None)
+        if workforce.replaced and results.path is not None:
+            remove_remains(results.path)
 
 
 def _inspect_here(

@@ -54,6 +54,7 @@ class Workforce:
         self._thresholds = thresholds
         self._said: queue.SimpleQueue[tuple[WorkerProcess, dict[str, Any] | None]] = queue.SimpleQueue()
         self._failed_starts = 0
+        self.replaced = 0  # processes that have ended before their time
         self._again: deque[ImageJob] = deque()  # what processes had that have ended; before all new jobs
         self._done: dict[int, dict[str, Any]] = {}  # records of images whose turn has not come
         self._following = 0  # the number of the image whose turn it is
@@ -138,6 +139,7 @@ class Workforce:
     def _replace(self, worker: WorkerProcess) -> None:
         """A new process in the place of one that has ended; what it had not done goes out again."""
         how = worker.stop(at_once=True)
+        self.replaced += 1
         left = list(worker.jobs)
         if not worker.ready:
             self._failed_starts += 1
