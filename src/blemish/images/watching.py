@@ -75,7 +75,7 @@ class Arrivals(Iterator[FoundImage]):
     ) -> None:
         self._folders, self._skip, self._known = folders, skip, known
         self._for_s, self._rest_s, self._poll_s = for_s, rest_s, poll_s
-        self._stop = stop or threading.Event()
+        self._stop = stop
         self._files: dict[Path, _File] = {}
         self._search = Search(skip)
         self._given = self._run()
@@ -114,7 +114,7 @@ class Arrivals(Iterator[FoundImage]):
                         last = time.monotonic()
                 if self._for_s is not None and not self._is_waiting() and time.monotonic() - last >= self._for_s:
                     break
-                if self._stop.wait(self._poll_s):
+                if self._pause():
                     return
         except KeyboardInterrupt:  # the way to end it
             pass
@@ -122,6 +122,13 @@ class Arrivals(Iterator[FoundImage]):
             if file.failed is not None:
                 file.is_last = True
                 yield from self._give(image, file)
+
+    def _pause(self) -> bool:
+        """Waits until the next look; whether it was stopped meanwhile."""
+        if self._stop is not None:
+            return self._stop.wait(self._poll_s)
+        time.sleep(self._poll_s)
+        return False
 
     def _look(self) -> list[tuple[FoundImage, _File]]:
         """The images that are there, with what is known of them after this look."""

@@ -236,11 +236,8 @@ def find_inspections(
     if after is not None:
         base = base.where(column > after)
     # one query for each verdict and state: each then runs down one index, and the newest of all are merged
-    queries = [
-        base.where(*verdict, *state)
-        for verdict in _verdicts(filters)
-        for state in [(inspections.c.state == each,) for each in filters.states] or [()]
-    ]
+    states: list[tuple[ColumnElement[bool], ...]] = [(inspections.c.state == each,) for each in filters.states]
+    queries = [base.where(*verdict, *state) for verdict in _verdicts(filters) for state in states or [()]]
     with reading(db) as connection:
         within = _numbers_of(connection, filters)
         found = [connection.execute(query.where(*within)).all() for query in queries]
