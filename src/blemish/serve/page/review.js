@@ -18,6 +18,8 @@ export async function review(main, { id, onKeys, every }) {
   main.append(title, body);
   let at = 0;
   let current = null;
+  let saving = false;
+  const done = new Set();  // ids that were reviewed here
   const stage = new Stage();
   const note = el("textarea", { id: "note", maxlength: "2000" });
   const reviewer = el("input", { autocomplete: "name", maxlength: "100", value: localStorage.getItem("reviewer") || "" });
@@ -57,8 +59,18 @@ export async function review(main, { id, onKeys, every }) {
     await show();
   }
 
+  // One part at a time: a key that is pressed while another is saved would label the same part twice.
   async function save(label) {
-    if (!current) return;
+    if (!current || saving) return;
+    saving = true;
+    try {
+      await saveCurrent(label);
+    } finally {
+      saving = false;
+    }
+  }
+
+  async function saveCurrent(label) {
     const reviewed = current;
     try {
       await ask(`/v1/inspections/${reviewed.id}/review`, {
@@ -76,6 +88,7 @@ export async function review(main, { id, onKeys, every }) {
       await show();
       return;
     }
+    done.add(reviewed.id);
     list.splice(at, 1);
     await show();
   }
@@ -93,8 +106,9 @@ export async function review(main, { id, onKeys, every }) {
     every(5000, async () => {  // what came meanwhile goes behind what is there
       const known = new Set(list.map((inspection) => inspection.id));
       const { inspections } = await ask(`/v1/inspections${query(FILTERS)}`);
+      if (saving) return;
       const was = list.length;
-      list.push(...inspections.filter((inspection) => !known.has(inspection.id)).reverse());
+      list.push(...inspections.filter((inspection) => !known.has(inspection.id) && !done.has(inspection.id)).reverse());
       if (!was && list.length) await show();
       else if (list.length) place.textContent = t("of", { n: at + 1, all: list.length });
     });
