@@ -89,6 +89,15 @@ def counts(page: Page) -> dict[str, int]:
     return found
 
 
+EXPORT = "[...document.querySelectorAll('main button')].find(button => button.textContent === 'Export')"
+
+
+def open_search(page: Page) -> None:
+    """The search page with all nine parts; the live page has cards, too."""
+    page.press("3")
+    page.wait(f"{EXPORT} !== undefined && document.querySelectorAll('main .card').length === 9")
+
+
 def serious_faults(page: Page) -> list[Any]:
     """What axe-core calls serious or critical on what is shown."""
     page.run(AXE.read_text(encoding="utf-8") + "; true")
@@ -153,9 +162,8 @@ def test_a_threshold_is_tried_on_what_was_inspected(page: Page) -> None:
 
 def test_a_selection_is_exported(page: Page, tmp_path: Path) -> None:
     page.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path / "saved"))
-    page.press("3")
-    page.wait("document.querySelectorAll('main .card').length === 9")
-    page.run("[...document.querySelectorAll('main button')].find(button => button.textContent === 'Export').focus()")
+    open_search(page)
+    page.run(f"{EXPORT}.focus()")
     page.press("Enter")
     wait_for(lambda: list((tmp_path / "saved").glob("*.zip")))
     with zipfile.ZipFile(tmp_path / "saved" / "blemish-coco.zip") as archive:
@@ -163,8 +171,7 @@ def test_a_selection_is_exported(page: Page, tmp_path: Path) -> None:
 
 
 def test_names_from_outside_are_text_and_nothing_else(page: Page) -> None:
-    page.press("3")
-    page.wait("document.querySelectorAll('main .card').length === 9")
+    open_search(page)
     assert page.run("document.body.textContent").count(NASTY) == 1
     assert page.run("document.querySelectorAll('img[src=x]').length") == 0
 
@@ -172,7 +179,11 @@ def test_names_from_outside_are_text_and_nothing_else(page: Page) -> None:
 def test_a_profile_is_calibrated_from_reviews_and_rolled_back(page: Page, served: Running) -> None:
     page.press("5")
     press = "[...document.querySelectorAll('main button')].find(button => button.textContent.includes('{}')).focus()"
-    page.wait("document.querySelectorAll('details').length > 0")
+    page.wait(
+        "document.querySelectorAll('details').length > 0 && "
+        + press.format("Calibrate").removesuffix(".focus()")
+        + " !== undefined"
+    )
     page.run(press.format("Calibrate"))
     page.press("Enter")
     page.wait("document.body.textContent.includes('good and')")
