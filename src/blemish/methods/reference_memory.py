@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,8 @@ __all__ = ["MEMORY_SCHEMA", "MemoryOptions", "ReferenceMemory", "merge_memories"
 MEMORY_SCHEMA = 1
 BY_IMAGE = ("log_odds", "image_log_odds", "global")  # and every map: arrays with a row for each image
 MAP, LEVEL = "map", "level"  # "map0", "map1", ...: appearance; "level0", ...: the words' features, a row for each entry
-COUNTED = (
-    "counted"  # begins the names of what was counted over the whole memory, and is counted again when that changes
-)
-
-Augment = Literal["auto", "off", "on"]
+# Begins the names of what was counted over the whole memory, and is counted again when that changes.
+COUNTED = "counted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +30,6 @@ class MemoryOptions:
     """How good images are remembered."""
 
     entries: int = 20_000  # at least 1: the most patches that are kept to compare with, of all images together
-    augment: Augment = "off"  # "on": images also mirrored and turned; "auto": where that explains the others better
 
     def __post_init__(self) -> None:
         if self.entries < 1:
@@ -47,9 +43,8 @@ class ReferenceMemory:
     Every array and every fact is plain, so that a file can hold them; their names are the method's affair.
     """
 
-    arrays: Mapping[
-        str, NDArray[Any]
-    ]  # "entries" [M, 2]: image and patch; "map0" [R, C, h, w]; "log_odds" [R, h, w]; ...
+    # Among them: entries [M, 2], the image and the patch of each; map0 [R, C, h, w]; log_odds [R, h, w].
+    arrays: Mapping[str, NDArray[Any]]
     facts: Mapping[str, Any]  # "schema", "method", "model" (16 hex digits), "options", "digests" (of the R images), ...
 
     def __post_init__(self) -> None:

@@ -68,10 +68,8 @@ MOST_FOLDS = 20  # into which a memory is dealt to score its own images
 FEWEST_TO_LEAVE_OUT = 4
 LEAST_COUNTED = 2  # peers, so that one with the same defect does not hide it
 FEW = 5  # images whose spread a prior weighs as much as
-WORDS_PRIOR, DISTANCE_PRIOR = (
-    0.4,
-    0.12,
-)  # spread of good images' highest patches, by how far these lie from the median patch
+# Spread of good images' highest patches, by how far these lie from the median patch.
+WORDS_PRIOR, DISTANCE_PRIOR = 0.4, 0.12
 
 
 @dataclass(frozen=True)
