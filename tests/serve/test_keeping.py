@@ -158,6 +158,8 @@ def test_a_client_tries_again_where_nothing_answers() -> None:
         (["token", "revoke", "x"], "unknown token 'x'"),
         (["backup", "out.tar", "--data", "empty"], "holds no data of blemish serve"),
         (["restore", "typo.toml", "--data", "new"], "the backup cannot be read"),
+        (["--profile", "file"], "is no profile of blemish learn"),
+        (["--profile", "none.blemish"], "the profile cannot be read"),
     ],
 )
 def test_what_is_wrong_with_a_command_is_one_line(

@@ -56,6 +56,10 @@ def run(
         from dataclasses import replace
 
         line = replace(line, inspect=line.inspect.with_settings(profile=str(profile.expanduser().resolve())))
+    if line.inspect.references.profile is not None:
+        from blemish.profiles import read_profile
+
+        read_profile(line.inspect.references.profile)  # what cannot be read is refused now, not at the first image
     if demo:
         from blemish.serve.demo import with_demo
 
