@@ -23,6 +23,7 @@ from blemish.io.codec import from_dict, to_dict
 from blemish.io.parsing import parse_options, parse_range
 
 __all__ = [
+    "SAME_SCORES",
     "Config",
     "InputConfig",
     "MasksConfig",
@@ -40,6 +41,7 @@ __all__ = [
 # is resumed must have the same. Nothing: speed, or a limit.
 Decides: TypeAlias = Literal["model", "scores", "results", "nothing"]
 NumberPrecision: TypeAlias = Literal["float32", "half"]
+SAME_SCORES = 1e-3  # as far as the scores of two engines may lie apart, for a threshold of one to hold for the other
 PathKind: TypeAlias = Literal["", "path", "name or path"]
 
 

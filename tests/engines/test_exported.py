@@ -18,9 +18,9 @@ from small_methods import small_method, some_images
 
 from blemish.config import ModelConfig
 from blemish.engines import exporting, sessions
+from blemish.engines.comparing import deviation_between
 from blemish.engines.exported import EXPORT_FILE, ONNX_FILE, ExportedEngine, is_exported
 from blemish.engines.exporting import ExportedModel, export_model
-from blemish.engines.graphs import deviation_between
 from blemish.engines.torch import TorchEngine
 from blemish.errors import MissingExtraError, ModelError, UsageError
 from blemish.inspection.load import load_engine

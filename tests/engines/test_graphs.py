@@ -15,16 +15,8 @@ from blemish.config import ModelConfig
 from blemish.engines import ENGINES, sessions
 from blemish.engines import auto as auto_module
 from blemish.engines.auto import AutoEngine
-from blemish.engines.graphs import (
-    EXACT,
-    GraphEngine,
-    ImageSide,
-    Measured,
-    ONNXRuntimeEngine,
-    OpenVINOEngine,
-    bound_of,
-    deviation_between,
-)
+from blemish.engines.comparing import EXACT, Measured, bound_of, deviation_between
+from blemish.engines.graphs import GraphEngine, ImageSide, ONNXRuntimeEngine, OpenVINOEngine
 from blemish.engines.sessions import LIBRARIES, installed_libraries, open_graph
 from blemish.engines.torch import TorchEngine
 from blemish.errors import MissingExtraError, ModelError, UsageError
@@ -67,6 +59,18 @@ def test_scores_are_those_of_torch_for_any_number_of_images(name: str, trunk: bo
         expected, found = (engine.score(engine.encode(images), texts) for engine in (plain, other))
         assert len(found) == count
         assert deviation_between(expected, found) <= other.deviation
+
+
+@pytest.mark.parametrize("name", [library("openvino")])
+def test_half_is_what_torch_computes_in_half(name: str) -> None:
+    method = small_method(trunk=True)
+    plain = TorchEngine(method, backbone="tiny")
+    engine = KINDS[name].of(Loaded(method), ModelConfig(engine=name, threads=1, precision="half")).engine
+    texts, images = plain.encode_texts(VOCABULARY), some_images(2)
+    expected = plain.score(plain.encode(images), texts)
+    apart = deviation_between(expected, engine.score(engine.encode(images), texts))
+    assert 1e-6 < apart < 0.02  # the trunk, norms and sums stay in float32
+    assert engine.deviation >= 1e-5
 
 
 @pytest.mark.parametrize("method", ["faprompt", "dapo", "anomalyclip"])
@@ -129,6 +133,13 @@ def test_a_library_that_is_not_installed_says_how_to_install_it(monkeypatch: pyt
             ENGINES[name].load(ModelConfig(engine=name))
 
 
+def test_tensorrt_that_is_not_there_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions.Library, "_has_provider", lambda library: not library.provider)
+    assert "tensorrt" not in installed_libraries()
+    with pytest.raises(UsageError, match=r"an NVIDIA GPU and an ONNX Runtime built with TensorRT: .*onnxruntime-gpu"):
+        ENGINES["tensorrt"].load(ModelConfig(engine="tensorrt"))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -165,7 +176,7 @@ def test_auto_takes_the_fastest_that_is_exact_else_torch(monkeypatch: pytest.Mon
                 raise UsageError("ONNX does not know this method")
             return measured[self.name]
 
-    monkeypatch.setattr("blemish.engines.graphs.ImageSide", FakeSide)
+    monkeypatch.setattr("blemish.engines.auto.ImageSide", FakeSide)
     monkeypatch.setattr(auto_module, "installed_libraries", lambda: list(LIBRARIES))
     loaded = Loaded(small_method())
 

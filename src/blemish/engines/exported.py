@@ -46,7 +46,7 @@ ONNX_FILE = "model.onnx"
 IR_FILE = "model.xml"  # of OpenVINO; its numbers are in model.bin
 TEXTS_FILE = "texts.safetensors"
 BUILT_IN, GIVEN = "built-in", "given"  # the vocabularies in it
-FILES_OF = {"openvino": (IR_FILE, "model.bin"), "onnxruntime": (ONNX_FILE,)}
+FILES_OF = {"openvino": (IR_FILE, "model.bin"), "onnxruntime": (ONNX_FILE,), "tensorrt": (ONNX_FILE,)}
 
 
 @dataclass(frozen=True, eq=False)

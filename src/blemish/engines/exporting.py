@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from blemish import models
 from blemish.backbones.preprocess import to_array
 from blemish.config import ModelConfig
+from blemish.engines.comparing import EXACT, bound_of, deviation_between, probe_images
 from blemish.engines.exported import (
     BUILT_IN,
     EXPORT_FILE,
@@ -27,7 +28,6 @@ from blemish.engines.exported import (
     ExportedEngine,
     file_digest_of,
 )
-from blemish.engines.graphs import EXACT, bound_of, deviation_between, probe_images
 from blemish.engines.onnx_export import OPSET, text_parts, write_scores
 from blemish.engines.sessions import installed_libraries
 from blemish.engines.torch import TorchEngine
