@@ -128,6 +128,8 @@ class TorchEngine(Engine):
     @classmethod
     def check(cls, config: ModelConfig) -> None:
         """Raises what `load` does where the engine cannot run so here."""
+        if config.precision == "int8":
+            raise UsageError("int8 is for exported models: write one with blemish export-model --int8")
         device_of(config.device)
 
     @classmethod
