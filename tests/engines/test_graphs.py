@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +135,26 @@ def test_a_library_that_is_not_installed_says_how_to_install_it(monkeypatch: pyt
 
 
 def test_tensorrt_that_is_not_there_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions.Library, "_has_provider", lambda library: not library.provider)
+    def version(distribution: str) -> str:
+        raise PackageNotFoundError(distribution)
+
+    monkeypatch.setattr(sessions, "version", version)
     assert "tensorrt" not in installed_libraries()
     with pytest.raises(UsageError, match=r"an NVIDIA GPU and an ONNX Runtime built with TensorRT: .*onnxruntime-gpu"):
         ENGINES["tensorrt"].load(ModelConfig(engine="tensorrt"))
+
+
+@pytest.mark.parametrize("name", [library("onnxruntime")])
+def test_tensorrt_is_not_quietly_replaced_by_the_processor(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = ImageSide(small_method(), name, threads=1)
+    side.encode(torch.from_numpy(some_images(1)))
+    (model,) = side.folder.glob("*.onnx")
+    monkeypatch.setattr(sessions, "version", lambda _: "1.0")  # as if the build with TensorRT were there
+    with pytest.warns(UserWarning, match="TensorrtExecutionProvider"):  # noqa: SIM117
+        with pytest.raises(ModelError, match="TensorrtExecutionProvider could not be loaded: is there an NVIDIA GPU"):
+            open_graph("tensorrt", model, cache=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,8 @@ def measure_engines(config: ModelConfig, *, input_px: int | None = None) -> list
         input_px=input_px,
     ).method.eval()
     images = torch.from_numpy(probe_images(method))
-    lines, torch_seconds = [], []
+    lines: list[EngineLine] = []
+    torch_seconds: list[float] = []
 
     def measured(other: Method) -> tuple[float, float, str]:
         found = compared(method, other, images)

@@ -28,31 +28,31 @@ class Library:
     package: str  # as Python imports it
     extra: str  # of blemish, that installs it
     half: bool  # whether it computes in 16 bits, too
-    provider: str = ""  # what a build of ONNX Runtime must have beside the processor
+    distribution: str = ""  # as pip installs it, where only one of several that bring the package will do
+    provider: str = ""  # what ONNX Runtime computes with, "" for the processor
 
     @property
     def version(self) -> str:
         """The installed version, "" where it is not installed."""
-        if importlib.util.find_spec(self.package) is None or not self._has_provider():
+        if importlib.util.find_spec(self.package) is None:
             return ""
         try:
-            return version(self.package)
-        except PackageNotFoundError:  # put there without its metadata
-            return "unknown"
-
-    def _has_provider(self) -> bool:
-        if not self.provider:
-            return True
-        import onnxruntime
-
-        return self.provider in onnxruntime.get_available_providers()
+            return version(self.distribution or self.package)
+        except PackageNotFoundError:
+            return "" if self.distribution else "unknown"  # put there without its metadata
 
 
 # The fastest first, where they are installed and no measurement says otherwise.
 LIBRARIES = {
     "openvino": Library("openvino", "openvino", half=True),
     "onnxruntime": Library("onnxruntime", "onnx", half=False),
-    "tensorrt": Library("onnxruntime", "onnx", half=False, provider="TensorrtExecutionProvider"),
+    "tensorrt": Library(
+        "onnxruntime",
+        "onnx",
+        half=False,
+        distribution="onnxruntime-gpu",
+        provider="TensorrtExecutionProvider",
+    ),
 }
 
 
@@ -153,6 +153,8 @@ def _onnxruntime(model: Path, threads: int, providers: list[tuple[str, dict[str,
         session = onnxruntime.InferenceSession(str(model), options, providers=providers)
     except Exception as error:  # its error classes are built in C++ and share no base but this one
         raise RuntimeError(str(error)) from error
+    if session.get_providers()[0] != providers[0][0]:  # it says nothing where it cannot have its first choice
+        raise RuntimeError(f"{providers[0][0]} could not be loaded: is there an NVIDIA GPU, and TensorRT?")
     names = [each.name for each in session.get_inputs()]
 
     def run(inputs: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
