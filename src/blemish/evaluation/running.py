@@ -323,7 +323,7 @@ class EvaluationRun:
                 images = references if good is None else good.replace(PRODUCT, product)
                 assert images is not None
                 size = self.settings.batch_size
-                engine, _ = with_references(engine, images, good=good is not None, batch_size=size)
+                engine = with_references(engine, images, good=good is not None, batch_size=size).engine
             self._compared = key, engine
         return self._compared[1]
 

@@ -73,6 +73,7 @@ class Inspector:
         calibration: where the thresholds come from; it must fit the rest.
         profile: of the product, where the engine remembers its good images; results then say how each image looks.
         workers: threads that read images; None for one a core, up to 8.
+        notes: lines worth telling the user about how it was made.
 
     Raises:
         UsageError: a value is outside its range, or the calibration was made with another setup.
@@ -97,6 +98,7 @@ class Inspector:
         calibration: Calibration | None = None,
         profile: ProductProfile | None = None,
         workers: int | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         if not max_megapixels > 0:
             raise UsageError(f"the limit of megapixels must be above 0, not {max_megapixels:g}")
@@ -119,6 +121,7 @@ class Inspector:
         self.calibration = calibration
         self.profile = profile
         self.workers = workers or default_workers()
+        self.notes = notes
         self._scorer = Scorer(engine, self.vocabulary, batch_size=batch_size, tiles=tiles, masks=masks)
         if calibration is not None:
             calibration.check(self.setup)
@@ -140,6 +143,7 @@ class Inspector:
             tiles=self.tiles,
             masks=self.masks,
             workers=self.workers,
+            notes=self.notes,
         )
 
     @property
