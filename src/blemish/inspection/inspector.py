@@ -17,9 +17,10 @@ from blemish.calibration import Calibration, Setup, vocabulary_hash
 from blemish.engines.base import Engine
 from blemish.errors import ImageError, UnknownNameError, UsageError
 from blemish.images import DEFAULT_MEGAPIXELS, ImageInput, Learned, Picture, RangeGiven, ValueRanges
+from blemish.images.boundary import NO_MEMORY
 from blemish.inspection.decide import decide, region_threshold
 from blemish.inspection.inputs import is_image, to_image_input
-from blemish.inspection.loader import NO_MEMORY, ImageLoader, LoadedImage, default_workers, in_batches
+from blemish.inspection.loader import ImageLoader, LoadedImage, default_workers, in_batches
 from blemish.inspection.masks import Masks
 from blemish.inspection.regions import find_regions
 from blemish.inspection.scoring import RawImage, Scorer
