@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import shutil
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from blemish.errors import UnknownNameError, UsageError
 from blemish.serve import history
@@ -127,51 +122,3 @@ def test_a_source_has_the_profile_that_was_chosen_for_it(tmp_path: Path) -> None
         rows = history.find_inspections(service.db, Filters())
         assert [(row.source, row.profile) for row in rows] == [("line 2", "default"), ("line 1", "strict")]
         assert client.put("/v1/sources/x/profile", json={"profile": "stritc"}).json()["error"]["code"] == "unknown_name"
-
-
-@pytest.mark.slow
-def test_a_camera_that_freezes_is_opened_again(tmp_path: Path) -> None:
-    opened: list[float] = []
-    held = io.BytesIO()
-    Image.fromarray(np.full((SIDE, SIDE, 3), 200, np.uint8)).save(held, "JPEG")
-
-    class Freezing(BaseHTTPRequestHandler):
-        """A camera that sends some frames as motion JPEG, and then nothing more."""
-
-        def do_GET(self) -> None:
-            opened.append(time.monotonic())
-            self.send_response(200)
-            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-            self.end_headers()
-            frame = held.getvalue()
-            for _ in range(30):
-                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(frame)}\r\n\r\n"
-                self.wfile.write(head.encode() + frame + b"\r\n")
-                time.sleep(0.02)
-            frozen.wait(60)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    frozen = threading.Event()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Freezing)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    camera = {
-        "name": "cam",
-        "kind": "camera",
-        "url": f"http://127.0.0.1:{server.server_port}/stream.mjpg",
-        "interval_s": 0.1,
-        "freeze_s": 1.0,
-        "retry_s": 0.1,
-    }
-    try:
-        with running(tmp_path, sources=[camera]) as (service, client):
-            wait_for(lambda: len(opened) >= 3)
-            state = client.get("/v1/sources").json()["sources"][0]
-            assert state["reconnects"] >= 2
-            assert state["frames"] >= 30
-            assert names(service, "cam")
-    finally:
-        frozen.set()
-        server.shutdown()
-        server.server_close()
