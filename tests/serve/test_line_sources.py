@@ -13,6 +13,7 @@ from blemish.errors import UnknownNameError, UsageError
 from blemish.serve import history
 from blemish.serve.history import Filters
 from blemish.serve.service import Service
+from blemish.serve.sources.notices import is_local
 from serve import plugin
 from serve.conftest import picture, running, wait_for
 
@@ -61,6 +62,43 @@ def test_a_hot_folder_gives_each_file_once_also_over_restarts(tmp_path: Path) ->
         assert client.get("/v1/sources").json()["sources"][0]["taken"] == 1
         (folder / "a.png").write_bytes(picture(dark=True))  # written again: another image
         wait_for(lambda: len(names(service, "hot")) == 4)
+
+
+def test_a_file_is_noticed_without_looking_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blemish.serve.sources.folder.LOOK_S", 3600.0)
+    folder = tmp_path / "hot"
+    folder.mkdir()
+    source = {"name": "hot", "kind": "folder", "path": str(folder), "settle_s": 0.1}
+    with running(tmp_path, sources=[source]) as (service, _):
+        for name in ("a.png", "b.png"):
+            time.sleep(0.7)  # longer than a look takes: nothing but a notice shows the file
+            (folder / name).write_bytes(picture())
+            wait_for(lambda name=name: name in names(service, "hot"))
+
+
+def test_a_folder_without_notices_is_looked_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blemish.serve.sources.notices.is_local", lambda _: False)
+    folder = tmp_path / "hot"
+    folder.mkdir()
+    source = {"name": "hot", "kind": "folder", "path": str(folder), "settle_s": 0.1}
+    with running(tmp_path, sources=[source]) as (service, _):
+        time.sleep(0.7)
+        (folder / "a.png").write_bytes(picture())
+        wait_for(lambda: names(service, "hot") == ["a.png"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "local"), [("ext4", True), ("nfs4", False), ("cifs", False), ("fuse.sshfs", False), ("overlay", True)]
+)
+def test_network_shares_are_known_by_their_file_system(tmp_path: Path, kind: str, local: bool) -> None:
+    folder = tmp_path / "the parts"
+    folder.mkdir()
+    mounts = tmp_path / "mountinfo"
+    point = str(folder).replace(" ", "\\040")
+    mounts.write_text(f"22 1 0:1 / / rw - ext4 /dev/a rw\n36 22 0:9 / {point} rw shared:1 - {kind} server:/parts rw\n")
+    assert is_local(folder / "today", mounts=mounts) is local
+    assert is_local(tmp_path, mounts=mounts)
+    assert is_local(tmp_path, mounts=tmp_path / "none")
 
 
 def test_a_camera_keeps_the_newest_frame_and_is_opened_again_for_ever(tmp_path: Path) -> None:
