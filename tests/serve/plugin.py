@@ -18,6 +18,7 @@ from memory_engine import MemoryEngine
 
 CRASH, HANG, SLOW = (255, 0, 255), (255, 255, 0), (0, 255, 255)
 SLOW_S = 0.25
+BATCHES = "SERVED_BATCHES"  # variable: a file that gets the size of each batch, a line each
 
 
 class ServedEngine(DarknessEngine):
@@ -26,6 +27,9 @@ class ServedEngine(DarknessEngine):
     name: ClassVar[str] = "served-darkness"
 
     def encode(self, images: NDArray[np.float32]) -> Any:
+        if BATCHES in os.environ:
+            with Path(os.environ[BATCHES]).open("a") as stream:
+                stream.write(f"{len(images)}\n")
         for image in images:
             colour = tuple(int(value > 0.5) * 255 for value in image[:, 4, 4])
             if colour == CRASH:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import os
 import random
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -26,6 +25,7 @@ from PIL import Image
 from blemish.serve.client import Client
 from serve.conftest import picture, wait_for
 from serve.faults import ROUNDS, Served, under_load
+from serve.servers import mounted
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -45,15 +45,8 @@ JUMPS_S = (-86_400 * 400, -86_400, -3_700, -30, 30, 3_700, 86_400, 86_400 * 400)
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of a few megabytes."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(place)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("no file system can be mounted here (it takes root)")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    with mounted(tmp_path / "disk", f"size={DISK_MB}m") as place:
+        yield place
 
 
 @pytest.mark.parametrize("turn", range(ROUNDS))
