@@ -1,8 +1,9 @@
 """A service under twice its load: python -m benchmarks.serve_load [--minutes 10] [--clients 8] [--rounds 6] [--seconds 30].
 
-Rounds first: the bare loop (processes of one thread each, no service) and the service by turns, so that other work on the
-machine meets both; then the service alone for `--minutes`: latency, refusals, memory. Clients together ask for twice what the
-bare loop does, and every record is checked against the bare loop's. Processor time stands beside the time on the clock.
+Rounds first, by turns, so that other work on the machine meets all of them: the bare loop (processes of one thread each, no
+service), the service, one process of several threads. Then the service alone for `--minutes`: latency, refusals, memory.
+Clients together ask for twice what the bare loop does, and every record is checked against the bare loop's. Processor time
+stands beside the time on the clock.
 """
 
 from __future__ import annotations
@@ -76,8 +77,8 @@ class Spent:
 class Talking:
     """A program that reads orders, one a line, and answers each with one line of JSON."""
 
-    def __init__(self, *arguments: str) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    def __init__(self, *arguments: str, threads: int = 1) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         self.process = subprocess.Popen(
             [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
@@ -191,11 +192,13 @@ def main() -> None:
         folder = Path(name)
         parts = folder / "parts"
         render_parts(parts)
-        loops = [Talking("-c", BARE, str(parts), str(FULL_BATCH)) for _ in range(workers)]
+        arguments = ("-c", BARE, str(parts), str(FULL_BATCH))
+        loops = [Talking(*arguments) for _ in range(workers)]
+        threaded = Talking(*arguments, threads=workers)
         asking = Talking("-m", "benchmarks.serve_clients")
         served = Served(folder, workers=workers, queue=options.queue)
         try:
-            expected, *_ = [loop.answer() for loop in loops]
+            expected, *_ = [loop.answer() for loop in (*loops, threaded)]
             rate = options.times * bare_round(loops, WARM_S).rate()
             order = {"address": served.address, "parts": str(parts), "expected": expected, "clients": options.clients}
 
@@ -212,34 +215,44 @@ def main() -> None:
                 return found[0], spent
 
             answered = [load(WARM_S)[0]]
-            answered += rounds(options.rounds, options.seconds, loops, load)
-            for loop in loops:
+            answered += rounds(options.rounds, options.seconds, loops, threaded, load)
+            for loop in (*loops, threaded):
                 loop.end()
             if options.minutes:
                 answered.append(long_load(served, options.minutes, load))
             check(served, answered, expected)
         finally:
-            for program in (*loops, asking, served):
+            for program in (*loops, threaded, asking, served):
                 program.end()
 
 
-def rounds(count: int, seconds: float, loops: Sequence[Talking], load: Callable[..., Any]) -> list[dict[str, Any]]:
-    """Bare loop and service by turns; prints what they did."""
-    bare, served, answered, ratios = Spent(), Spent(), [], []
+def rounds(
+    count: int, seconds: float, loops: Sequence[Talking], threaded: Talking, load: Callable[..., Any]
+) -> list[dict[str, Any]]:
+    """Bare loop, one process of several threads, and service by turns; prints what they did."""
+    bare, one, served, answered = Spent(), Spent(), Spent(), []
     for _ in range(count):
-        one = bare_round(loops, seconds)
+        now = bare_round(loops, seconds)
         answers, other = load(seconds)
-        answered.append(answers)
-        ratios.append(other.rate() / one.rate())
-        print(f"bare loop {one.rate():.2f}, service {other.rate():.2f} images/s: {100 * ratios[-1]:.0f} %", flush=True)
-        bare.add(one)
+        bare.add(now)
+        one.add(bare_round([threaded], seconds))
         served.add(other)
-    if count:
+        answered.append(answers)
         print(
-            f"bare loop {bare.rate():.2f}, service {served.rate():.2f} images/s: {100 * served.rate() / bare.rate():.0f} %"
+            f"bare loop {now.rate():.2f}, service {other.rate():.2f} images/s: {100 * other.rate() / now.rate():.0f} %"
+        )
+    if count:
+        share = 100 * served.rate() / bare.rate()
+        print(f"together: bare loop {bare.rate():.2f}, service {served.rate():.2f} images/s: {share:.0f} %")
+        print(
+            f"one process of {len(loops)} threads: {one.rate():.2f} images/s, {one.per_image_ms()['bare loop']:.1f} ms"
         )
         costs = {**bare.per_image_ms(), **served.per_image_ms()}
-        print("processor time an image:", ", ".join(f"{name} {ms:.1f} ms" for name, ms in costs.items()), flush=True)
+        print("processor time an image:", ", ".join(f"{name} {ms:.1f} ms" for name, ms in costs.items()))
+        spent = costs["workers"] + costs["service"]
+        print(
+            f"bare loop's share of the service's processor time: {100 * costs['bare loop'] / spent:.0f} %", flush=True
+        )
     return answered
 
 
