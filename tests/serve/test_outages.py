@@ -115,7 +115,7 @@ def test_a_camera_that_freezes_again_and_again_is_opened_each_time(tmp_path: Pat
     served = Served(tmp_path, sources=[camera])
     served.start()
     try:
-        wait_for(lambda: len(opened) > ROUNDS, limit_s=30 + 10 * ROUNDS)
+        wait_for(lambda: len(opened) > ROUNDS, limit_s=60 + 30 * ROUNDS)
         with Client(served.address) as client:
             wait_for(lambda: not list(client.inspections(state="waiting")))
             source = httpx.get(f"{served.address}/v1/sources", timeout=60).json()["sources"][0]
