@@ -48,7 +48,7 @@ from blemish.synthesis import rendered
 from blemish.training import Recipe, train
 from blemish.training.batches import Batch, Source, cache_features
 from blemish.training.examples import examine
-from blemish.training.loop import Settings, Trainer, order_of_epoch
+from blemish.training.loop import Trainer, TrainingSettings, order_of_epoch
 
 LARGE = "ViT-L-14-336"
 GRID = 37  # patches a side at 518 px
@@ -353,7 +353,7 @@ def _trainer(method: str, clip: Clip, source: Source | None, out: Path, *, preci
         vocabulary=general(),
         recipe=Recipe(precision="bf16" if precision == "bf16" else "fp32"),
         device=torch.device("cpu"),
-        settings=Settings(out=out),
+        settings=TrainingSettings(out=out),
         card={},
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -439,3 +440,24 @@ def test_copies_are_named_where_they_leave_too_few_images(capsys: pytest.Capture
     assert "1 good image is too few for 5 %" in said
     assert "30 images are copies of others and do not count again: " in said
     assert not Path("calibration.json").exists()
+
+
+def test_files_that_are_no_images_are_counted_and_closed_folders_named(
+    good: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (Path(good) / "notes.mp4").write_bytes(b"")
+    closed = Path(good) / "closed"
+    closed.mkdir()
+    scandir = os.scandir
+
+    def refuse(path: str | Path) -> Any:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert cli.main(["calibrate", good, *RULE]) == 3
+    told = capsys.readouterr()
+    assert "note: left out: 1 file (.mp4 1)" in told.out
+    assert "closed" in told.err
+    assert "cannot be listed" in told.err

@@ -10,11 +10,11 @@ import pytest
 from scenes import candidate, data_set
 
 from blemish.data.samples import DataSet
-from blemish.evaluation import Evaluation, Settings, evaluate_candidate
+from blemish.evaluation import Evaluation, EvaluationSettings, evaluate_candidate
 from blemish.evaluation.running import EvaluationRun
 from blemish.io.progress import Reporter
 
-QUICK = Settings(rounds=20, batch_size=5, typed=True, save_every_s=0)
+QUICK = EvaluationSettings(rounds=20, batch_size=5, typed=True, save_every_s=0)
 
 
 def run_in(out: Path, data: DataSet) -> EvaluationRun:

@@ -17,7 +17,7 @@ from blemish.backbones.preprocess import to_array
 from blemish.data.samples import DataSet, Sample
 from blemish.engines.base import RawScores
 from blemish.errors import ModelError, UsageError
-from blemish.evaluation import Evaluation, Settings, evaluate_candidate, grouped
+from blemish.evaluation import Evaluation, EvaluationSettings, evaluate_candidate, grouped
 from blemish.evaluation.settings import LEGACY_METRIC
 from blemish.evaluation.typing import Typing
 from blemish.maps import enlarge, mask_at
@@ -25,10 +25,10 @@ from blemish.metrics import Value
 from fakes import PREPROCESS, VOCABULARY, DarknessEngine
 
 SIDE = PREPROCESS.size
-QUICK = Settings(rounds=0, batch_size=5)
+QUICK = EvaluationSettings(rounds=0, batch_size=5)
 
 
-def measured(data: DataSet, out: Path, settings: Settings = QUICK, **names: Any) -> Evaluation:
+def measured(data: DataSet, out: Path, settings: EvaluationSettings = QUICK, **names: Any) -> Evaluation:
     return evaluate_candidate(candidate(**names), data, out=out, settings=settings)[0]
 
 
@@ -181,7 +181,7 @@ def test_what_was_stopped_goes_on_and_ends_with_the_same_numbers(
 ) -> None:
     data, settings = (
         data_set(count=6, products=("thing", "other")),
-        Settings(rounds=5, batch_size=2, typed=True, save_every_s=0.0),
+        EvaluationSettings(rounds=5, batch_size=2, typed=True, save_every_s=0.0),
     )
     whole = measured(data, tmp_path / "whole", settings)
     for stop_after in (0, 3, 1):

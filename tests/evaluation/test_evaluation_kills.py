@@ -20,10 +20,10 @@ LIMIT_S = 240
 EVALUATE = """
 import json, sys
 from pathlib import Path
-from blemish.evaluation import Settings, evaluate_candidate
+from blemish.evaluation import EvaluationSettings, evaluate_candidate
 from scenes import data_set, candidate
 data = data_set(count=24, products=("thing", "other"))
-settings = Settings(rounds=5, batch_size=2, typed=True, save_every_s=0.0)
+settings = EvaluationSettings(rounds=5, batch_size=2, typed=True, save_every_s=0.0)
 found, _ = evaluate_candidate(candidate(), data, out=sys.argv[1], settings=settings)
 told = found.to_dict()
 del told["seconds"]

@@ -14,7 +14,16 @@ from scenes import anomalous_only, candidate, data_set
 
 from blemish.data import entry
 from blemish.errors import UsageError
-from blemish.evaluation import Settings, Table, grouped, load_suite, open_session, overview, published, suite_names
+from blemish.evaluation import (
+    EvaluationSettings,
+    Table,
+    grouped,
+    load_suite,
+    open_session,
+    overview,
+    published,
+    suite_names,
+)
 from blemish.evaluation.candidates import Choice
 from blemish.evaluation.charts import histogram, lines
 from blemish.evaluation.finding import find_data
@@ -24,7 +33,7 @@ from blemish.evaluation.ranks import curves_of, image_steps
 from blemish.evaluation.tables import cell, parts_of, published_table
 from blemish.metrics import METRICS, Value
 
-QUICK = Settings(rounds=0)
+QUICK = EvaluationSettings(rounds=0)
 
 
 def test_published_rows_have_a_source_and_a_quality_and_the_most_trusted_come_first() -> None:

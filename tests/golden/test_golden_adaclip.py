@@ -18,7 +18,7 @@ from blemish.methods.adaclip import AdaCLIP, AdaCLIPConfig, AdaCLIPTexts, senten
 from blemish.methods.base import Features, Release, Targets
 from blemish.methods.fusion import fuse
 from blemish.methods.tokens import inserted_tokens
-from blemish.methods.typed import enlarge
+from blemish.methods.typed import enlarge_maps
 from blemish.training import recipe_of
 from blemish.training.optimisers import optimiser_of
 
@@ -199,7 +199,7 @@ def test_logits_fusion_scores_and_maps_of_images_in_order(golden: GoldenSet, rou
             scores = method.score(features, texts)
         close("image_score", scores.image_score[0])
         close("anomaly_map", scores.anomaly_map[0])
-        close("map_before_smoothing", enlarge(mean, scores.anomaly_map.shape[1:]).softmax(1)[0, 1])
+        close("map_before_smoothing", enlarge_maps(mean, scores.anomaly_map.shape[1:]).softmax(1)[0, 1])
 
 
 @pytest.mark.parametrize("rounded", [True, False])

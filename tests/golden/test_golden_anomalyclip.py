@@ -13,7 +13,7 @@ from torch import Tensor
 from blemish.language import general
 from blemish.methods.anomalyclip import AnomalyCLIP, AnomalyCLIPConfig, AnomalyCLIPTexts
 from blemish.methods.base import Features, Losses, Release, Scores, Targets
-from blemish.methods.typed import enlarge, level_logits
+from blemish.methods.typed import enlarge_maps, level_logits
 from blemish.metrics import aupro, auroc, average_precision
 from blemish.training import recipe_of
 from blemish.training.optimisers import optimiser_of
@@ -146,7 +146,7 @@ def test_logits_and_probability_maps_of_every_level(golden: GoldenSet) -> None:
             golden.check(
                 f"patch_probabilities_layer{level}", probabilities.flatten(2).transpose(1, 2), tolerance=FORWARD
             )
-            enlarged = enlarge(probabilities, size, align_corners=False)
+            enlarged = enlarge_maps(probabilities, size, align_corners=False)
             golden.check(f"probability_map_layer{level}", enlarged, tolerance=FORWARD)
 
 

@@ -20,7 +20,7 @@ from blemish.methods.aprilgan import AprilGAN, AprilGANConfig, AprilGANTexts, ph
 from blemish.methods.base import Features, Targets
 from blemish.methods.good_references import GoodReferences
 from blemish.methods.text_cache import TextCache
-from blemish.methods.typed import enlarge
+from blemish.methods.typed import enlarge_maps
 
 FORWARD, PROBABILITY, LOSS, GRADIENT = 5e-6, 1e-5, 3e-6, 1e-5
 AFTER_STEP = 1e-6  # absolute; the step itself is 1e-3
@@ -132,7 +132,7 @@ def test_logits_probabilities_scores_and_maps(golden: GoldenSet) -> None:
         adapted = method.adapters[index](features.levels[index])
         golden.check(f"adapted_layer{level}", adapted, tolerance=FORWARD)
         golden.check(f"logits_layer{level}", logits[index], tolerance=PROBABILITY)
-        probabilities = enlarge(logits[index], size).softmax(1)
+        probabilities = enlarge_maps(logits[index], size).softmax(1)
         golden.check(f"probabilities_layer{level}", probabilities, tolerance=PROBABILITY)
     for product in range(len(products)):
         rows = (golden.values["class_id"] == product).nonzero()[:, 0]
@@ -159,7 +159,7 @@ def test_few_shot_distances_maps_and_scores(golden: GoldenSet) -> None:
         distances = method.memory.distances(number, tokens).unflatten(1, features.grid)
         golden.check(f"few.distance_layer{level}", distances, tolerance=PROBABILITY)
     size = values["mask"].shape[-2:]
-    few_map = enlarge(method.distance_map(features)[:, None], size)[:, 0]
+    few_map = enlarge_maps(method.distance_map(features)[:, None], size)[:, 0]
     golden.check("few.map", few_map, tolerance=PROBABILITY)
     scores = method.score(features, texts_of(method))
     largest = len(golden.metadata["levels"]) + 2 * len(levels)

@@ -17,7 +17,7 @@ from blemish.io.codec import to_dict
 from blemish.language import DefectType, Vocabulary
 from blemish.methods.base import Features, Targets
 from blemish.methods.dapo import DAPO, DAPOTexts, abnormal_text, normal_text, progressive
-from blemish.methods.typed import enlarge
+from blemish.methods.typed import enlarge_maps
 
 FORWARD, LOSS, GRADIENT = 5e-6, 1e-6, 1e-5
 AFTER_STEP = 1e-6  # absolute; the step itself is 1e-3
@@ -143,7 +143,7 @@ def test_logits_score_typed_maps_and_anomaly_map(golden: GoldenSet) -> None:
         scores = method.score(features, texts)
         golden.check("score", scores.image_score, tolerance=FORWARD)
         golden.check("anomaly_map", scores.anomaly_map * len(features.levels), tolerance=FORWARD)
-        typed = enlarge(scores.type_maps, size) * len(features.levels)
+        typed = enlarge_maps(scores.type_maps, size) * len(features.levels)
         assert relative_error(typed.sum(1), golden.values["anomaly_map"]) <= FORWARD
 
 

@@ -169,7 +169,7 @@ def test_gif_gives_its_first_image_and_tga_is_known_by_its_name_or_its_end(tmp_p
 def test_a_missing_library_is_named_with_its_extra(package: str, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     data = make()
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setattr(isolation, "is_available", lambda: False)
+    monkeypatch.setattr(isolation, "can_isolate", lambda: False)
     with pytest.raises(ImageError, match=rf'needs {package.replace("_", "-")}: pip install "blemish\[formats\]"'):
         images.read(data)
 

@@ -142,7 +142,7 @@ def test_where_no_process_can_be_started_files_are_decoded_here(jp2: bytes, monk
     monkeypatch.setattr(isolation, "_failed_to_start", False)
     np.testing.assert_array_equal(images.decode(jp2).values, PIXELS)
     assert pids() == []
-    assert not isolation.is_available()
+    assert not isolation.can_isolate()
 
 
 def test_a_process_that_was_ended_is_replaced(jp2: bytes) -> None:

@@ -66,7 +66,7 @@ def test_more_pixels_than_a_file_can_hold_are_refused_before_anything_is_decoded
 
     monkeypatch.setattr(Image.Image, "load", decoded)
     monkeypatch.setattr("blemish.images.png16.read_png16", decoded)
-    monkeypatch.setattr("blemish.images.isolation.decode", decoded)
+    monkeypatch.setattr("blemish.images.isolation.decode_isolated", decoded)
     assert len(CLAIMS[name]) < 70_000
     with pytest.raises(ImageError, match=r"claims 9900 x 9900 pixels, more than its [\d,]+ bytes can hold"):
         images.decode(CLAIMS[name])

@@ -182,3 +182,17 @@ def test_a_run_is_resumed_with_the_same_peers_only(
 
 def test_without_peers_a_setup_is_that_of_versions_that_knew_none() -> None:
     assert "peers" not in blemish.load().setup.to_dict()
+
+
+def test_references_that_are_not_taken_are_named(series: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "good"
+    folder.mkdir()
+    for name in ("00.png", "01.png"):
+        (folder / name).write_bytes((series / name).read_bytes())
+    (folder / "broken.png").write_bytes(b"no image")
+    (folder / "clip.mp4").write_bytes(b"")
+    notes = blemish.load(references=folder).notes
+    assert notes[0] == "references: left out: 1 file (.mp4 1)"
+    assert notes[1].startswith("references: unreadable: ")
+    assert "broken.png" in notes[1]
+    assert len(notes) == 2

@@ -25,7 +25,7 @@ from blemish.methods.base import Targets
 from blemish.methods.dapo import DAPO, VARIANTS, DAPOConfig, DAPOTexts, progressive
 from blemish.methods.losses import dice, focal
 from blemish.methods.text_cache import TextCache
-from blemish.methods.typed import enlarge, type_scores
+from blemish.methods.typed import enlarge_maps, type_scores
 
 TINY = BackboneConfig.from_dict(
     {
@@ -260,7 +260,7 @@ def test_with_the_average_type_more_names_do_not_mean_more_anomaly(backbone: Cli
         states = torch.stack([texts.states[0], F.normalize(texts.states[1:].mean(0), dim=-1)])
         levels = [(places @ states.T / 0.07).softmax(-1)[..., 1].reshape(3, 1, 4, 4) for places in features.levels]
         expected = torch.stack(levels).mean(0)
-        assert torch.allclose(scores.anomaly_map, enlarge(expected, (32, 32))[:, 0], atol=1e-5)
+        assert torch.allclose(scores.anomaly_map, enlarge_maps(expected, (32, 32))[:, 0], atol=1e-5)
         assert torch.allclose(scores.type_maps.sum(1), expected[:, 0], atol=1e-5)
         repeated = texts.states[[0, 1, 2, 1, 2, 1, 2]]  # the same two types under six names
         more = replace(texts, states=repeated, binary=repeated)
@@ -484,7 +484,7 @@ def slow_loss(method: DAPO, images: Tensor, truth: Targets, rows: list[int]) -> 
     for places in features.levels:
         cosines = (places[rows] @ texts.T / 0.07).transpose(1, 2).reshape(len(rows), -1, 4, 4)
         before = method.config.softmax == "before"
-        p = enlarge(cosines.softmax(1), (32, 32)) if before else enlarge(cosines, (32, 32)).softmax(1)
+        p = enlarge_maps(cosines.softmax(1), (32, 32)) if before else enlarge_maps(cosines, (32, 32)).softmax(1)
         terms["focal"] = terms["focal"] + focal(p, classes)
         terms["dice_normal"] = terms["dice_normal"] + dice(p[:, 0], 1 - mask)
         terms["dice_abnormal"] = terms["dice_abnormal"] + dice(p[:, 1:].sum(1), mask)

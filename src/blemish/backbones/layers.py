@@ -16,9 +16,9 @@ __all__ = [
     "BeforeBlock",
     "Block",
     "Conv2d",
-    "Embedding",
     "Linear",
     "Mlp",
+    "TokenEmbedding",
     "build_blocks",
     "draw",
     "quick_gelu",
@@ -49,7 +49,7 @@ class Conv2d(_ShapeOnly, nn.Conv2d):
     pass
 
 
-class Embedding(_ShapeOnly, nn.Embedding):
+class TokenEmbedding(_ShapeOnly, nn.Embedding):
     pass
 
 

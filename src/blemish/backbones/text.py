@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from blemish.backbones import fast
 from blemish.backbones.config import TextConfig
-from blemish.backbones.layers import BeforeBlock, Embedding, build_blocks, draw, random_parameter
+from blemish.backbones.layers import BeforeBlock, TokenEmbedding, build_blocks, draw, random_parameter
 from blemish.errors import UsageError
 
 __all__ = ["TextTower"]
@@ -23,7 +23,7 @@ class TextTower(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        self.token_embedding = Embedding(config.vocabulary_size, width)
+        self.token_embedding = TokenEmbedding(config.vocabulary_size, width)
         self.position_embedding = random_parameter(config.context_length, width, std=0.01)
         self.blocks = build_blocks(
             width, config.depth, config.heads, mlp_ratio=config.mlp_ratio, activation=config.activation

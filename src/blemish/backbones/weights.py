@@ -29,7 +29,7 @@ from blemish.io.codec import to_dict
 __all__ = [
     "MODEL_FILE",
     "Weights",
-    "build",
+    "build_clip",
     "check_fit",
     "find_model_file",
     "load_backbone",
@@ -63,7 +63,7 @@ def load_backbone(path: str | Path, *, config: BackboneConfig | None = None) -> 
     Its shape is `config`, else the config.json beside it, else what the weights show. Safetensors in float32 are mapped
     and read when used. A file that is not a backbone, or does not fit its shape, raises ModelError.
     """
-    return build(read_weights(path, config=config))
+    return build_clip(read_weights(path, config=config))
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
@@ -91,7 +91,7 @@ def weights_of(checkpoint: Checkpoint, *, config: BackboneConfig | None = None) 
     return Weights(path, config, state, kind, assumptions)
 
 
-def build(weights: Weights) -> Clip:
+def build_clip(weights: Weights) -> Clip:
     """The model with these weights, in eval mode and float32; ModelError where they do not fit its shape."""
     clip = _without_memory(weights.config)
     _check_shapes(weights, clip)
@@ -101,7 +101,7 @@ def build(weights: Weights) -> Clip:
 
 
 def check_fit(weights: Weights) -> None:
-    """Raises ModelError where the weights do not fit their shape, as `build` does, but without the model."""
+    """Raises ModelError where the weights do not fit their shape, as `build_clip` does, but without the model."""
     _check_shapes(weights, _without_memory(weights.config))
 
 

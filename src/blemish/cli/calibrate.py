@@ -130,6 +130,7 @@ def _summary(outcome: CalibrationOutcome) -> list[str]:
     shown = {"image": found.image, "review": found.review, "pixel": found.pixel}
     return [
         *lines,
+        *(f"note: {note}" for note in outcome.notes),
         found.promise,
         *(f"note: {note}" for note in found.notes),
         "thresholds: " + ", ".join(f"{name} {value:.4g}" for name, value in shown.items() if value is not None),

@@ -5,7 +5,7 @@ from blemish.evaluation.finding import find_data
 from blemish.evaluation.outcome import Evaluation, Group, Spread, evaluate_candidate, grouped
 from blemish.evaluation.published import Published, published
 from blemish.evaluation.session import Session, open_session
-from blemish.evaluation.settings import Settings
+from blemish.evaluation.settings import EvaluationSettings
 from blemish.evaluation.suites import Suite, load_suite, run_suite, suite_names
 from blemish.evaluation.tables import Provenance, Table, overview
 
@@ -13,11 +13,11 @@ __all__ = [
     "Candidate",
     "Choice",
     "Evaluation",
+    "EvaluationSettings",
     "Group",
     "Provenance",
     "Published",
     "Session",
-    "Settings",
     "Spread",
     "Suite",
     "Table",

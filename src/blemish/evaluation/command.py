@@ -15,7 +15,7 @@ from blemish.evaluation.candidates import Choice, choose
 from blemish.evaluation.finding import find_data
 from blemish.evaluation.markdown import write_markdown
 from blemish.evaluation.session import Session, open_session
-from blemish.evaluation.settings import DATA_TYPES, Kept, Settings, Size
+from blemish.evaluation.settings import DATA_TYPES, EvaluationSettings, Kept, Size
 from blemish.evaluation.suites import load_suite, run_suite
 from blemish.evaluation.tables import Table, overview, typed_overview
 from blemish.inspection.load import merge
@@ -90,7 +90,7 @@ def evaluate(
         config: A configuration; its thresholds do not matter here.
         reporter: Is told how the work goes on.
         command: What the results name as the command; by default that of this process.
-        **given: Settings by their names, as `blemish.load` takes them. `defects="data"` takes the data set's own types,
+        **given: EvaluationSettings by their names, as `blemish.load` takes them. `defects="data"` takes the data set's own types,
             `peers="data"` the images of each image's own product; {product} in `references` stands for that product.
 
     Returns:
@@ -175,7 +175,7 @@ class Asked:
     def session(
         self, out: Path, *, reporter: Reporter | None = None, command: Sequence[str] | None = None, **measuring: Any
     ) -> Session:
-        """The session in a folder; `measuring` are the fields of `Settings` that are no part of a configuration."""
+        """The session in a folder; `measuring` are the fields of `EvaluationSettings` that are no part of a configuration."""
         model = self.config.model
         return open_session(
             out,
@@ -188,11 +188,11 @@ class Asked:
         )
 
 
-def _settings(config: Config, **others: Any) -> Settings:
+def _settings(config: Config, **others: Any) -> EvaluationSettings:
     defects = config.vocabulary.defects
     if isinstance(defects, str) and defects != DATA_TYPES:
         defects = tuple(defects.split(","))
-    return Settings(
+    return EvaluationSettings(
         defects=defects,
         vocabulary=config.vocabulary.vocabulary,
         product=config.vocabulary.product,

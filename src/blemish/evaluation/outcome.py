@@ -19,7 +19,7 @@ from blemish.evaluation.finding import describe
 from blemish.evaluation.published import Published, published
 from blemish.evaluation.ranks import Curve, curves_of, image_steps
 from blemish.evaluation.running import EvaluationRun
-from blemish.evaluation.settings import LEGACY_METRIC, Settings
+from blemish.evaluation.settings import LEGACY_METRIC, EvaluationSettings
 from blemish.io.progress import Reporter
 from blemish.metrics import METRICS, AnomalyAccumulator, Report, Row, Value, mean
 from blemish.metrics.values import undefined
@@ -144,14 +144,14 @@ def evaluate_candidate(
     data: DataSet,
     *,
     out: str | Path,
-    settings: Settings | None = None,
+    settings: EvaluationSettings | None = None,
     reporter: Reporter | None = None,
 ) -> tuple[Evaluation, EvaluationRun]:
     """Measures a candidate on a data set, going on where the same evaluation was stopped below `out`.
 
     UsageError: no images, none that can be read. The run can look at images again, for pictures.
     """
-    settings, reporter = settings or Settings(), reporter or Reporter()
+    settings, reporter = settings or EvaluationSettings(), reporter or Reporter()
     run = EvaluationRun(candidate, data, out=Path(out), settings=settings, reporter=reporter)
     counts = run.count()
     records = tuple(run.folder.records())

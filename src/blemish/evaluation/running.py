@@ -29,8 +29,8 @@ from blemish.errors import ImageError, UsageError
 from blemish.evaluation.candidates import Candidate
 from blemish.evaluation.finding import by_product, describe, why_no_pixels
 from blemish.evaluation.ranks import own_ap
-from blemish.evaluation.settings import DATA_TYPES, OF_PRODUCT, Settings
-from blemish.evaluation.states import Counts, Progress, RunFolder, merged
+from blemish.evaluation.settings import DATA_TYPES, OF_PRODUCT, EvaluationSettings
+from blemish.evaluation.states import Counts, EvaluationProgress, RunFolder, merged
 from blemish.evaluation.typing import Typing
 from blemish.inspection.load import with_profile
 from blemish.inspection.loader import default_workers
@@ -82,7 +82,7 @@ class EvaluationRun:
     """
 
     def __init__(
-        self, candidate: Candidate, data: DataSet, *, out: Path, settings: Settings, reporter: Reporter
+        self, candidate: Candidate, data: DataSet, *, out: Path, settings: EvaluationSettings, reporter: Reporter
     ) -> None:
         if not data.samples:
             raise UsageError(f"{data.name}: there are no images to evaluate ({data.variant or 'no samples'})")
@@ -142,7 +142,7 @@ class EvaluationRun:
     def _apart(self, product: int) -> RunFolder:
         return RunFolder(self.folder.path / APART / f"{product:03d}", self._identity())
 
-    def _adopt(self, progress: Progress) -> None:
+    def _adopt(self, progress: EvaluationProgress) -> None:
         """Takes over products that were counted apart, from the place on where this evaluation stands, one after the other."""
         chunks = self._chunks()
         if not (self.folder.path / APART).is_dir():
@@ -166,7 +166,7 @@ class EvaluationRun:
         if progress.product + 1 == len(chunks) and progress.chunks == len(chunks[-1]):
             shutil.rmtree(self.folder.path / APART, ignore_errors=True)
 
-    def _count_product(self, progress: Progress, log: Log, folder: RunFolder) -> Iterator[int]:
+    def _count_product(self, progress: EvaluationProgress, log: Log, folder: RunFolder) -> Iterator[int]:
         """Counts what is left of one product; the number of images after each chunk."""
         chunks = self._chunks()[progress.product]
         counts = self._empty()
@@ -323,7 +323,7 @@ class EvaluationRun:
                 images = references if good is None else good.replace(PRODUCT, product)
                 assert images is not None
                 size = self.settings.batch_size
-                engine, _ = with_references(engine, images, good=good is not None, batch_size=size)
+                engine = with_references(engine, images, good=good is not None, batch_size=size).engine
             self._compared = key, engine
         return self._compared[1]
 
@@ -344,7 +344,7 @@ class EvaluationRun:
     def _chunks(self) -> list[list[Sequence[Sample]]]:
         return [in_chunks(samples, self.settings.batch_size) for samples in self.products.values()]
 
-    def _images_before(self, progress: Progress) -> int:
+    def _images_before(self, progress: EvaluationProgress) -> int:
         chunks = self._chunks()
         done = [chunk for product in chunks[: progress.product] for chunk in product]
         current = chunks[progress.product][: progress.chunks]
@@ -382,7 +382,7 @@ class EvaluationRun:
         }
 
 
-def _vocabulary(settings: Settings, data: DataSet, profile: ProductProfile | None) -> Vocabulary:
+def _vocabulary(settings: EvaluationSettings, data: DataSet, profile: ProductProfile | None) -> Vocabulary:
     if settings.vocabulary is not None:
         return load_vocabulary(settings.vocabulary, product=settings.product)
     if settings.defects is None:

@@ -14,7 +14,7 @@ from blemish.evaluation.outcome import Evaluation, Group, evaluate_candidate, gr
 from blemish.evaluation.page import write_page
 from blemish.evaluation.pictures import Shown, show
 from blemish.evaluation.running import EvaluationRun
-from blemish.evaluation.settings import Settings
+from blemish.evaluation.settings import EvaluationSettings
 from blemish.evaluation.tables import Provenance, Table
 from blemish.evaluation.writing import JSON_FILE, write_results
 from blemish.io.atomic import make_folder
@@ -31,7 +31,7 @@ class Session:
     """A folder that evaluations go into, one after the other; `results.json` and `results.csv` follow each of them."""
 
     out: Path
-    settings: Settings
+    settings: EvaluationSettings
     provenance: Provenance
     reporter: Reporter
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -42,7 +42,9 @@ class Session:
     shown: dict[int, list[Shown]] = field(default_factory=dict)  # by the place in `evaluations`
     last: tuple[Choice, Candidate] | None = None
 
-    def run(self, choices: Iterable[Choice], datas: Sequence[DataSet], *, settings: Settings | None = None) -> None:
+    def run(
+        self, choices: Iterable[Choice], datas: Sequence[DataSet], *, settings: EvaluationSettings | None = None
+    ) -> None:
         """Every candidate on every data set; one stays loaded until another one is asked for."""
         for choice in choices:
             candidate = self._candidate(choice)
@@ -71,7 +73,7 @@ class Session:
                 self.reporter.say(f"note: {note}")
         return self.last[1]
 
-    def _one(self, candidate: Candidate, data: DataSet, settings: Settings) -> None:
+    def _one(self, candidate: Candidate, data: DataSet, settings: EvaluationSettings) -> None:
         found, run = evaluate_candidate(candidate, data, out=self.out / RUNS, settings=settings, reporter=self.reporter)
         self.shown[len(self.evaluations)] = show(found, run)
         self.evaluations.append(found)
@@ -97,7 +99,7 @@ class Session:
 def open_session(
     out: Path,
     *,
-    settings: Settings,
+    settings: EvaluationSettings,
     command: str,
     reporter: Reporter | None = None,
     options: Mapping[str, Any] | None = None,

@@ -9,7 +9,7 @@ from blemish.errors import UnknownNameError, UsageError
 from blemish.inspection.samples import Size
 from blemish.metrics.steps import AUPRO_LIMIT
 
-__all__ = ["DATA_TYPES", "LEGACY_METRIC", "OF_PRODUCT", "Kept", "Settings", "Size"]
+__all__ = ["DATA_TYPES", "LEGACY_METRIC", "OF_PRODUCT", "EvaluationSettings", "Kept", "Size"]
 
 Kept = Literal["none", "float16", "bfloat16", "float32"]
 DATA_TYPES = "data"  # stands for the data set's own types in `defects`
@@ -18,7 +18,7 @@ LEGACY_METRIC = "aupro_200_steps"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class EvaluationSettings:
     """What decides numbers, and a little that does not.
 
     size: pixels are compared at the tower's input ("model") or at each image's own size. defects: the vocabulary while anomalies

@@ -19,14 +19,14 @@ from blemish.io.log import Log, read_log
 from blemish.metrics import AnomalyAccumulator, ImageTypeAccumulator, PixelTypeAccumulator
 from blemish.models.paths import remove
 
-__all__ = ["IDENTITY_FILE", "IMAGES_FILE", "Counts", "Progress", "RunFolder", "merged"]
+__all__ = ["IDENTITY_FILE", "IMAGES_FILE", "Counts", "EvaluationProgress", "RunFolder", "merged"]
 
 IDENTITY_FILE, IMAGES_FILE, PROGRESS_FILE = "identity.json", "images.jsonl", "progress.json"
 SCHEMA = "blemish.evaluation-run/1"
 
 
 @dataclass
-class Progress:
+class EvaluationProgress:
     """How far an evaluation is: `chunks` of product number `product` are done, all of the products before it; the length of the
     records then, and the time spent."""
 
@@ -69,18 +69,18 @@ class RunFolder:
             write_text(path / IDENTITY_FILE, json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
         remove(tuple(path.glob("**/.*.tmp")))  # remains of a killed evaluation
 
-    def progress(self) -> Progress:
+    def progress(self) -> EvaluationProgress:
         """Where it stands; at the beginning where nothing is there."""
         found = read_json_if_there(self.path / PROGRESS_FILE)
         try:
-            return Progress(**found)
+            return EvaluationProgress(**found)
         except TypeError as error:
             raise UsageError(f"{self.path / PROGRESS_FILE}: is damaged; delete {self.path} to start anew") from error
 
-    def open_log(self, progress: Progress) -> Log:
+    def open_log(self, progress: EvaluationProgress) -> Log:
         return Log(self.path / IMAGES_FILE, cut_to=progress.log_bytes)
 
-    def save(self, progress: Progress, counts: Counts, log: Log) -> None:
+    def save(self, progress: EvaluationProgress, counts: Counts, log: Log) -> None:
         """Puts the counts of the current product and the place in it on the disk."""
         folder = self._product(progress.product)
         for name, accumulator in counts.parts.items():

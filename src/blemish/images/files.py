@@ -60,6 +60,16 @@ class FoundImages(Sequence[FoundImage]):
         """One line that says how many files were left out, by suffix; empty where none was."""
         return _left_out(self.left_out)
 
+    @property
+    def paths(self) -> list[Path]:
+        """The files alone."""
+        return [image.path for image in self.images]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to tell the user about what was not taken: the line on files, and one for each folder that cannot be listed."""
+        return tuple(line for line in (self.summary, *(f"unreadable: {error}" for error in self.unlisted)) if line)
+
 
 @dataclass
 class Search:
@@ -157,7 +167,7 @@ def list_images(paths: str | Path | Iterable[str | Path], *, skip: Path | None =
     several is an image of its own, `stack.tif#2`.
     A UsageError names what does not exist and a folder or pattern without images.
     """
-    return [found.path for found in find_images(paths, skip=skip)]
+    return find_images(paths, skip=skip).paths
 
 
 def find_images(paths: str | Path | Iterable[str | Path], *, skip: Path | None = None) -> FoundImages:

@@ -25,7 +25,7 @@ from blemish.images.depth import Samples
 from blemish.images.limits import free_memory
 from blemish.images.opened import OpenedImage
 
-__all__ = ["decode", "is_available", "receive", "send", "stop_all", "time_limit"]
+__all__ = ["can_isolate", "decode_isolated", "receive", "send", "stop_all", "time_limit"]
 
 MODULE = "blemish.images.decoder_process"
 MOST_PROCESSES = 4
@@ -44,7 +44,7 @@ _owner = os.getpid()
 _failed_to_start = False
 
 
-def is_available() -> bool:
+def can_isolate() -> bool:
     """Whether a process can be started: not in a program that carries its Python inside, nor inside such a process."""
     return bool(sys.executable) and not getattr(sys, "frozen", False) and not _failed_to_start
 
@@ -55,7 +55,7 @@ def time_limit(found: OpenedImage) -> float:
     return BASE_S + PER_MEGABYTE_S * found.file_bytes / 1e6 + PER_MEGAPIXEL_S * megapixels
 
 
-def decode(item: Any, found: OpenedImage, *, max_megapixels: float) -> Samples | None:
+def decode_isolated(item: Any, found: OpenedImage, *, max_megapixels: float) -> Samples | None:
     """The samples of a file or its bytes, decoded elsewhere; None where no process can be started.
 
     ImageError where the file cannot be decoded, takes too long, or its decoder crashes.

@@ -90,8 +90,8 @@ def decode(item: ImageInput, *, source: str | None = None, max_megapixels: float
         if isinstance(item, np.ndarray | Image.Image):
             return _from_memory(item, source, max_megapixels)
         with _opened(item, source, max_megapixels) as found:
-            if found.needs_own_process and isolation.is_available():
-                return isolation.decode(item, found, max_megapixels=max_megapixels) or found.samples()
+            if found.needs_own_process and isolation.can_isolate():
+                return isolation.decode_isolated(item, found, max_megapixels=max_megapixels) or found.samples()
             return found.samples()
 
 

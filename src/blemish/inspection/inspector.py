@@ -17,9 +17,10 @@ from blemish.calibration import Calibration, Setup, vocabulary_hash
 from blemish.engines.base import Engine
 from blemish.errors import ImageError, UnknownNameError, UsageError
 from blemish.images import DEFAULT_MEGAPIXELS, ImageInput, Learned, Picture, RangeGiven, ValueRanges
+from blemish.images.boundary import NO_MEMORY
 from blemish.inspection.decide import decide, region_threshold
 from blemish.inspection.inputs import is_image, to_image_input
-from blemish.inspection.loader import NO_MEMORY, ImageLoader, LoadedImage, default_workers, in_batches
+from blemish.inspection.loader import ImageLoader, LoadedImage, default_workers, in_batches
 from blemish.inspection.masks import Masks
 from blemish.inspection.regions import find_regions
 from blemish.inspection.scoring import RawImage, Scorer
@@ -73,6 +74,7 @@ class Inspector:
         calibration: where the thresholds come from; it must fit the rest.
         profile: of the product, where the engine remembers its good images; results then say how each image looks.
         workers: threads that read images; None for one a core, up to 8.
+        notes: lines worth telling the user about how it was made.
 
     Raises:
         UsageError: a value is outside its range, or the calibration was made with another setup.
@@ -97,6 +99,7 @@ class Inspector:
         calibration: Calibration | None = None,
         profile: ProductProfile | None = None,
         workers: int | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         if not max_megapixels > 0:
             raise UsageError(f"the limit of megapixels must be above 0, not {max_megapixels:g}")
@@ -119,6 +122,7 @@ class Inspector:
         self.calibration = calibration
         self.profile = profile
         self.workers = workers or default_workers()
+        self.notes = notes
         self._scorer = Scorer(engine, self.vocabulary, batch_size=batch_size, tiles=tiles, masks=masks)
         if calibration is not None:
             calibration.check(self.setup)
@@ -140,6 +144,7 @@ class Inspector:
             tiles=self.tiles,
             masks=self.masks,
             workers=self.workers,
+            notes=self.notes,
         )
 
     @property

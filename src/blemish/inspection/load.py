@@ -95,8 +95,9 @@ def load(config: Config | str | Path | None = None, *, engines: EngineLoader | N
     own_setup = None if compared_at else setup
     loaded = (engines or load_engine)(config.model, input_px=config.input.input_px, setup=own_setup)
     engine, card = loaded.engine, loaded.thresholds
+    notes: tuple[str, ...] = ()
     if references is not None:
-        engine, value_range = with_references(
+        comparing = with_references(
             engine,
             references,
             good=good is not None,
@@ -105,6 +106,7 @@ def load(config: Config | str | Path | None = None, *, engines: EngineLoader | N
             batch_size=config.model.batch_size,
             compare_px=compared_at,
         )
+        engine, value_range, notes = comparing.engine, comparing.value_range, comparing.notes
         card = engine.own_thresholds or card
     if profile is not None:
         engine = with_profile(engine, profile)
@@ -130,6 +132,7 @@ def load(config: Config | str | Path | None = None, *, engines: EngineLoader | N
         profile=profile,
         value_range=value_range,
         max_megapixels=config.input.max_megapixels,
+        notes=notes,
     )
 
 

@@ -19,15 +19,16 @@ from blemish.backbones.config import PreprocessConfig
 from blemish.backbones.preprocess import to_array
 from blemish.errors import ImageError
 from blemish.images import Header, ImageInput, Picture, Samples, ValueRanges, decode, read_header
+from blemish.images.boundary import NO_MEMORY
 from blemish.images.reader import name_of
 from blemish.io.prefetch import in_order
 from blemish.io.processors import free_processors
 
-__all__ = ["MEMORY_AHEAD", "NO_MEMORY", "PICTURE_BYTES", "ImageLoader", "LoadedImage", "default_workers", "in_batches"]
+__all__ = ["MEMORY_AHEAD", "PICTURE_BYTES", "ImageLoader", "LoadedImage", "default_workers", "in_batches"]
 
 Item = TypeVar("Item")
 
-NO_MEMORY = "does not fit into memory"
+
 MEMORY_AHEAD = 512 * 2**20  # bytes of decoded pictures to read ahead at most
 PICTURE_BYTES = 64 * 2**20  # assumed for a picture whose size is not known before it is read
 MOST_WORKERS = 8

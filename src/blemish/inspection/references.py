@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -23,6 +24,7 @@ from blemish.inspection.loader import ImageLoader, LoadedImage, default_workers
 __all__ = [
     "FEWEST_REFERENCES",
     "MOST_REFERENCES",
+    "Comparing",
     "References",
     "draw_references",
     "find_references",
@@ -40,15 +42,31 @@ MOST_REFERENCES = 64  # of more, so many are drawn by lot: every image is compar
 SEED = 0
 
 
+@dataclass(frozen=True)
+class Comparing:
+    """An engine with references."""
+
+    engine: Engine
+    value_range: RangeGiven | None  # that images are to be read on with them
+    notes: tuple[str, ...] = ()  # what was not taken of the references: lines for the user
+
+
 def find_references(references: References, *, good: bool = False) -> list[ImageInput]:
     """The images meant: good ones all; of unlabelled ones `MOST_REFERENCES` at most, drawn by the same lot every time.
 
     Raises:
         UsageError: there are none, or fewer than `FEWEST_REFERENCES` unlabelled ones.
     """
+    return _found_references(references, good=good)[0]
+
+
+def _found_references(references: References, *, good: bool) -> tuple[list[ImageInput], tuple[str, ...]]:
+    """The images meant, and lines about files and folders beside them that were not taken."""
     images: list[ImageInput]
+    notes: tuple[str, ...] = ()
     if isinstance(references, str | Path):
-        images = [image.path for image in find_images(references)]
+        found = find_images(references)
+        images, notes = list(found.paths), found.notes
     elif isinstance(references, list | tuple):
         images = list(references)
     else:
@@ -59,7 +77,7 @@ def find_references(references: References, *, good: bool = False) -> list[Image
         raise UsageError("references are at least one good image of the product, not an empty list")
     if not good and len(images) < FEWEST_REFERENCES:
         raise UsageError(f"peers are at least {FEWEST_REFERENCES} images of the same product, not {len(images)}")
-    return images if good else draw_references(images)
+    return images if good else draw_references(images), notes
 
 
 def draw_references(images: Sequence[T], *, most: int = MOST_REFERENCES) -> list[T]:
@@ -83,15 +101,16 @@ def with_references(
     max_megapixels: float = DEFAULT_MEGAPIXELS,
     batch_size: int = 8,
     compare_px: int | None = None,
-) -> tuple[Engine, RangeGiven | None]:
+) -> Comparing:
     """An engine that compares each image with these, and the value range that images are to be read on with them.
 
-    The range is that of the references where those have more than 8 bits. References that cannot be read are left out.
+    The range is that of the references where those have more than 8 bits. References that cannot be read are left out, and the
+    notes name them.
 
     Raises:
         UsageError: too few can be read, they were read on several value ranges, or the engine compares at no other size.
     """
-    images = find_references(references, good=good)
+    images, beside = _found_references(references, good=good)
     engine = engine if compare_px is None else engine.comparing_at(compare_px)
     ranges: set[tuple[float, float]] = set()
     errors: list[ImageError] = []
@@ -115,7 +134,9 @@ def with_references(
     if len(ranges) > 1:
         shown = ", ".join(f"{low:g}:{high:g}" for low, high in sorted(ranges))
         raise UsageError(f"the {_called(good)} have several value ranges ({shown}): give one for all images (--range)")
-    return compared, ranges.pop() if ranges else value_range
+    unreadable = (f"unreadable: {error}" for error in errors)
+    notes = tuple(f"{_called(good)}: {note}" for note in (*beside, *unreadable))
+    return Comparing(compared, ranges.pop() if ranges else value_range, notes)
 
 
 def prepared_batches(

@@ -18,7 +18,8 @@ from blemish.backbones.preprocess import to_array
 from blemish.engines.base import Engine, RawScores
 from blemish.errors import ImageError, ModelError, UsageError
 from blemish.images import Picture
-from blemish.inspection.loader import NO_MEMORY, LoadedImage
+from blemish.images.boundary import NO_MEMORY
+from blemish.inspection.loader import LoadedImage
 from blemish.inspection.masks import Masks
 from blemish.inspection.regions import peaks_inside
 from blemish.inspection.tiling import Blend, Plan, Tile, Tiles, check_tiles, plan_tiles

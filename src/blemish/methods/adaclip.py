@@ -36,7 +36,7 @@ from blemish.methods.products import product_words
 from blemish.methods.smoothing import smooth_enlarge
 from blemish.methods.text_cache import TextCache
 from blemish.methods.tokens import inserted_tokens, overwriting_tokens
-from blemish.methods.typed import enlarge, level_logits
+from blemish.methods.typed import enlarge_maps, level_logits
 
 __all__ = ["AdaCLIP", "AdaCLIPConfig", "AdaCLIPTexts", "sentences"]
 
@@ -322,7 +322,7 @@ class AdaCLIP(Method):
         logits = torch.stack(self.level_logits(features, states)).mean(0)  # [B, 2, h, w]
         image_score = self.image_probabilities(features, states, self.fused(features, logits))[:, 1]
         size = (features.grid[0] * cell_px, features.grid[1] * cell_px)
-        enlarged = enlarge(logits, size, align_corners=config.align_corners).softmax(1)[:, 1]  # [B, H, W]
+        enlarged = enlarge_maps(logits, size, align_corners=config.align_corners).softmax(1)[:, 1]  # [B, H, W]
         abnormal = logits.softmax(1)[:, 1].flatten(1)  # [B, N]
         type_scores, typed = share_out(
             abnormal,
@@ -375,7 +375,7 @@ class AdaCLIP(Method):
         counted = 0 if self.config.dice == "image" else 1  # the last axis that numbers what dice is taken of
         for logits in by_level:
             size, corners = (mask.shape[-2], mask.shape[-1]), self.config.align_corners
-            both = enlarge(logits, size, align_corners=corners).softmax(1)  # [B, 2, S, S]
+            both = enlarge_maps(logits, size, align_corners=corners).softmax(1)  # [B, 2, S, S]
             normal, abnormal, truth = (maps.flatten(0, counted) for maps in (both[:, 0], both[:, 1], mask))
             terms["focal"] = terms["focal"] + focal(both, mask > 0.5)
             terms["dice_abnormal"] = terms["dice_abnormal"] + dice(abnormal, truth)

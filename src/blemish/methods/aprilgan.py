@@ -33,7 +33,7 @@ from blemish.methods.naming import direction, share_out, type_directions
 from blemish.methods.patches import reference_maps
 from blemish.methods.products import Underscores, product_words
 from blemish.methods.text_cache import TextCache
-from blemish.methods.typed import anomaly_map, enlarge
+from blemish.methods.typed import anomaly_map, enlarge_maps
 
 __all__ = ["AprilGAN", "AprilGANConfig", "AprilGANTexts", "phrases"]
 
@@ -212,7 +212,7 @@ class AprilGAN(Method):
         image_score = (features.global_feature @ texts.states.T / self.config.temperature).softmax(-1)[:, 1]
         if self.memory is not None:
             distances = self.distance_map(features)
-            full_map = self._combined(full_map, enlarge(distances[:, None], size, align_corners=corners)[:, 0])
+            full_map = self._combined(full_map, enlarge_maps(distances[:, None], size, align_corners=corners)[:, 0])
             grid_map = self._combined(grid_map, distances)
             image_score = (image_score + self.scaled(full_map.amax((1, 2)))) / 2
         type_scores, typed = share_out(
@@ -280,7 +280,7 @@ class AprilGAN(Method):
             nothing = torch.stack([level.sum() for level in logits])
             return {"focal": nothing, "dice_abnormal": nothing}
         size, corners = (mask.shape[-2], mask.shape[-1]), self.config.align_corners
-        both = [enlarge(level, size, align_corners=corners).softmax(1) for level in logits]  # [B, 2, S, S] each
+        both = [enlarge_maps(level, size, align_corners=corners).softmax(1) for level in logits]  # [B, 2, S, S] each
         return {
             "focal": torch.stack([focal(level, mask) for level in both]),
             "dice_abnormal": torch.stack([dice(level[:, 1], mask) for level in both]),

@@ -93,7 +93,7 @@ class DAPOConfig:
     # of the scores, (6) to (8) say
     temperature: float = 0.07  # τ, above 0; a constant: CLIP's own scale plays no part
     softmax: Softmax = "before"  # the softmax comes "before" or "after" maps are enlarged to the input's size
-    align_corners: bool = False  # enlarge with the outer patches' centres on the border
+    align_corners: bool = False  # enlarge_maps with the outer patches' centres on the border
     binary_map: Literal["types", "average"] = "types"  # (7) against every type, or against their average
     binary_types: Literal["asked", "built-in"] = "built-in"  # whose types (7) and (8) use: then names move no score
     image_score: Literal["cls", "cls+map"] = "cls+map"  # (8) alone, or its mean with the map's maximum

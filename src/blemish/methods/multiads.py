@@ -55,7 +55,7 @@ class MultiADSConfig:
 
     temperature: float = 0.01  # of the softmax over the classes, above 0
     softmax: Softmax = "after"  # the softmax comes "before" or "after" the logits are enlarged to the input's size
-    align_corners: bool = True  # enlarge with the outer patches' centres on the border
+    align_corners: bool = True  # enlarge_maps with the outer patches' centres on the border
     # top3: the mean of the map's three highest values (in the release scaled to 0..1 over the test set); global: 1 - p(normal)
     # of CLS; global+map: its mean with the map's maximum (the authors' script with filtered texts)
     image_score: Literal["top3", "global+map", "global"] = "top3"

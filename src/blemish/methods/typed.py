@@ -23,7 +23,7 @@ __all__ = [
     "Softmax",
     "Words",
     "anomaly_map",
-    "enlarge",
+    "enlarge_maps",
     "level_logits",
     "local_losses",
     "probabilities",
@@ -58,8 +58,8 @@ def probabilities(
     if size is None:
         return logits.softmax(1)
     if softmax == "before":
-        return enlarge(logits.softmax(1), size, align_corners=align_corners)
-    return enlarge(logits, size, align_corners=align_corners).softmax(1)
+        return enlarge_maps(logits.softmax(1), size, align_corners=align_corners)
+    return enlarge_maps(logits, size, align_corners=align_corners).softmax(1)
 
 
 def anomaly_map(
@@ -68,19 +68,19 @@ def anomaly_map(
     """The mean over levels of 1 - p(normal) [B, *size], of logits [B, C, h, w]; no type gets a map of that size."""
     if softmax == "before":  # enlarging is linear: once for all levels
         normal = torch.stack([level.softmax(1)[:, :1] for level in logits]).mean(0)
-        return enlarge(1 - normal, size, align_corners=align_corners)[:, 0]
+        return enlarge_maps(1 - normal, size, align_corners=align_corners)[:, 0]
     maps = []
     for level in logits:
-        normal = enlarge(level[:, :1], size, align_corners=align_corners)
+        normal = enlarge_maps(level[:, :1], size, align_corners=align_corners)
         abnormal = torch.full_like(normal, -torch.inf)  # the logarithm of the sum over types
         for part in torch.split(level[:, 1:], TYPES_AT_ONCE, dim=1):
-            some = enlarge(part, size, align_corners=align_corners).logsumexp(1, keepdim=True)
+            some = enlarge_maps(part, size, align_corners=align_corners).logsumexp(1, keepdim=True)
             abnormal = torch.logaddexp(abnormal, some)
         maps.append((abnormal - normal).sigmoid()[:, 0])  # a softmax over two
     return torch.stack(maps).mean(0)
 
 
-def enlarge(maps: Tensor, size: tuple[int, int], *, align_corners: bool = True) -> Tensor:
+def enlarge_maps(maps: Tensor, size: tuple[int, int], *, align_corners: bool = True) -> Tensor:
     """Maps [B, C, h, w] at [B, C, *size], bilinear. With `align_corners` the centres of the outer patches lie on the border,
     as both releases have it; without, they lie where the patches are."""
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=align_corners)
@@ -128,9 +128,9 @@ def local_losses(
         raise UsageError(f"type {int(kinds.max())} of {classes - 1}: give the vocabulary of the data's own types")
     for level in logits:
         if softmax == "before":
-            three = enlarge(_three_classes(level.softmax(1), kinds), size, align_corners=align_corners)
+            three = enlarge_maps(_three_classes(level.softmax(1), kinds), size, align_corners=align_corners)
         else:
-            three = _three_classes(enlarge(level, size, align_corners=align_corners).softmax(1), kinds)
+            three = _three_classes(enlarge_maps(level, size, align_corners=align_corners).softmax(1), kinds)
         terms["focal"] = terms["focal"] + focal(three, mask > 0.5, classes=classes)
         terms["dice_normal"] = terms["dice_normal"] + dice(three[:, 0], 1 - mask)
         terms["dice_abnormal"] = terms["dice_abnormal"] + dice(three[:, 1] + three[:, 2], mask)

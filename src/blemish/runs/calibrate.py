@@ -12,7 +12,7 @@ from blemish._version import __version__
 from blemish.calibration import Calibration, Rule, Scored, Setup, calibrate_scores, read_calibration
 from blemish.config import Config, ReferencesConfig
 from blemish.errors import ImageError, UsageError
-from blemish.images import list_images
+from blemish.images import FoundImages, find_images, list_images
 from blemish.inspection.inspector import Inspector
 from blemish.inspection.load import load, merge
 from blemish.inspection.references import find_references
@@ -49,8 +49,9 @@ class CalibrationOutcome:
 
     calibration: Calibration
     path: Path | None = None  # the file that it was written to
-    unreadable: tuple[ImageError, ...] = ()  # images that are not in it
+    unreadable: tuple[ImageError, ...] = ()  # images that are not in it, and folders that could not be looked into
     before: Calibration | None = None  # what false alarms were added to
+    notes: tuple[str, ...] = ()  # what else a person should know of the images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +123,9 @@ def calibrate(
         cost_false_reject=cost_false_reject,
     )
     config = without_thresholds(merge(config, given))
-    good_paths, good_copies = distinct_files(image_files(good))
-    bad_paths, bad_copies = distinct_files(image_files(bad) if bad else [])
+    found = [image_files(good), *([image_files(bad)] if bad else [])]
+    good_paths, good_copies = distinct_files(found[0].paths)
+    bad_paths, bad_copies = distinct_files(found[1].paths if bad else [])
     both = {path.resolve() for path in good_paths} & {path.resolve() for path in bad_paths}
     if both:
         raise UsageError(f"{min(both)}: is among the good and among the bad images")
@@ -151,7 +153,12 @@ def calibrate(
         calibration = calibration.with_note(copies_note(copies))
     if out is not None:
         calibration.write(out)
-    return CalibrationOutcome(calibration=calibration, path=out, unreadable=images.unreadable)
+    return CalibrationOutcome(
+        calibration=calibration,
+        path=out,
+        unreadable=(*images.unreadable, *(error for beside in found for error in beside.unlisted)),
+        notes=(*(beside.summary for beside in found if beside.summary), *inspector.notes),
+    )
 
 
 def add_false_alarms(
@@ -297,13 +304,13 @@ def _check_apart(good: Sequence[Path], config: Config) -> None:
             )
 
 
-def image_files(images: ImageNames) -> list[Path]:
-    """The image files meant; a .txt file is a list of them."""
+def image_files(images: ImageNames) -> FoundImages:
+    """The image files meant, and what lay beside them; a .txt file is a list of them."""
     named = [images] if isinstance(images, str | Path) else list(images)
     asked: list[str | Path] = []
     for name in named:
         asked += read_list(Path(name)) if Path(name).suffix.lower() == ".txt" else [name]
-    return list_images(asked)
+    return find_images(asked)
 
 
 def distinct_files(paths: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, Path]]]:

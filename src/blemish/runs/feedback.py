@@ -73,10 +73,10 @@ def update_profile(
     notes, unreadable = [], []
     if merge_with is not None:
         changed = _merged(changed, read_profile(merge_with), path=Path(profile), other=Path(merge_with))
-    if removed := image_files(remove) if remove else []:
+    if removed := image_files(remove).paths if remove else []:
         changed = _without(changed, base, removed, where=profile, reporter=reporter)
     added: list[GoodImage] = []
-    if files := distinct_files(image_files(add))[0] if add else []:
+    if files := distinct_files(image_files(add).paths)[0] if add else []:
         changed, reader = _with_added(changed, base, files, where=profile, reporter=reporter)
         added = [image for image in changed.images if image.digest in {read.good.digest for read in reader.read}]
         unreadable = reader.unreadable
@@ -176,7 +176,7 @@ def report_missed(
     config = merge(config, given).with_settings(profile=profile)
     inspector = load(config)
     assert inspector.profile is not None
-    scored = score_images(inspector, image_files(images), reporter=reporter)
+    scored = score_images(inspector, image_files(images).paths, reporter=reporter)
     good = [image.seen.image_score for image in inspector.profile.images if image.origin == "drawn"]
     known = [score for score in good if score is not None]
     found = [

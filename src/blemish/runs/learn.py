@@ -96,7 +96,8 @@ def learn(
     command = command_line() if command is None else command
     wanted = WantedPromise(max_false_rejects=max_false_rejects, confidence=confidence, review=review)
     config = _of_product(merge(config, given))
-    files, copies, left_out = _files(good, leave_out)
+    found = image_files(good)
+    files, copies, left_out = _files(found.paths, leave_out)
     base = inspector = load(config)
     if config.references.compare_px is not None:
         inspector = base.with_engine(base.engine.comparing_at(config.references.compare_px))
@@ -142,13 +143,16 @@ def learn(
         ignore=None if masks.ignore is None else masks.ignore.shared,
     ).with_history(what="learned", images=len(images), left_out=left_out, command=list(command))
     notes = [
+        *([found.summary] if found.summary else []),
         *_notes(read, copies=[*copies, *reader.copies]),
         *([f"{suspects.words}; nothing is left out for that"] if suspects is not None else []),
         *([too_few_note(len(images))] if calibration is None else []),
     ]
     if path is not None:
         profile = write_profile(profile, path)
-    return LearnedProfile(profile=profile, notes=tuple(notes), unreadable=(*reader.unreadable, *errors))
+    return LearnedProfile(
+        profile=profile, notes=tuple(notes), unreadable=(*reader.unreadable, *errors, *found.unlisted)
+    )
 
 
 def check_new_file(out: str | Path, *, overwrite: bool) -> Path:
@@ -183,10 +187,11 @@ def _of_product(config: Config) -> Config:
     return without_thresholds(config).with_settings(peers=None, references=None, profile=None)
 
 
-def _files(good: ImageNames, leave_out: ImageNames | None) -> tuple[list[Path], list[tuple[Path, Path]], list[str]]:
+def _files(
+    found: Sequence[Path], leave_out: ImageNames | None
+) -> tuple[list[Path], list[tuple[Path, Path]], list[str]]:
     """The different files, the copies among them, and what was left out."""
-    unwanted = set() if leave_out is None else {file.resolve() for file in image_files(leave_out)}
-    found = image_files(good)
+    unwanted = set() if leave_out is None else {file.resolve() for file in image_files(leave_out).paths}
     files = [file for file in found if file.resolve() not in unwanted]
     if not files:
         raise UsageError("all of the good images are left out")

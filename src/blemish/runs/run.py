@@ -181,7 +181,7 @@ def inspect_folder(
         drift=header.drift(results.counts),
         workers=results.workers or 0,
         peers=settled.note,
-        remarks=inspector.engine.remarks,
+        remarks=(*inspector.engine.remarks, *inspector.notes),
     )
 
 

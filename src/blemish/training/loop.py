@@ -30,15 +30,15 @@ from blemish.training.log import LOG_FILE, plot_losses
 from blemish.training.mosaics import Mosaics
 from blemish.training.optimisers import optimiser_of, rate_of_epoch
 from blemish.training.recipe import Recipe
-from blemish.training.state import STATE_FILE, Progress, load_state, save_state
+from blemish.training.state import STATE_FILE, TrainingProgress, load_state, save_state
 
-__all__ = ["Settings", "Trainer", "epoch_folder", "order_of_epoch"]
+__all__ = ["Trainer", "TrainingSettings", "epoch_folder", "order_of_epoch"]
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class TrainingSettings:
     """What changes nothing about the result: where it goes and how often something is written."""
 
     out: Path
@@ -57,7 +57,7 @@ class Trainer:
         vocabulary: Vocabulary,
         recipe: Recipe,
         device: torch.device,
-        settings: Settings,
+        settings: TrainingSettings,
         card: Mapping[str, Any],
         held_out: Source | None = None,
         reporter: Reporter | None = None,
@@ -74,7 +74,7 @@ class Trainer:
         self.reporter = reporter or Reporter()
         self.optimiser = optimiser_of(recipe, method.trained_parts().values())
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
-        self.progress = Progress()
+        self.progress = TrainingProgress()
         if (settings.out / STATE_FILE).is_file():
             self.progress = load_state(settings.out, method, self.optimiser)
             if self.scaler.is_enabled() and self.progress.loss_scale:

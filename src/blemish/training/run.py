@@ -31,7 +31,7 @@ from blemish.training.batches import Source, cache_features
 from blemish.training.card import describe_data, differences, identity, in_short, provenance
 from blemish.training.examples import Examples, examine, require_both_classes, require_masks
 from blemish.training.log import LOG_FILE, PLOT_FILE
-from blemish.training.loop import Settings, Trainer, epoch_folder
+from blemish.training.loop import Trainer, TrainingSettings, epoch_folder
 from blemish.training.recipe import Recipe, recipe_of
 from blemish.training.state import STATE_FILE
 
@@ -147,7 +147,7 @@ def train(
         vocabulary=vocabulary,
         recipe=recipe,
         device=place,
-        settings=Settings(out=folder, save_every_s=save_every_s, log_every=log_every),
+        settings=TrainingSettings(out=folder, save_every_s=save_every_s, log_every=log_every),
         card={
             "data": described,
             "held_out": described_held_out,

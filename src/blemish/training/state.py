@@ -15,14 +15,14 @@ from blemish.errors import ModelError
 from blemish.io.atomic import replace_file
 from blemish.methods.base import Method
 
-__all__ = ["STATE_FILE", "Progress", "load_state", "save_state"]
+__all__ = ["STATE_FILE", "TrainingProgress", "load_state", "save_state"]
 
 STATE_FILE = "state.safetensors"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")  # of Adam and AdamW; of SGD
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """How far a training is. `epochs` are finished, `batches` of the next one done, `steps` in all.
 
     sums are the epoch's losses so far, added up by name; seconds the time spent on it; log_bytes how long the log was;
@@ -39,7 +39,7 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def save_state(folder: Path, method: Method, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
+def save_state(folder: Path, method: Method, optimiser: torch.optim.Optimizer, progress: TrainingProgress) -> None:
     """Puts the state into its folder in place of the one before; OutputError where the system refuses."""
     from safetensors.torch import save
 
@@ -55,14 +55,14 @@ def save_state(folder: Path, method: Method, optimiser: torch.optim.Optimizer, p
         os.fsync(file.fileno())
 
 
-def load_state(folder: Path, method: Method, optimiser: torch.optim.Optimizer) -> Progress:
+def load_state(folder: Path, method: Method, optimiser: torch.optim.Optimizer) -> TrainingProgress:
     """Brings parameters and moments back and says where the training stands; ModelError where the file is damaged."""
     from safetensors import SafetensorError, safe_open
 
     path = folder / STATE_FILE
     try:
         with safe_open(path, "pt") as file:
-            progress = Progress(**json.loads(file.metadata()["progress"]))
+            progress = TrainingProgress(**json.loads(file.metadata()["progress"]))
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  (no mapping)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ModelError(
