@@ -80,7 +80,12 @@ class Talking:
     def __init__(self, *arguments: str, threads: int = 1) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         self.process = subprocess.Popen(
-            [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            [sys.executable, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            start_new_session=True,  # as the workers of the service: Linux shares processors among sessions
         )
 
     def told(self, order: str) -> None:
@@ -111,6 +116,7 @@ class Served:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
+            start_new_session=True,
         )
         assert self.process.stdout is not None
         self.address = self.process.stdout.readline().split()[0].rstrip(";/")
