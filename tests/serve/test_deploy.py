@@ -97,7 +97,7 @@ def test_the_container_is_built_without_a_network(tmp_path: Path) -> None:
     mounts = ["--volume", f"{wheels}:/wheels:ro", "--volume", f"{tmp_path}/pip.conf:/etc/pip.conf:ro"]
     build = ["buildah", "build", "--pull-never", "--isolation", "chroot", *mounts, "--file", str(CONTAINERFILE)]
     alone = ["unshare", "--net"] if os.getuid() == 0 else []  # nothing can be reached from there
-    subprocess.run([*alone, *build, "--tag", "blemish-test", str(ROOT)], check=True, timeout=1500)
+    subprocess.run([*alone, *build, "--tag", "blemish-test", str(ROOT)], check=True, timeout=1700)
     made = subprocess.run(
         ["buildah", "from", "--pull-never", "blemish-test"], check=True, capture_output=True, text=True, timeout=300
     ).stdout.strip()
