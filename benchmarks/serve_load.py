@@ -20,6 +20,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,8 +128,11 @@ class Served:
                 time.sleep(0.2)
 
     def workers(self) -> list[int]:
-        places = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        return [int(child) for place in places for child in place.read_text(encoding="ascii").split()]
+        found: list[int] = []
+        for place in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
+            with suppress(OSError):  # a thread that has ended meanwhile
+                found += map(int, place.read_text(encoding="ascii").split())
+        return found
 
     def promise_s(self) -> float:
         text = httpx.get(f"{self.address}/metrics", timeout=60).text
@@ -200,11 +204,11 @@ def main() -> None:
         render_parts(parts)
         arguments = ("-c", BARE, str(parts), str(FULL_BATCH))
         loops = [Talking(*arguments) for _ in range(workers)]
-        threaded = Talking(*arguments, threads=workers)
+        threaded = [Talking(*arguments, threads=workers)] if options.rounds else []
         asking = Talking("-m", "benchmarks.serve_clients")
         served = Served(folder, workers=workers, queue=options.queue)
         try:
-            expected, *_ = [loop.answer() for loop in (*loops, threaded)]
+            expected, *_ = [loop.answer() for loop in (*loops, *threaded)]
             rate = options.times * bare_round(loops, WARM_S).rate()
             order = {"address": served.address, "parts": str(parts), "expected": expected, "clients": options.clients}
 
@@ -222,18 +226,18 @@ def main() -> None:
 
             answered = [load(WARM_S)[0]]
             answered += rounds(options.rounds, options.seconds, loops, threaded, load)
-            for loop in (*loops, threaded):
+            for loop in (*loops, *threaded):
                 loop.end()
             if options.minutes:
                 answered.append(long_load(served, options.minutes, load))
             check(served, answered, expected)
         finally:
-            for program in (*loops, threaded, asking, served):
+            for program in (*loops, *threaded, asking, served):
                 program.end()
 
 
 def rounds(
-    count: int, seconds: float, loops: Sequence[Talking], threaded: Talking, load: Callable[..., Any]
+    count: int, seconds: float, loops: Sequence[Talking], threaded: Sequence[Talking], load: Callable[..., Any]
 ) -> list[dict[str, Any]]:
     """Bare loop, one process of several threads, and service by turns; prints what they did."""
     bare, one, served, answered = Spent(), Spent(), Spent(), []
@@ -241,7 +245,7 @@ def rounds(
         now = bare_round(loops, seconds)
         answers, other = load(seconds)
         bare.add(now)
-        one.add(bare_round([threaded], seconds))
+        one.add(bare_round(threaded, seconds))
         served.add(other)
         answered.append(answers)
         print(

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,11 @@ class Served:
 
     def workers(self) -> list[int]:
         assert self.process is not None
-        children = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        return [int(child) for place in children for child in place.read_text().split()]
+        found: list[int] = []
+        for place in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
+            with suppress(OSError):  # a thread that has ended meanwhile
+                found += map(int, place.read_text().split())
+        return found
 
     def kill(self) -> None:
         assert self.process is not None
