@@ -232,7 +232,8 @@ def main() -> None:
                 answered.append(long_load(served, options.minutes, load))
             check(served, answered, expected)
         finally:
-            for program in (*loops, *threaded, asking, served):
+            programs: list[Talking | Served] = [*loops, *threaded, asking, served]
+            for program in programs:
                 program.end()
 
 
