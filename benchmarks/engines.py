@@ -24,10 +24,13 @@ from blemish.engines.sessions import LIBRARIES, installed_libraries
 
 CASES: dict[str, tuple[str, int]] = {
     "embedded 224": ("embedded", 224),
+    "embedded 320": ("embedded", 320),
     "embedded 448": ("embedded", 448),
     "ViT-B/16 224": ("ViT-B-16", 224),
+    "ViT-L/14@336 336": ("ViT-L-14-336", 336),
     "ViT-L/14@336 518": ("ViT-L-14-336", 518),
 }
+SMALL = [name for name in CASES if name.startswith("embedded")]
 WAIT_S = 900
 
 
@@ -119,16 +122,29 @@ class Worker:
         return found
 
 
-def measure(case: str, *, engines: list[tuple[str, str]], threads: list[int], batches: list[int], rounds: int) -> None:
+def measure(
+    case: str, *, engines: list[tuple[str, str]], threads: list[int], batches: list[int], rounds: int, apart: bool
+) -> None:
+    """Prints the table of a case; `apart` has one process at a time, where all together would not fit into the memory."""
+    print(
+        f"\n{case}\n| engine | threads | batch | CPU ms | wall ms | memory MB | load s | map error |\n|" + "---|" * 8,
+        flush=True,
+    )
+    asked = [(*engine, count) for engine in engines for count in threads]
     with tempfile.TemporaryDirectory() as home:
-        workers = [Worker(case, *engine, count, home=home) for engine in engines for count in threads]
-        for _ in range(rounds):
-            for batch in batches:
-                for worker in workers:
-                    worker.run(batch)
-        for worker in workers:
-            worker.close()
-    print(f"\n{case}\n| engine | threads | batch | CPU ms | wall ms | memory MB | load s | map error |\n|" + "---|" * 8)
+        for group in [[each] for each in asked] if apart else [asked]:
+            workers = [Worker(case, *each, home=home) for each in group]
+            for _ in range(rounds):
+                for batch in batches:
+                    for worker in workers:
+                        worker.run(batch)
+            for worker in workers:
+                worker.close()
+            show(workers)
+
+
+def show(workers: list[Worker]) -> None:
+    """Prints their lines of the table."""
     for worker in workers:
         engine, precision, count = worker.what
         for batch, found in worker.rounds.items():
@@ -163,13 +179,14 @@ def main() -> None:
     spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(arguments.busy)]
     try:
         for case in arguments.cases:
-            large = "ViT-L" in case
+            large = case not in SMALL
             measure(
                 case,
                 engines=engines,
                 threads=arguments.threads,
                 batches=[1] if large else arguments.batches,
                 rounds=1 if large else arguments.rounds,
+                apart=large,
             )
     finally:
         for process in spinning:

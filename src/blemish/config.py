@@ -23,6 +23,7 @@ from blemish.io.codec import from_dict, to_dict
 from blemish.io.parsing import parse_options, parse_range
 
 __all__ = [
+    "SAME_SCORES",
     "Config",
     "InputConfig",
     "MasksConfig",
@@ -39,7 +40,8 @@ __all__ = [
 # Scores: another value gives other scores, so that thresholds found with one do not hold for the other. Results: a run that
 # is resumed must have the same. Nothing: speed, or a limit.
 Decides: TypeAlias = Literal["model", "scores", "results", "nothing"]
-NumberPrecision: TypeAlias = Literal["float32", "half"]
+NumberPrecision: TypeAlias = Literal["float32", "half", "int8"]
+SAME_SCORES = 1e-3  # as far as the scores of two engines may lie apart, for a threshold of one to hold for the other
 PathKind: TypeAlias = Literal["", "path", "name or path"]
 
 
@@ -99,10 +101,11 @@ class ModelConfig:
     )
     engine: str = _setting("torch", decides="scores", help="The library that runs the model.")
     device: str = _setting("cpu", help="Where the model runs: cpu, cuda, cuda:1, mps.")
-    precision: Literal["float32", "half"] = _setting(
+    precision: Literal["float32", "half", "int8"] = _setting(
         "float32",
         decides="scores",
-        help="Numbers that the blocks of the image tower are computed in: float32, or half (16 bits: faster, other scores).",
+        help="Numbers that the blocks of the image tower are computed in: float32, or half (16 bits: faster, other scores); "
+        "int8 with exported models that have it.",
     )
     threads: int | None = _setting(
         None,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from blemish.backbones import processor
 from blemish.backbones.efficientnet import EfficientNetLite0, LocalStem
-from blemish.backbones.processor import is_traced, linear, pointwise
+from blemish.backbones.processor import convolved, is_traced, linear, pointwise
 
 ACTIVATIONS = {"none": lambda x: x, "gelu": F.gelu, "relu6": F.relu6}
 
@@ -23,16 +23,16 @@ def rows(*shape: int) -> Tensor:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What oneDNN's layer was called with."""
-    if processor._FUSED is None:
+    if processor._LINEAR is None:
         pytest.skip("this build of torch has no oneDNN")
     made: list[Any] = []
-    fused = processor._FUSED
+    fused = processor._LINEAR
 
     def noted(*arguments: Any) -> Tensor:
         made.append(arguments)
         return fused(*arguments)
 
-    monkeypatch.setattr(processor, "_FUSED", noted)
+    monkeypatch.setattr(processor, "_LINEAR", noted)
     return made
 
 
@@ -67,6 +67,22 @@ def test_a_1x1_convolution_is_a_linear_layer(memory: torch.memory_format, activa
     assert torch.allclose(pointwise(convolution, maps, activation=activation), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("activation", ["none", "relu6"])
+@pytest.mark.parametrize(
+    ("stride", "before", "after"), [(1, (2, 2), (2, 2)), (2, (1, 1), (2, 2)), (2, (2, 1), (2, 2)), (2, (0, 1), (3, 1))]
+)
+def test_a_convolution_pads_with_zeros_before_and_after(
+    stride: int, before: tuple[int, int], after: tuple[int, int], activation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convolution = nn.Conv2d(6, 6, 5, stride=stride, groups=6).requires_grad_(False)
+    maps = rows(2, 6, 12, 10).contiguous(memory_format=torch.channels_last)
+    expected = ACTIVATIONS[activation](convolution(F.pad(maps, (before[1], after[1], before[0], after[0]))))
+    for way in (processor._CONVOLUTION, None):
+        monkeypatch.setattr(processor, "_CONVOLUTION", way)
+        found = convolved(convolution, maps, before=before, after=after, activation=activation)  # type: ignore[arg-type]
+        assert torch.allclose(found, expected, atol=1e-5)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the tracer that the exporter to ONNX stands on
 def test_a_trace_holds_torch_s_own_layers() -> None:
     convolution = nn.Conv2d(6, 10, 1).requires_grad_(False)
@@ -89,7 +105,8 @@ def test_the_trunk_and_the_stem_are_the_same_without_onednn_s_layers(monkeypatch
     with torch.no_grad():
         quick = stem.local_maps(images)
         patches = stem.patches(quick)
-        monkeypatch.setattr(processor, "_FUSED", None)
+        monkeypatch.setattr(processor, "_LINEAR", None)
+        monkeypatch.setattr(processor, "_CONVOLUTION", None)
         plain = stem.trunk(images)
         assert torch.allclose(patches, stem.patches(quick), atol=1e-4)
     for own, twin in zip(quick.trunk, plain, strict=True):

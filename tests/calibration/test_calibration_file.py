@@ -95,6 +95,7 @@ def test_another_setup_is_refused_with_both_sides_named(change: dict[str, Any], 
         ({"engine": "openvino", "deviation": 1e-5}, {"engine": "onnxruntime", "deviation": 1e-5}, True),
         ({}, {"engine": "openvino", "deviation": 1e-2}, False),
         ({}, {"precision": "half", "deviation": 1.0}, False),
+        ({}, {"precision": "half", "deviation": 1e-3}, True),
         ({"precision": "half", "deviation": 1.0}, {"precision": "half", "deviation": 1.0}, True),
     ],
 )

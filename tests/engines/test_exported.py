@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import shutil
@@ -17,10 +18,10 @@ import pytest
 from small_methods import small_method, some_images
 
 from blemish.config import ModelConfig
-from blemish.engines import exporting, sessions
+from blemish.engines import exporting, held_out, int8, sessions
+from blemish.engines.comparing import deviation_between
 from blemish.engines.exported import EXPORT_FILE, ONNX_FILE, ExportedEngine, is_exported
 from blemish.engines.exporting import ExportedModel, export_model
-from blemish.engines.graphs import deviation_between
 from blemish.engines.torch import TorchEngine
 from blemish.errors import MissingExtraError, ModelError, UsageError
 from blemish.inspection.load import load_engine
@@ -122,8 +123,9 @@ def test_words_that_it_has_no_features_of_are_refused(exported: Path) -> None:
         ({"method": "dapo"}, "keeps its method"),
         ({"prompts": "mine"}, "keeps its prompts"),
         ({"options": {"temperature": 1.0}}, "keeps its options"),
-        ({"precision": "half"}, "runs in float32 on the processor"),
-        ({"device": "cuda"}, "runs in float32 on the processor"),
+        ({"precision": "half"}, "runs on the processor, in float32 or int8"),
+        ({"device": "cuda"}, "runs on the processor, in float32 or int8"),
+        ({"precision": "int8"}, "was exported without int8"),
     ],
 )
 def test_what_an_exported_model_cannot_change_is_refused(changes: dict[str, Any], message: str, exported: Path) -> None:
@@ -196,3 +198,71 @@ def test_every_image_counts_in_the_report(tmp_path: Path, monkeypatch: pytest.Mo
     assert facts["parity"]["rendered"] is False
     with pytest.raises(UsageError, match="no image to compare"):
         written(tmp_path / "other", monkeypatch, images=[])
+
+
+@pytest.fixture
+def quick_photos(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (held_out, int8):
+        monkeypatch.setattr(module, "PHOTO_PX", 64)
+    monkeypatch.setattr(int8, "CALIBRATION_PHOTOS", 2)
+
+
+@pytest.mark.usefixtures("quick_photos")
+def test_int8_that_loses_nothing_is_kept_with_thresholds_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(int8, "LARGEST_LOSS", 1.0)  # a random model ranks by chance
+    done = written(tmp_path / "model", monkeypatch, int8_photos=12)
+    assert done.int8.startswith("kept: the loss of ")
+    facts = json.loads((tmp_path / "model" / EXPORT_FILE).read_text())
+    assert facts["int8"]["accepted"] is True
+    own = ModelConfig(backbone=str(tmp_path / "model"), engine="onnxruntime")
+    exact, quantised = (load_engine(replace(own, precision=precision)) for precision in ("float32", "int8"))  # type: ignore[arg-type]
+    assert quantised.engine.precision == "int8"
+    assert quantised.engine.deviation == 1.0  # no threshold of the exact model holds for it
+    assert dict(quantised.thresholds) == facts["int8"]["results"]["onnxruntime"]["thresholds"]
+    assert set(quantised.thresholds) == set(exact.thresholds)
+    results = [
+        loaded.engine.score(loaded.engine.encode(some_images(2)), loaded.engine.encode_texts(GIVEN))
+        for loaded in (exact, quantised)
+    ]
+    assert 0 < deviation_between(*results) < 0.5
+    (tmp_path / "model" / "model-int8.onnx").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"model-int8\.onnx: is not the file that was exported"):
+        load_engine(replace(own, precision="int8"))
+
+
+@pytest.mark.usefixtures("quick_photos")
+def test_int8_that_loses_too_much_is_refused_with_the_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(int8, "LARGEST_LOSS", -1.0)
+    done = written(tmp_path / "model", monkeypatch, int8_photos=12)
+    assert done.int8.startswith("refused: the loss of ")
+    assert not (tmp_path / "model" / "model-int8.onnx").exists()
+    with pytest.raises(UsageError, match=r"int8 was refused when it was exported \(refused: .*image AUROC 0"):
+        load_engine(ModelConfig(backbone=str(tmp_path / "model"), engine="onnxruntime", precision="int8"))
+    assert (
+        load_engine(ModelConfig(backbone=str(tmp_path / "model"), engine="onnxruntime")).engine.precision == "float32"
+    )
+
+
+def test_a_threshold_moves_with_the_scores_that_it_divides() -> None:
+    before = np.array([0.1, 0.4, 0.2, 0.3])
+    assert held_out.moved_threshold(0.25, before, before) == pytest.approx(0.25)
+    assert held_out.moved_threshold(0.25, before, before + 0.2) == pytest.approx(0.45)
+    assert held_out.moved_threshold(0.6, before, before + 0.2) == pytest.approx(0.8)
+    assert held_out.moved_threshold(0.05, before, before - 0.1) == 0.0
+
+
+def test_an_opset_that_the_library_does_not_know_is_a_model_error(exported: Path, tmp_path: Path) -> None:
+    import onnx
+
+    shutil.copytree(exported, tmp_path / "copy")
+    model = onnx.load(str(exported / ONNX_FILE))
+    model.opset_import[0].version = 999
+    onnx.save(model, str(tmp_path / "copy" / ONNX_FILE))
+    facts = json.loads((exported / EXPORT_FILE).read_text())
+    data = (tmp_path / "copy" / ONNX_FILE).read_bytes()
+    facts["files"][ONNX_FILE] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (tmp_path / "copy" / EXPORT_FILE).write_text(json.dumps(facts))
+    with pytest.raises(ModelError, match=r"model\.onnx: onnxruntime .* cannot run it on this processor .*opset"):
+        load_engine(ModelConfig(backbone=str(tmp_path / "copy"), engine="onnxruntime"))

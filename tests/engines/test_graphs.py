@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,8 @@ from blemish.config import ModelConfig
 from blemish.engines import ENGINES, sessions
 from blemish.engines import auto as auto_module
 from blemish.engines.auto import AutoEngine
-from blemish.engines.graphs import (
-    EXACT,
-    GraphEngine,
-    ImageSide,
-    Measured,
-    ONNXRuntimeEngine,
-    OpenVINOEngine,
-    bound_of,
-    deviation_between,
-)
+from blemish.engines.comparing import EXACT, Measured, bound_of, deviation_between
+from blemish.engines.graphs import GraphEngine, ImageSide, ONNXRuntimeEngine, OpenVINOEngine
 from blemish.engines.sessions import LIBRARIES, installed_libraries, open_graph
 from blemish.engines.torch import TorchEngine
 from blemish.errors import MissingExtraError, ModelError, UsageError
@@ -67,6 +60,18 @@ def test_scores_are_those_of_torch_for_any_number_of_images(name: str, trunk: bo
         expected, found = (engine.score(engine.encode(images), texts) for engine in (plain, other))
         assert len(found) == count
         assert deviation_between(expected, found) <= other.deviation
+
+
+@pytest.mark.parametrize("name", [library("openvino")])
+def test_half_is_what_torch_computes_in_half(name: str) -> None:
+    method = small_method(trunk=True)
+    plain = TorchEngine(method, backbone="tiny")
+    engine = KINDS[name].of(Loaded(method), ModelConfig(engine=name, threads=1, precision="half")).engine
+    texts, images = plain.encode_texts(VOCABULARY), some_images(2)
+    expected = plain.score(plain.encode(images), texts)
+    apart = deviation_between(expected, engine.score(engine.encode(images), texts))
+    assert 1e-6 < apart < 0.02  # the trunk, norms and sums stay in float32
+    assert engine.deviation >= 1e-5
 
 
 @pytest.mark.parametrize("method", ["faprompt", "dapo", "anomalyclip"])
@@ -129,6 +134,29 @@ def test_a_library_that_is_not_installed_says_how_to_install_it(monkeypatch: pyt
             ENGINES[name].load(ModelConfig(engine=name))
 
 
+def test_tensorrt_that_is_not_there_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(distribution: str) -> str:
+        raise PackageNotFoundError(distribution)
+
+    monkeypatch.setattr(sessions, "version", version)
+    assert "tensorrt" not in installed_libraries()
+    with pytest.raises(UsageError, match=r"an NVIDIA GPU and an ONNX Runtime built with TensorRT: .*onnxruntime-gpu"):
+        ENGINES["tensorrt"].load(ModelConfig(engine="tensorrt"))
+
+
+@pytest.mark.parametrize("name", [library("onnxruntime")])
+def test_tensorrt_is_not_quietly_replaced_by_the_processor(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = ImageSide(small_method(), name, threads=1)
+    side.encode(torch.from_numpy(some_images(1)))
+    (model,) = side.folder.glob("*.onnx")
+    monkeypatch.setattr(sessions, "version", lambda _: "1.0")  # as if the build with TensorRT were there
+    with pytest.warns(UserWarning, match="TensorrtExecutionProvider"):  # noqa: SIM117
+        with pytest.raises(ModelError, match="TensorrtExecutionProvider could not be loaded: is there an NVIDIA GPU"):
+            open_graph("tensorrt", model, cache=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -165,7 +193,7 @@ def test_auto_takes_the_fastest_that_is_exact_else_torch(monkeypatch: pytest.Mon
                 raise UsageError("ONNX does not know this method")
             return measured[self.name]
 
-    monkeypatch.setattr("blemish.engines.graphs.ImageSide", FakeSide)
+    monkeypatch.setattr("blemish.engines.auto.ImageSide", FakeSide)
     monkeypatch.setattr(auto_module, "installed_libraries", lambda: list(LIBRARIES))
     loaded = Loaded(small_method())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,11 @@ def test_threads_are_those_asked_for_else_no_more_than_are_free(threads: None, m
         ModelConfig(threads=0)
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BLEMISH_HOME", str(tmp_path / "home"))  # where measurements are kept
+
+
 def in_half_precision(method: Method) -> TorchEngine:
     engine = TorchEngine.of(Loaded(method), ModelConfig(precision="half")).engine
     assert isinstance(engine, TorchEngine)
@@ -57,7 +63,8 @@ def in_half_precision(method: Method) -> TorchEngine:
 def test_half_precision_is_another_setup_of_the_same_model(method: Method) -> None:
     full, half = TorchEngine(method, backbone="tiny"), in_half_precision(method)
     assert half.model == full.model
-    assert (full.deviation, half.deviation) == (0.0, 1.0)
+    assert full.deviation == 0.0
+    assert 0 < half.deviation <= 1e-2  # measured
     blocks = half.method.backbone.image.blocks  # type: ignore[union-attr]
     assert blocks[0].mlp.fc_in.weight.dtype == torch.bfloat16
     assert method.backbone.image.blocks[0].mlp.fc_in.weight.dtype == torch.float32  # type: ignore[union-attr,index]

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blemish.backbones.layers import Conv2d
-from blemish.backbones.processor import FusedActivation, is_traced, pointwise
+from blemish.backbones.processor import FusedActivation, convolved, is_traced, pointwise
 
 __all__ = ["COMPARED", "EfficientNetLite0", "LocalMaps", "LocalStem"]
 
@@ -52,19 +52,13 @@ class _SameConv(nn.Module):
     def forward(self, x: Tensor, *, activation: FusedActivation = "none") -> Tensor:
         if self.kernel == 1:
             return pointwise(self.convolution, x, activation=activation)
-        if self.stride == 1:
-            half = self.kernel // 2
-            x = F.conv2d(
-                x, self.convolution.weight, self.convolution.bias, padding=half, groups=self.convolution.groups
-            )
-        else:
-            down, right = (self._total_padding(side) for side in x.shape[-2:])
-            x = self.convolution(F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2)))
-        return F.relu6(x, inplace=True) if activation == "relu6" else x
+        down, right = (self._total_padding(side) for side in x.shape[-2:])
+        before, after = (down // 2, right // 2), (down - down // 2, right - right // 2)
+        return convolved(self.convolution, x, before=before, after=after, activation=activation)
 
     def _total_padding(self, side: int) -> int:
-        steps = -(-side // self.stride)
-        return max((steps - 1) * self.stride + self.kernel - side, 0)
+        steps = -(-int(side) // self.stride)
+        return max((steps - 1) * self.stride + self.kernel - int(side), 0)
 
 
 class _InvertedResidual(nn.Module):

@@ -1,7 +1,7 @@
-"""Linear layers and 1×1 convolutions the way that is fastest on a processor; elsewhere, and in exports, as torch has them.
+"""Linear layers and convolutions the way that is fastest on a processor; elsewhere, and in exports, as torch has them.
 
 torch's own linear layers in float32 go to a BLAS that is half as fast as oneDNN on some processors, its 1×1 convolutions on one
-thread to a slow path that copies every patch.
+thread to a slow path that copies every patch. An activation or a padding by itself costs a pass through the memory.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["FusedActivation", "is_traced", "linear", "pointwise"]
+__all__ = ["FusedActivation", "convolved", "is_traced", "linear", "pointwise"]
 
 FusedActivation = Literal["none", "gelu", "relu6"]
 
-# oneDNN's linear layer with an activation in it, as torch.compile uses it; None in builds of torch without oneDNN
-_FUSED = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None  # type: ignore[no-untyped-call]
+_HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+# oneDNN's layers with an activation in them, as torch.compile uses them; None in builds of torch without oneDNN
+_LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if _HAS_ONEDNN else None
+_CONVOLUTION = getattr(torch.ops.mkldnn, "_convolution_pointwise", None) if _HAS_ONEDNN else None
 # names, parameters and algorithms of activations there
 _IN_ONEDNN: dict[FusedActivation, tuple[str, list[float], str]] = {
     "none": ("none", [], ""),
@@ -28,8 +30,8 @@ _IN_ONEDNN: dict[FusedActivation, tuple[str, list[float], str]] = {
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, activation: FusedActivation = "none") -> Tensor:
     """The linear layer [..., W] -> [..., W'] of a weight [W', W] and a bias [W'], with an activation behind it."""
-    if _FUSED is not None and _by_onednn(x, weight):
-        return _FUSED(x, weight, bias, *_IN_ONEDNN[activation])
+    if _LINEAR is not None and _by_onednn(x, weight):
+        return _LINEAR(x, weight, bias, *_IN_ONEDNN[activation])
     return _activated(F.linear(x, weight, bias), activation)
 
 
@@ -39,6 +41,39 @@ def pointwise(convolution: nn.Conv2d, x: Tensor, *, activation: FusedActivation 
         return _activated(convolution(x), activation)
     x = linear(x.permute(0, 2, 3, 1), convolution.weight.flatten(1), convolution.bias, activation=activation)
     return x.permute(0, 3, 1, 2)
+
+
+def convolved(
+    convolution: nn.Conv2d,
+    x: Tensor,
+    *,
+    before: tuple[int, int],
+    after: tuple[int, int],
+    activation: FusedActivation = "none",
+) -> Tensor:
+    """What a convolution makes of maps [B, C, h, w] with rows and columns of zeros before and after them, in place of its own
+    padding."""
+    weight, (rows, columns) = convolution.weight, before
+    uneven = after[0] - rows, after[1] - columns
+    if _CONVOLUTION is not None and uneven in ((0, 0), (1, 1)) and _by_onednn(x, weight):
+        if uneven == (1, 1):  # a first row and column of zeros in the weights takes one more of them before the map
+            weight, rows, columns = F.pad(weight, (1, 0, 1, 0)), rows + 1, columns + 1
+        return _CONVOLUTION(
+            x,
+            weight,
+            convolution.bias,
+            [rows, columns],
+            convolution.stride,
+            convolution.dilation,
+            convolution.groups,
+            *_IN_ONEDNN[activation],
+        )
+    if uneven != (0, 0):
+        x, rows, columns = F.pad(x, (columns, after[1], rows, after[0])), 0, 0
+    x = F.conv2d(
+        x, weight, convolution.bias, convolution.stride, (rows, columns), convolution.dilation, convolution.groups
+    )
+    return _activated(x, activation)
 
 
 def is_traced() -> bool:

@@ -8,14 +8,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from blemish.config import NumberPrecision, settings
+from blemish.config import SAME_SCORES, NumberPrecision, settings
 from blemish.io.codec import from_dict, to_dict
 from blemish.language import Vocabulary
 from blemish.results import ModelInfo
 
-__all__ = ["SAME_SCORES", "Setup", "vocabulary_hash"]
+__all__ = ["Setup", "vocabulary_hash"]
 
-SAME_SCORES = 1e-4  # as far as the scores of two engines may lie apart, for a threshold of one to hold for the other
 LATER = ("peers", "references", "engine", "precision", "deviation")  # fields that older files do not have
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from blemish.cli.options import configured
 from blemish.config import Config
+from blemish.errors import UsageError
 
 __all__ = ["engines"]
 
@@ -20,6 +22,15 @@ def engines(
         int | None,
         typer.Option("--input-px", metavar="PIXELS", help="Side of the square that images are resized to."),
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Instead: the largest input, in float32 or in 16 bits, that keeps within this time an image (2s, 300ms), for "
+            "each engine, and what it costs on held-out rendered photos.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     config: Config,
 ) -> None:
@@ -27,6 +38,18 @@ def engines(
 
     The figures are of the image side of the model, one batch of two rendered images, beside torch; a busy machine changes them.
     """
+    if budget is not None:
+        from blemish.engines.budget import choose_within, parse_time
+        from blemish.engines.sessions import installed_libraries
+
+        if input_px is not None or as_json:
+            raise UsageError("--budget goes without --input-px and --json")
+        seconds = parse_time(budget)
+        for name in ("torch", *installed_libraries()):
+            choice = choose_within(replace(config.model, engine=name), budget_s=seconds)
+            typer.echo(f"{name:<12} {choice}")
+            typer.echo(f"{'':<12} --engine {name} --input-px {choice.input_px} --precision {choice.precision}")
+        return
     from blemish.engines.measuring import measure_engines
 
     found = measure_engines(config.model, input_px=input_px)

@@ -22,6 +22,7 @@ __all__ = ["RayCommand", "inspect", "print_summary"]
 
 UNREADABLE, FAILED = 3, 4  # exit codes; 2 is bad usage
 MOST_NOTES = 5  # in the summary
+MOST_MEASURED_S = 60.0  # before a run, for what a budget costs
 
 
 class PicturesName(StrEnum):
@@ -94,6 +95,15 @@ def inspect(
         PicturesName | None,
         typer.Option(help="With --ray: what is drawn; all are masks and overlays. Default: none.", show_default=False),
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="As 2s or 300ms: takes the largest input, in float32 or in 16 bits, that the model looks at in that time on "
+            "this machine. Says what it costs.",
+            show_default=False,
+        ),
+    ] = None,
     config: Config,
     out: Annotated[
         Path | None,
@@ -136,6 +146,8 @@ def inspect(
     from blemish.io.progress import TerminalReporter
     from blemish.runs.run import inspect_folder
 
+    if budget is not None:
+        config = _within(budget, config)
     named = [] if listed is None else read_list(listed)
     if "-" in (paths or ()) and isinstance(sys.stdin, TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")  # names of files may be no text
@@ -176,6 +188,19 @@ def inspect(
         command=command_words(),
     )
     _report_run(run, fail_on, quiet=quiet, to_stderr=json_lines)
+
+
+def _within(budget: str, config: Config) -> Config:
+    """The configuration with the input size and the precision that keep within the budget."""
+    from blemish.engines.budget import choose_within, parse_time
+
+    seconds = parse_time(budget)
+    fixed = config.input.input_px, config.thresholds.calibration, config.references.profile
+    if fixed != (None, None, None) or config.model.precision != "float32":
+        raise UsageError("--budget chooses input size and precision: leave out those, a calibration and a profile")
+    choice = choose_within(config.model, budget_s=seconds, measure_s=MOST_MEASURED_S)
+    typer.echo(f"budget {budget}: {choice}", err=True)
+    return config.with_settings(input_px=choice.input_px, precision=choice.precision)
 
 
 def _check_ray(ray: str | None, *, only_with: bool, never_with: bool) -> None:

@@ -15,6 +15,7 @@ ENGINES = Registry(
         "auto": "blemish.engines.auto:AutoEngine",
         "onnxruntime": "blemish.engines.graphs:ONNXRuntimeEngine",
         "openvino": "blemish.engines.graphs:OpenVINOEngine",
+        "tensorrt": "blemish.engines.graphs:TensorRTEngine",
         "torch": "blemish.engines.torch:TorchEngine",
     },
 )

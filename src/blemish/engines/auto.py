@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from blemish.config import ModelConfig
 from blemish.engines.base import LoadedEngine
-from blemish.engines.graphs import EXACT, GraphEngine, ONNXRuntimeEngine, OpenVINOEngine
+from blemish.engines.comparing import EXACT
+from blemish.engines.graphs import GraphEngine, ImageSide, ONNXRuntimeEngine, OpenVINOEngine, TensorRTEngine
 from blemish.engines.sessions import installed_libraries
 from blemish.engines.torch import TorchEngine
 from blemish.errors import ModelError, UsageError
@@ -12,7 +13,11 @@ from blemish.models.load import Loaded
 
 __all__ = ["AutoEngine"]
 
-GRAPH_ENGINES: dict[str, type[GraphEngine]] = {"openvino": OpenVINOEngine, "onnxruntime": ONNXRuntimeEngine}
+GRAPH_ENGINES: dict[str, type[GraphEngine]] = {
+    "openvino": OpenVINOEngine,
+    "onnxruntime": ONNXRuntimeEngine,
+    "tensorrt": TensorRTEngine,
+}
 
 
 class AutoEngine(TorchEngine):
@@ -28,8 +33,6 @@ class AutoEngine(TorchEngine):
 
 def _fastest_first(loaded: Loaded, config: ModelConfig) -> list[type[GraphEngine]]:
     """The engines that are exact and faster than torch, by what was measured on this machine."""
-    from blemish.engines.graphs import ImageSide
-
     found = []
     for name in installed_libraries():
         try:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.backbones.config import PreprocessConfig
-from blemish.config import ModelConfig
+from blemish.config import ModelConfig, NumberPrecision
 from blemish.engines.base import Engine, LoadedEngine, RawScores
 from blemish.engines.sessions import LIBRARIES, installed_libraries, open_graph, require
 from blemish.errors import MissingExtraError, ModelError, UsageError
@@ -31,6 +31,7 @@ __all__ = [
     "EXPORT_FILE",
     "EXPORT_SCHEMA",
     "GIVEN",
+    "INT8_FILE",
     "IR_FILE",
     "ONNX_FILE",
     "TEXTS_FILE",
@@ -44,9 +45,10 @@ EXPORT_SCHEMA = "blemish.exported_model/1"
 EXPORT_FILE = "export.json"
 ONNX_FILE = "model.onnx"
 IR_FILE = "model.xml"  # of OpenVINO; its numbers are in model.bin
+INT8_FILE = "model-int8.onnx"  # where its gate let it pass
 TEXTS_FILE = "texts.safetensors"
 BUILT_IN, GIVEN = "built-in", "given"  # the vocabularies in it
-FILES_OF = {"openvino": (IR_FILE, "model.bin"), "onnxruntime": (ONNX_FILE,)}
+FILES_OF = {"openvino": (IR_FILE, "model.bin"), "onnxruntime": (ONNX_FILE,), "tensorrt": (ONNX_FILE,)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +66,7 @@ class ExportedEngine(Engine):
         folder: What `blemish export-model` wrote.
         library: "openvino" or "onnxruntime".
         threads: That it computes with; None for one a free processor.
+        precision: "int8" for the quantised model, where the folder has one.
 
     Raises:
         ModelError: A file is missing, was altered, or is of a version that this one cannot read.
@@ -71,10 +74,15 @@ class ExportedEngine(Engine):
 
     name: ClassVar[str] = "exported"
 
-    def __init__(self, folder: Path, *, library: str, threads: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, library: str, threads: int | None = None, precision: NumberPrecision = "float32"
+    ) -> None:
         self.facts = read_facts(folder)
         self.name = library  # type: ignore[misc]  # results name the library that computed them
+        self.precision = precision
         wanted = FILES_OF[library] if FILES_OF[library][0] in self.facts["files"] else FILES_OF["onnxruntime"]
+        if precision == "int8":
+            wanted = (INT8_FILE,)
         for file in (*wanted, TEXTS_FILE):
             check_file(folder / file, self.facts["files"])
         facts = self.facts
@@ -83,7 +91,7 @@ class ExportedEngine(Engine):
         self.scores_depend_on_vocabulary = bool(facts["scores_depend_on_vocabulary"])
         self.aligned_corners = bool(facts["aligned_corners"])
         self.remarks = tuple(facts["remarks"])
-        self.deviation = float(facts["parity"]["bound"])
+        self.deviation = 1.0 if precision == "int8" else float(facts["parity"]["bound"])
         self.grid = (int(facts["grid"][0]), int(facts["grid"][1]))
         self._texts = _read_texts(folder / TEXTS_FILE)
         self._run = open_graph(library, folder / wanted[0], threads=threads)
@@ -98,13 +106,16 @@ class ExportedEngine(Engine):
                 raise UsageError(
                     f"{folder}: an exported model keeps its {name}; export another one (blemish export-model)"
                 )
-        if config.precision != "float32" or config.device != "cpu":
-            raise UsageError(f"{folder}: an exported model runs in float32 on the processor")
+        if config.precision == "half" or (config.device != "cpu" and config.engine != "tensorrt"):
+            raise UsageError(f"{folder}: an exported model runs on the processor, in float32 or int8")
         own = int(facts["input"]["size"])
         if input_px not in (None, own):
             raise UsageError(f"{folder}: was exported for an input of {own} px, not {input_px}: export it again")
-        engine = cls(folder, library=_library_for(config.engine), threads=config.threads)
-        return LoadedEngine(engine=engine, thresholds=facts["thresholds"], min_lead=float(facts["min_lead"]))
+        library = _library_for(config.engine)
+        int8 = _int8_of(folder, facts, library) if config.precision == "int8" else None
+        engine = cls(folder, library=library, threads=config.threads, precision=config.precision)
+        thresholds = facts["thresholds"] if int8 is None else int8["thresholds"]
+        return LoadedEngine(engine=engine, thresholds=thresholds, min_lead=float(facts["min_lead"]))
 
     def encode_texts(self, vocabulary: Vocabulary) -> TextRows:
         """The rows of these types; UsageError where the folder has no features of one of them."""
@@ -183,6 +194,22 @@ def check_file(file: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
     said = files.get(file.name, {})
     if file.stat().st_size != said.get("bytes") or file_digest_of(file) != said.get("sha256"):
         raise ModelError(f"{file}: is not the file that was exported (its digest differs); copy or export it again")
+
+
+def _int8_of(folder: Path, facts: Mapping[str, Any], library: str) -> Mapping[str, Any]:
+    """What export.json says of the quantised model as this library runs it; UsageError where there is none."""
+    found: Mapping[str, Any] = facts.get("int8") or {}
+    if not found:
+        raise UsageError(f"{folder}: was exported without int8; export it again with blemish export-model --int8")
+    if not found["accepted"]:
+        raise UsageError(f"{folder}: int8 was refused when it was exported ({found['said']})")
+    if library not in found["results"]:
+        known = ", ".join(found["results"])
+        raise UsageError(
+            f"{folder}: int8 was judged with {known}, not with {library}: choose --engine, or export it again"
+        )
+    result: Mapping[str, Any] = found["results"][library]
+    return result
 
 
 def _library_for(engine: str) -> str:

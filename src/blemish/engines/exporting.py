@@ -16,18 +16,21 @@ from safetensors.numpy import save_file
 from blemish import models
 from blemish.backbones.preprocess import to_array
 from blemish.config import ModelConfig
+from blemish.engines.comparing import EXACT, bound_of, deviation_between, probe_images
 from blemish.engines.exported import (
     BUILT_IN,
     EXPORT_FILE,
     EXPORT_SCHEMA,
     GIVEN,
+    INT8_FILE,
     IR_FILE,
     ONNX_FILE,
     TEXTS_FILE,
     ExportedEngine,
     file_digest_of,
 )
-from blemish.engines.graphs import EXACT, bound_of, deviation_between, probe_images
+from blemish.engines.held_out import on_held_out
+from blemish.engines.int8 import LARGEST_LOSS, compare_int8, quantise
 from blemish.engines.onnx_export import OPSET, text_parts, write_scores
 from blemish.engines.sessions import installed_libraries
 from blemish.engines.torch import TorchEngine
@@ -52,6 +55,7 @@ class ExportedModel:
     bytes: int
     errors: Mapping[str, float]  # the largest error of a score or map for each library, 0..1
     images: int  # that it was measured on
+    int8: str = ""  # whether the quantised model was kept, with the figures; "" where none was asked for
 
 
 def export_model(
@@ -62,6 +66,7 @@ def export_model(
     input_px: int | None = None,
     images: Sequence[Picture] | None = None,
     tolerance: float = EXACT,
+    int8_photos: int = 0,
     overwrite: bool = False,
 ) -> ExportedModel:
     """Writes the exported model of a configuration.
@@ -73,6 +78,8 @@ def export_model(
         input_px: Side of the square that images are resized to; None for the backbone's own.
         images: To compare with torch on; None for two rendered ones.
         tolerance: Of the largest error of a score or a map.
+        int8_photos: So many held-out rendered photos judge a quantised model, which is kept where it loses next to nothing
+            (`int8.LARGEST_LOSS`); 0 for none.
         overwrite: Replaces the folder.
 
     Raises:
@@ -151,8 +158,37 @@ def export_model(
             "bound": bound_of(max(errors.values())),
         }
         write_text(place / EXPORT_FILE, json_text(facts))
+        if int8_photos:
+            facts["int8"] = _with_int8(place, facts, libraries, photos=int8_photos, threads=config.threads)
+            write_text(place / EXPORT_FILE, json_text(facts))
         size = sum(file.stat().st_size for file in place.iterdir())
-    return ExportedModel(folder, size, errors, len(probes))
+    return ExportedModel(folder, size, errors, len(probes), facts.get("int8", {}).get("said", ""))
+
+
+def _with_int8(
+    place: Path, facts: dict[str, Any], libraries: Sequence[str], *, photos: int, threads: int | None
+) -> dict[str, Any]:
+    """Writes the quantised model, and keeps it where every library loses next to nothing with it; what export.json says of it."""
+    exact = ExportedEngine(place, library=libraries[0], threads=threads)
+    file = place / INT8_FILE
+    quantise(place / ONNX_FILE, file, preprocess=exact.input, texts=exact.encode_texts(general()).arrays)
+    facts["files"][INT8_FILE] = {"bytes": file.stat().st_size, "sha256": file_digest_of(file)}
+    write_text(place / EXPORT_FILE, json_text(facts))
+    expected, found = on_held_out(exact, count=photos), {}
+    for library in libraries:
+        quantised = ExportedEngine(place, library=library, threads=threads, precision="int8")
+        found[library] = compare_int8(expected, on_held_out(quantised, count=photos), facts["thresholds"])
+    worst = max(found.values(), key=lambda result: result.loss)
+    accepted = worst.accepted
+    if not accepted:
+        file.unlink()
+        del facts["files"][INT8_FILE]
+    limit = f"the loss of {worst.loss:.4f} is {'below' if accepted else 'not below'} {LARGEST_LOSS}"
+    return {
+        "accepted": accepted,
+        "said": f"{'kept' if accepted else 'refused'}: {limit}: {worst}",
+        "results": {library: to_dict(result) for library, result in found.items()},
+    }
 
 
 def lean_requirements() -> list[str]:

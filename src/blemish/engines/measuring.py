@@ -7,13 +7,15 @@ from typing import Any
 
 import torch
 
-from blemish.config import ModelConfig
+from blemish.config import SAME_SCORES, ModelConfig
 from blemish.engines import ENGINES
-from blemish.engines.graphs import EXACT, ImageSide, compared, probe_images
-from blemish.engines.sessions import LIBRARIES
-from blemish.engines.torch import use_threads
-from blemish.errors import ModelError, UsageError
+from blemish.engines.comparing import EXACT, compared, probe_images
+from blemish.engines.graphs import ImageSide
+from blemish.engines.sessions import LIBRARIES, require
+from blemish.engines.torch import in_half, use_threads
+from blemish.errors import MissingExtraError, ModelError, UsageError
 from blemish.io.codec import to_dict
+from blemish.methods.base import Method
 from blemish.models.load import load_method
 
 __all__ = ["EngineLine", "measure_engines"]
@@ -55,23 +57,36 @@ def measure_engines(config: ModelConfig, *, input_px: int | None = None) -> list
         input_px=input_px,
     ).method.eval()
     images = torch.from_numpy(probe_images(method))
-    lines, torch_seconds = [], []
+    lines: list[EngineLine] = []
+    torch_seconds: list[float] = []
+
+    def measured(other: Method) -> tuple[float, float, str]:
+        found = compared(method, other, images)
+        torch_seconds.append(found.torch_seconds)
+        return 1 / found.seconds, found.deviation, _remark(found.deviation)
+
+    half = [EngineLine("torch, half", torch.__version__, *measured(in_half(method, torch.bfloat16)))]
     for name, library in LIBRARIES.items():
-        if not library.version:
-            install = f'not installed: pip install "blemish[{library.extra}]"'
-            lines.append(EngineLine(name, "", remark=install))
+        try:
+            require(name)
+        except (MissingExtraError, UsageError) as error:
+            lines.append(EngineLine(name, "", remark=f"not installed: {error}"))
             continue
         try:
-            side = ImageSide(method, name, threads=config.threads)
-            measured = compared(method, side.method, images)
+            lines.append(
+                EngineLine(name, library.version, *measured(ImageSide(method, name, threads=config.threads).method))
+            )
+            if library.half:
+                side = ImageSide(method, name, threads=config.threads, precision="half")
+                half.append(EngineLine(f"{name}, half", library.version, *measured(side.method)))
         except (UsageError, ModelError) as error:
             lines.append(EngineLine(name, library.version, remark=f"cannot run this model: {error}"))
-            continue
-        torch_seconds.append(measured.torch_seconds)
-        remark = "" if measured.deviation <= EXACT else "not exact: thresholds of torch do not hold for it"
-        lines.append(EngineLine(name, library.version, 1 / measured.seconds, measured.deviation, remark))
-    if not torch_seconds:
-        torch_seconds = [compared(method, method, images).seconds]
     own = EngineLine("torch", torch.__version__, 1 / min(torch_seconds), 0.0)
     others = [EngineLine(name, "", remark="of a plug-in: not measured") for name in ENGINES.plugins]
-    return [own, *lines, *others]
+    return [own, *lines, *half, *others]
+
+
+def _remark(deviation: float) -> str:
+    if deviation <= EXACT:
+        return ""
+    return "torch's thresholds hold" if deviation <= SAME_SCORES else "torch's thresholds do not hold: calibrate again"

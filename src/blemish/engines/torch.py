@@ -18,6 +18,7 @@ from torch import Tensor
 from blemish._version import __version__
 from blemish.config import ModelConfig, NumberPrecision
 from blemish.engines.base import Engine, LoadedEngine, MemoryOptions, RawScores, ReferenceMemory
+from blemish.engines.comparing import measured_once
 from blemish.errors import UsageError
 from blemish.io.processors import THREADS_VARIABLE, free_processors
 from blemish.language import Vocabulary
@@ -127,6 +128,8 @@ class TorchEngine(Engine):
     @classmethod
     def check(cls, config: ModelConfig) -> None:
         """Raises what `load` does where the engine cannot run so here."""
+        if config.precision == "int8":
+            raise UsageError("int8 is for exported models: write one with blemish export-model --int8")
         device_of(config.device)
 
     @classmethod
@@ -134,7 +137,10 @@ class TorchEngine(Engine):
         """The method as the engine runs it, and its `deviation`."""
         if config.precision == "float32":
             return method, 0.0
-        return in_half(method, torch.bfloat16 if config.device == "cpu" else torch.float16), UNMEASURED
+        if config.device != "cpu":
+            return in_half(method, torch.float16), UNMEASURED
+        half = in_half(method, torch.bfloat16)
+        return half, measured_once(method, half, f"torch-{torch.__version__}-half").deviation
 
     def encode_texts(self, vocabulary: Vocabulary) -> Texts:
         return self.method.encode_texts(vocabulary, cache=self._texts)
