@@ -1,7 +1,9 @@
-"""A service under twice its load: python -m benchmarks.serve_load [--minutes 10] [--clients 8].
+"""A service under twice its load: python -m benchmarks.serve_load [--minutes 10] [--clients 8] [--rounds 6] [--seconds 30].
 
-First the images a second of a bare loop on this machine (processes of one thread, no service), then of the service under clients
-that together ask for twice as much: latency, refusals, memory; every record is checked against the bare loop's.
+Rounds first, by turns, so that other work on the machine meets all of them: the bare loop (processes of one thread each, no
+service), the service, one process of several threads. Then the service alone for `--minutes`: latency, refusals, memory.
+Clients together ask for twice what the bare loop does, and every record is checked against the bare loop's. Processor time
+stands beside the time on the clock.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -16,207 +19,296 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 from PIL import Image
 
+from benchmarks.serve_clients import agrees
 from blemish.serve.client import Client
-from blemish.serve.line import LineConfig
-from blemish.serve.server import run_service
-from blemish.serve.service import Service
 
 PARTS, SIDE_PX = 16, 384
-KINDS = ("normal", "scratch", "hole", "stain")
-TOLERANCE = 1e-3  # the last digits of a score depend on what is computed together
+TYPES = ("normal", "scratch", "hole", "stain")
+READY_S = 180.0
+WARM_S = 15.0
+TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+PROMISE, FULL_BATCH = "blemish_queue_promise_seconds", 8
 
 BARE = """
 import json, sys, time
-import blemish
 from pathlib import Path
-inspector = blemish.load()
+import blemish
+inspector = blemish.load(batch_size=int(sys.argv[2]))
 paths = sorted(Path(sys.argv[1]).glob("*.png"))
-list(inspector.inspect(list(paths)[:8]))
-print("ready", flush=True)
-sys.stdin.readline()
-count, scores, began = 0, {}, time.perf_counter()
-while time.perf_counter() - began < float(sys.argv[2]):
-    for found in inspector.inspect(list(paths)):
-        scores[Path(found.source).name] = (found.image_score, found.verdict.value)
-        count += 1
-print(json.dumps([count / (time.perf_counter() - began), scores]))
+scores = {Path(found.source).name: (found.image_score, found.verdict.value) for found in inspector.inspect(list(paths))}
+print(json.dumps(scores), flush=True)
+for line in sys.stdin:
+    count, began = 0, time.perf_counter()
+    while time.perf_counter() - began < float(line):
+        for _ in inspector.inspect(list(paths)):
+            count += 1
+    print(json.dumps([count, time.perf_counter() - began]), flush=True)
 """
+
+
+@dataclass
+class Spent:
+    """Images, seconds on the clock, and processor seconds of each kind of process."""
+
+    images: int = 0
+    seconds: float = 0.0
+    processor: Counter[str] = field(default_factory=Counter)
+
+    def rate(self) -> float:
+        return self.images / self.seconds
+
+    def per_image_ms(self) -> dict[str, float]:
+        return {name: 1000 * spent / max(1, self.images) for name, spent in self.processor.items()}
+
+    def add(self, other: Spent) -> None:
+        self.images += other.images
+        self.seconds += other.seconds
+        self.processor += other.processor
+
+
+class Talking:
+    """A program that reads orders, one a line, and answers each with one line of JSON."""
+
+    def __init__(self, *arguments: str, threads: int = 1) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        self.process = subprocess.Popen(
+            [sys.executable, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            start_new_session=True,  # as the workers of the service: Linux shares processors among sessions
+        )
+
+    def told(self, order: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(order + "\n")
+        self.process.stdin.flush()
+
+    def answer(self) -> Any:
+        assert self.process.stdout is not None
+        return json.loads(self.process.stdout.readline())
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Served:
+    """`blemish serve` as a process, with its workers."""
+
+    def __init__(self, folder: Path, *, workers: int, queue: int) -> None:
+        line = folder / "line.toml"
+        line.write_text(
+            f'[serve]\ndata = "data"\nport = 0\nworkers = {workers}\nqueue = {queue}\nrequests_a_minute = 1000000\n'
+        )
+        self._log = (folder / "log").open("w")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "blemish", "serve", "--config", str(line), "--log", "warning"],
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            start_new_session=True,
+        )
+        assert self.process.stdout is not None
+        self.address = self.process.stdout.readline().split()[0].rstrip(";/")
+        until = time.monotonic() + READY_S
+        with Client(self.address) as client:
+            while not client.is_ready():
+                assert time.monotonic() < until, "the service never was ready"
+                time.sleep(0.2)
+
+    def workers(self) -> list[int]:
+        found: list[int] = []
+        for place in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
+            with suppress(OSError):  # a thread that has ended meanwhile
+                found += map(int, place.read_text(encoding="ascii").split())
+        return found
+
+    def promise_s(self) -> float:
+        text = httpx.get(f"{self.address}/metrics", timeout=60).text
+        return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(PROMISE))
+
+    def end(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+        self._log.close()
 
 
 def render_parts(folder: Path) -> None:
     from blemish.synthesis import render
 
+    folder.mkdir()
     for number in range(PARTS):
-        sample = render(62_000_000 + number, size_px=SIDE_PX, defect_type=("normal", *KINDS)[number % 5])
+        sample = render(62_000_000 + number, size_px=SIDE_PX, defect_type=("normal", *TYPES)[number % 5])
         Image.fromarray(sample.image).save(folder / f"{number:02}.png")
 
 
-def bare_loop(folder: Path, processes: int, seconds: float) -> tuple[float, dict[str, tuple[float, str]]]:
-    """Images a second of so many processes together, and what each image got."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", BARE, str(folder), str(seconds)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        for _ in range(processes)
-    ]
-    for process in running:
-        assert process.stdout is not None
-        process.stdout.readline()
-    answers = [process.communicate("go\n")[0] for process in running]
-    found = [json.loads(answer) for answer in answers]
-    return sum(rate for rate, _ in found), found[0][1]
+def processor_s(pids: Iterable[int]) -> float:
+    """Processor seconds of these processes so far."""
+    spent = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        spent += int(fields[11]) + int(fields[12])
+    return spent / TICKS_A_SECOND
 
 
-def memory_of(service: Service) -> int:
-    """Bytes of this process and the workers."""
-    total = 0
-    for pid in (os.getpid(), *service.pool.process_ids):
-        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-        total += pages * os.sysconf("SC_PAGE_SIZE")
-    return total
+def memory_bytes(pids: Iterable[int]) -> int:
+    """Bytes in memory of these processes together."""
+    pages = sum(int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) for pid in pids)
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-class Load:
-    """Clients that ask at a steady rate, whatever is answered."""
+def measured(processes: Mapping[str, Sequence[int]], work: Callable[[], int]) -> Spent:
+    """What the work, which says how many images it did, costs these processes."""
+    before = {name: processor_s(pids) for name, pids in processes.items()}
+    began = time.monotonic()
+    images = work()
+    took = time.monotonic() - began
+    return Spent(images, took, Counter({name: processor_s(pids) - before[name] for name, pids in processes.items()}))
 
-    def __init__(
-        self, address: str, images: dict[str, bytes], expected: dict[str, Any], rate: float, clients: int
-    ) -> None:
-        self.images, self.expected = images, expected
-        self.codes: Counter[int] = Counter()
-        self.latencies: list[float] = []
-        self.wrong: list[str] = []
-        self.promises: list[float] = []
-        self._pause_s = clients / rate
-        self._lock = threading.Lock()
-        self._address = address
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(clients)]
 
-    def run(self, seconds: float) -> None:
-        for thread in self._threads:
-            thread.start()
-        time.sleep(seconds)
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+def bare_round(loops: Sequence[Talking], seconds: float) -> Spent:
+    """Each of the bare loops for so long."""
 
-    def _ask(self, number: int) -> None:
-        names = sorted(self.images)
-        due, turn = time.monotonic(), number
-        with httpx.Client(base_url=self._address, timeout=120) as http:
-            while not self._stop.is_set():
-                name = names[turn % len(names)]
-                turn += 1
-                began = time.monotonic()
-                answer = http.post(
-                    "/v1/inspections", files={"images": (name, self.images[name])}, data={"timeout_s": "100"}
-                )
-                took = time.monotonic() - began
-                with self._lock:
-                    self.codes[answer.status_code] += 1
-                    if answer.status_code == 200:
-                        self.latencies.append(took)
-                        record = answer.json()["inspections"][0]
-                        score, verdict = self.expected[name]
-                        if abs(record["image_score"] - score) > TOLERANCE or record["verdict"] != verdict:
-                            self.wrong.append(record["id"])
-                due += self._pause_s
-                if due > time.monotonic():
-                    self._stop.wait(due - time.monotonic())
-                else:
-                    due = time.monotonic()
+    def work() -> int:
+        for loop in loops:
+            loop.told(str(seconds))
+        return sum(loop.answer()[0] for loop in loops)
+
+    return measured({"bare loop": [loop.process.pid for loop in loops]}, work)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--minutes", type=float, default=10.0, help="0: the rounds alone")
     parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument(
-        "--queue", type=int, default=4, help="images that may wait; fewer than clients, or none is refused"
-    )
+    parser.add_argument("--queue", type=int, default=16, help="images that may wait")
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--seconds", type=float, default=30.0, help="of a round")
+    parser.add_argument("--times", type=float, default=2.0, help="what is asked for, in rates of the bare loop")
     options = parser.parse_args()
     workers = os.cpu_count() or 1
-    with tempfile.TemporaryDirectory() as folder:
-        parts = Path(folder, "parts")
-        parts.mkdir()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        parts = folder / "parts"
         render_parts(parts)
-        before, expected = bare_loop(parts, workers, min(60.0, 15 * options.minutes))
-        print(f"bare loop, {workers} processes of one thread: {before:.1f} images/s", flush=True)
-        line = LineConfig.from_dict(
-            {
-                "serve": {
-                    "data": f"{folder}/data",
-                    "port": 0,
-                    "workers": workers,
-                    "queue": options.queue,
-                    "batch_size": 2,
-                }
-            }
+        arguments = ("-c", BARE, str(parts), str(FULL_BATCH))
+        loops = [Talking(*arguments) for _ in range(workers)]
+        threaded = [Talking(*arguments, threads=workers)] if options.rounds else []
+        asking = Talking("-m", "benchmarks.serve_clients")
+        served = Served(folder, workers=workers, queue=options.queue)
+        try:
+            expected, *_ = [loop.answer() for loop in (*loops, *threaded)]
+            rate = options.times * bare_round(loops, WARM_S).rate()
+            order = {"address": served.address, "parts": str(parts), "expected": expected, "clients": options.clients}
+
+            def load(seconds: float, *, rate: float = rate) -> tuple[dict[str, Any], Spent]:
+                pids = {"workers": served.workers(), "service": [served.process.pid], "clients": [asking.process.pid]}
+                found: list[dict[str, Any]] = []
+
+                def work() -> int:
+                    asking.told(json.dumps({**order, "rate": rate, "seconds": seconds}))
+                    found.append(asking.answer())
+                    return int(found[0]["codes"].get("200", 0))
+
+                spent = measured(pids, work)
+                return found[0], spent
+
+            answered = [load(WARM_S)[0]]
+            answered += rounds(options.rounds, options.seconds, loops, threaded, load)
+            for loop in (*loops, *threaded):
+                loop.end()
+            if options.minutes:
+                answered.append(long_load(served, options.minutes, load))
+            check(served, answered, expected)
+        finally:
+            programs: list[Talking | Served] = [*loops, *threaded, asking, served]
+            for program in programs:
+                program.end()
+
+
+def rounds(
+    count: int, seconds: float, loops: Sequence[Talking], threaded: Sequence[Talking], load: Callable[..., Any]
+) -> list[dict[str, Any]]:
+    """Bare loop, one process of several threads, and service by turns; prints what they did."""
+    bare, one, served, answered = Spent(), Spent(), Spent(), []
+    for _ in range(count):
+        now = bare_round(loops, seconds)
+        answers, other = load(seconds)
+        bare.add(now)
+        one.add(bare_round(threaded, seconds))
+        served.add(other)
+        answered.append(answers)
+        print(
+            f"bare loop {now.rate():.2f}, service {other.rate():.2f} images/s: {100 * other.rate() / now.rate():.0f} %"
         )
-        found: list[tuple[str, Service]] = []
-        stop = threading.Event()
-        server = threading.Thread(
-            target=run_service,
-            args=(line,),
-            kwargs={"started": lambda address, service: found.append((address, service)), "stop": stop},
+    if count:
+        share = 100 * served.rate() / bare.rate()
+        print(f"together: bare loop {bare.rate():.2f}, service {served.rate():.2f} images/s: {share:.0f} %")
+        print(
+            f"one process of {len(loops)} threads: {one.rate():.2f} images/s, {one.per_image_ms()['bare loop']:.1f} ms"
         )
-        server.start()
-        while not found:
-            time.sleep(0.1)
-        address, service = found[0]
-        with Client(address) as client:
-            while not client.is_ready():
-                time.sleep(0.2)
-        images = {path.name: path.read_bytes() for path in sorted(parts.glob("*.png"))}
-        warm = Load(address, images, expected, 2 * before, options.clients)
-        warm.run(min(20.0, 10 * options.minutes))
-        memory = [memory_of(service)]
-        load = Load(address, images, expected, 2 * before, options.clients)
-        began = time.monotonic()
-        watch = threading.Event()
-        watcher = threading.Thread(target=sample, args=(service, load, memory, watch))
-        watcher.start()
-        load.run(60 * options.minutes)
-        took = time.monotonic() - began
-        watch.set()
-        watcher.join()
-        with Client(address) as client:
-            missing = warm.codes[200] + load.codes[200] - sum(1 for _ in client.inspections(state="done"))
-        stop.set()
-        server.join()
-        after, _ = bare_loop(parts, workers, min(60.0, 15 * options.minutes))
-        print(f"bare loop again: {after:.1f} images/s")
-        report(load, took, (before + after) / 2, memory, missing=missing)
+        costs = {**bare.per_image_ms(), **served.per_image_ms()}
+        print("processor time an image:", ", ".join(f"{name} {ms:.1f} ms" for name, ms in costs.items()))
+        spent = costs["workers"] + costs["service"]
+        print(
+            f"bare loop's share of the service's processor time: {100 * costs['bare loop'] / spent:.0f} %", flush=True
+        )
+    return answered
 
 
-def sample(service: Service, load: Load, memory: list[int], stop: threading.Event) -> None:
-    while not stop.wait(2):
-        memory.append(memory_of(service))
-        load.promises.append(service.pool.promise_s)
+def long_load(served: Served, minutes: float, load: Callable[..., Any]) -> dict[str, Any]:
+    """The service for so long; prints latency beside the promise, and memory."""
+    memory, promises, stop = [], [], threading.Event()
 
+    def watch() -> None:
+        while not stop.wait(2):
+            memory.append(memory_bytes((served.process.pid, *served.workers())))
+            promises.append(served.promise_s())
 
-def report(load: Load, took: float, bare: float, memory: list[int], *, missing: int) -> None:
-    rate, ordered, promises = load.codes[200] / took, sorted(load.latencies), load.promises
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    answers, spent = load(60 * minutes)
+    stop.set()
+    watcher.join()
+    ordered = sorted(answers["latencies_s"])
     spread = 50 * (max(memory) - min(memory)) / statistics.mean(memory)
-    print(f"service, {took / 60:.1f} min: {rate:.1f} images/s, {100 * rate / bare:.0f} % of the bare loop")
-    print(f"answers: {dict(load.codes)}; wrong records: {len(load.wrong)}; missing: {missing}")
+    print(f"service for {spent.seconds / 60:.1f} min: {spent.rate():.2f} images/s; answers {answers['codes']}")
     print(
-        f"latency of accepted ones: median {statistics.median(ordered):.2f} s, p99 {ordered[int(0.99 * len(ordered))]:.2f} s"
+        f"latency of what was accepted: median {statistics.median(ordered):.2f} s, p99 {ordered[int(0.99 * len(ordered))]:.2f} s"
     )
     print(f"the queue's promise: median {statistics.median(promises):.2f} s, highest {max(promises):.2f} s")
-    print(f"memory: {min(memory) / 2**20:.0f} to {max(memory) / 2**20:.0f} MiB, ±{spread:.1f} %")
+    print(f"refused after: median {1000 * statistics.median(answers['refusals_s'] or [0]):.0f} ms")
+    print(f"memory: {min(memory) / 2**20:.0f} to {max(memory) / 2**20:.0f} MiB, ±{spread:.1f} %", flush=True)
+    return answers
+
+
+def check(served: Served, answered: Sequence[Mapping[str, Any]], expected: Mapping[str, Any]) -> None:
+    """Prints whether every accepted image has its record, and only one."""
+    told = {image_id: name for answers in answered for image_id, name in answers["records"].items()}
+    wrong = [image_id for answers in answered for image_id in answers["wrong"]]
+    kept: Counter[str] = Counter()
+    with Client(served.address) as client:
+        for each in client.inspections():
+            kept[each["id"]] += 1
+            if each["state"] != "done" or not agrees(each, expected[each["name"]]):
+                wrong.append(each["id"])
+    silent = sum(answers["without_retry_after"] for answers in answered)
+    print(
+        f"records: {len(kept)}; wrong {len(set(wrong))}, missing {len(set(told) - set(kept))}, twice "
+        f"{sum(times > 1 for times in kept.values())}, never answered {len(set(kept) - set(told))}; "
+        f"refusals without Retry-After: {silent}"
+    )
 
 
 if __name__ == "__main__":

@@ -8,9 +8,13 @@ import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
 from serve.conftest import wait_for
 
@@ -21,6 +25,23 @@ def free_port() -> int:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
         return port
+
+
+@contextmanager
+def mounted(place: Path, options: str) -> Iterator[Path]:
+    """A file system of its own at this place; skips the test where none can be mounted."""
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        done = False
+    if not done:
+        pytest.skip("no file system can be mounted here (it takes root)")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 class Postgres:
@@ -77,7 +98,14 @@ class Broker:
         self._program = program
         self.port = free_port()
         self._config = folder / "mosquitto.conf"
-        self._config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
+        kept = folder / "mosquitto"  # what it has acknowledged survives its fall
+        kept.mkdir()
+        lines = [
+            f"listener {self.port} 127.0.0.1\nallow_anonymous true",
+            *(["user root"] if os.getuid() == 0 else []),
+            f"persistence true\npersistence_location {kept}/\nautosave_on_changes true\nautosave_interval 1",
+        ]
+        self._config.write_text("\n".join(lines) + "\n")
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -94,3 +122,28 @@ class Broker:
     def _listens(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+class Reader:
+    """Keeps what a broker tells it."""
+
+    def __init__(self, port: int) -> None:
+        self.got: list[tuple[str, str, bool]] = []
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id="reader", clean_session=False)
+        self._client.on_connect = lambda client, *_: client.subscribe("blemish/#", qos=1)
+        self._client.on_message = lambda _client, _data, message: self.got.append(
+            (message.topic, message.payload.decode(), message.retain)
+        )
+        self._client.reconnect_delay_set(1, 1)
+        self._client.connect_async("127.0.0.1", port)
+        self._client.loop_start()
+
+    def of(self, topic: str) -> list[str]:
+        return [payload for name, payload, _ in self.got if name == topic]
+
+    def publish(self, topic: str) -> None:
+        self._client.publish(topic, "", qos=1).wait_for_publish(10)
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()

@@ -64,6 +64,7 @@ def test_one_file_describes_all(tmp_path: Path) -> None:
         ({"serve": {"port": "x"}}, r"\[serve\].port must be of type int"),
         ({"serve": {"time_zone": "Mars"}}, "no time zone"),
         ({"serve": {"shifts": ["25:00"]}}, "times such as 06:00"),
+        ({"serve": {"shifts": ["6:00"]}}, "times such as 06:00"),
         ({"sources": [{"name": "a", "kind": "camra", "url": "x"}]}, "did you mean 'camera'?"),
         ({"sources": [{"name": "a", "kind": "folder"}]}, "needs its path"),
         ({"sources": [{"name": "a/b", "kind": "simulated"}]}, "a name has letters"),

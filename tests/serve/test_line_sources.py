@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import shutil
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from blemish.errors import UnknownNameError, UsageError
 from blemish.serve import history
 from blemish.serve.history import Filters
 from blemish.serve.service import Service
+from blemish.serve.sources.notices import is_local
 from serve import plugin
 from serve.conftest import picture, running, wait_for
 
@@ -66,6 +62,43 @@ def test_a_hot_folder_gives_each_file_once_also_over_restarts(tmp_path: Path) ->
         assert client.get("/v1/sources").json()["sources"][0]["taken"] == 1
         (folder / "a.png").write_bytes(picture(dark=True))  # written again: another image
         wait_for(lambda: len(names(service, "hot")) == 4)
+
+
+def test_a_file_is_noticed_without_looking_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blemish.serve.sources.folder.LOOK_S", 3600.0)
+    folder = tmp_path / "hot"
+    folder.mkdir()
+    source = {"name": "hot", "kind": "folder", "path": str(folder), "settle_s": 0.1}
+    with running(tmp_path, sources=[source]) as (service, _):
+        for name in ("a.png", "b.png"):
+            time.sleep(0.7)  # longer than a look takes: nothing but a notice shows the file
+            (folder / name).write_bytes(picture())
+            wait_for(lambda name=name: name in names(service, "hot"))
+
+
+def test_a_folder_without_notices_is_looked_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blemish.serve.sources.notices.is_local", lambda _: False)
+    folder = tmp_path / "hot"
+    folder.mkdir()
+    source = {"name": "hot", "kind": "folder", "path": str(folder), "settle_s": 0.1}
+    with running(tmp_path, sources=[source]) as (service, _):
+        time.sleep(0.7)
+        (folder / "a.png").write_bytes(picture())
+        wait_for(lambda: names(service, "hot") == ["a.png"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "local"), [("ext4", True), ("nfs4", False), ("cifs", False), ("fuse.sshfs", False), ("overlay", True)]
+)
+def test_network_shares_are_known_by_their_file_system(tmp_path: Path, kind: str, local: bool) -> None:
+    folder = tmp_path / "the parts"
+    folder.mkdir()
+    mounts = tmp_path / "mountinfo"
+    point = str(folder).replace(" ", "\\040")
+    mounts.write_text(f"22 1 0:1 / / rw - ext4 /dev/a rw\n36 22 0:9 / {point} rw shared:1 - {kind} server:/parts rw\n")
+    assert is_local(folder / "today", mounts=mounts) is local
+    assert is_local(tmp_path, mounts=mounts)
+    assert is_local(tmp_path, mounts=tmp_path / "none")
 
 
 def test_a_camera_keeps_the_newest_frame_and_is_opened_again_for_ever(tmp_path: Path) -> None:
@@ -127,51 +160,3 @@ def test_a_source_has_the_profile_that_was_chosen_for_it(tmp_path: Path) -> None
         rows = history.find_inspections(service.db, Filters())
         assert [(row.source, row.profile) for row in rows] == [("line 2", "default"), ("line 1", "strict")]
         assert client.put("/v1/sources/x/profile", json={"profile": "stritc"}).json()["error"]["code"] == "unknown_name"
-
-
-@pytest.mark.slow
-def test_a_camera_that_freezes_is_opened_again(tmp_path: Path) -> None:
-    opened: list[float] = []
-    held = io.BytesIO()
-    Image.fromarray(np.full((SIDE, SIDE, 3), 200, np.uint8)).save(held, "JPEG")
-
-    class Freezing(BaseHTTPRequestHandler):
-        """A camera that sends some frames as motion JPEG, and then nothing more."""
-
-        def do_GET(self) -> None:
-            opened.append(time.monotonic())
-            self.send_response(200)
-            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-            self.end_headers()
-            frame = held.getvalue()
-            for _ in range(30):
-                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(frame)}\r\n\r\n"
-                self.wfile.write(head.encode() + frame + b"\r\n")
-                time.sleep(0.02)
-            frozen.wait(60)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    frozen = threading.Event()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Freezing)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    camera = {
-        "name": "cam",
-        "kind": "camera",
-        "url": f"http://127.0.0.1:{server.server_port}/stream.mjpg",
-        "interval_s": 0.1,
-        "freeze_s": 1.0,
-        "retry_s": 0.1,
-    }
-    try:
-        with running(tmp_path, sources=[camera]) as (service, client):
-            wait_for(lambda: len(opened) >= 3)
-            state = client.get("/v1/sources").json()["sources"][0]
-            assert state["reconnects"] >= 2
-            assert state["frames"] >= 30
-            assert names(service, "cam")
-    finally:
-        frozen.set()
-        server.shutdown()
-        server.server_close()

@@ -12,14 +12,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
-import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
 from blemish.errors import UsageError
 from blemish.serve.output.webhooks import SIGNATURE, TIMESTAMP, signature_of
 from serve.conftest import picture, post, running, wait_for
-from serve.servers import Broker
+from serve.servers import Broker, Reader
 
 
 class Receiver(BaseHTTPRequestHandler):
@@ -81,31 +79,6 @@ def test_a_key_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
         running(tmp_path, webhooks=[hook]),
     ):
         pass
-
-
-class Reader:
-    """Keeps what a broker tells it."""
-
-    def __init__(self, port: int) -> None:
-        self.got: list[tuple[str, str, bool]] = []
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id="reader", clean_session=False)
-        self._client.on_connect = lambda client, *_: client.subscribe("blemish/#", qos=1)
-        self._client.on_message = lambda _client, _data, message: self.got.append(
-            (message.topic, message.payload.decode(), message.retain)
-        )
-        self._client.reconnect_delay_set(1, 1)
-        self._client.connect_async("127.0.0.1", port)
-        self._client.loop_start()
-
-    def of(self, topic: str) -> list[str]:
-        return [payload for name, payload, _ in self.got if name == topic]
-
-    def publish(self, topic: str) -> None:
-        self._client.publish(topic, "", qos=1).wait_for_publish(10)
-
-    def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,18 +41,23 @@ def watch_images(
     rest_s: float = REST_S,
     poll_s: float = POLL_S,
     stop: threading.Event | None = None,
+    wait: Callable[[float, bool], None] | None = None,
 ) -> Arrivals:
     """The images in folders (recursive) as they arrive, those that are there first; `known` ones only when they change.
 
     Folders are looked through every `poll_s` seconds. A file is given when its size and time have stayed the same for `rest_s`
     seconds, so that one which is still being copied is waited for, and again when it was written again. It ends when none has
     come for `for_s` seconds, when `stop` is set, and on Ctrl-C. UsageError where one of `folders` is none.
+
+    `wait(poll_s, whether a file is still being written)` may stand in for the pause between two looks, and return earlier.
     """
     watched = [Path(folder).expanduser() for folder in folders]
     for folder in watched:
         if not folder.is_dir():
             raise UsageError(f"{folder}: --watch takes folders, and this is none")
-    return Arrivals(watched, skip=skip, known=set(known), for_s=for_s, rest_s=rest_s, poll_s=poll_s, stop=stop)
+    return Arrivals(
+        watched, skip=skip, known=set(known), for_s=for_s, rest_s=rest_s, poll_s=poll_s, stop=stop, wait=wait
+    )
 
 
 class Arrivals(Iterator[FoundImage]):
@@ -72,10 +77,11 @@ class Arrivals(Iterator[FoundImage]):
         rest_s: float,
         poll_s: float,
         stop: threading.Event | None = None,
+        wait: Callable[[float, bool], None] | None = None,
     ) -> None:
         self._folders, self._skip, self._known = folders, skip, known
         self._for_s, self._rest_s, self._poll_s = for_s, rest_s, poll_s
-        self._stop = stop
+        self._stop, self._wait = stop, wait
         self._files: dict[Path, _File] = {}
         self._search = Search(skip)
         self._given = self._run()
@@ -125,6 +131,9 @@ class Arrivals(Iterator[FoundImage]):
 
     def _pause(self) -> bool:
         """Waits until the next look; whether it was stopped meanwhile."""
+        if self._wait is not None:
+            self._wait(self._poll_s, self._is_waiting())
+            return self._stop is not None and self._stop.is_set()
         if self._stop is not None:
             return self._stop.wait(self._poll_s)
         time.sleep(self._poll_s)

@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 
 from blemish.errors import UsageError
 
-__all__ = ["HOUR_MS", "day_of", "iso", "milliseconds", "now_ms"]
+__all__ = ["HOUR_MS", "ClockWatch", "day_of", "iso", "milliseconds", "now_ms"]
 
 HOUR_MS = 3_600_000
+JUMP_S = 3600.0
+DISTRUST_S = 86_400.0
 HIGHEST_MS = 253_402_300_799_000  # the end of the year 9999
 
 
@@ -52,3 +54,20 @@ def milliseconds(text: str, *, name: str = "the time") -> int:
     if not 0 <= found <= HIGHEST_MS:
         raise UsageError(f"{name} lies between the years 1970 and 9999, not at {text[:40]!r}")
     return found
+
+
+class ClockWatch:
+    """Says whether the age of files can be told by the clock: not within a day after it jumped by more than an hour."""
+
+    def __init__(self) -> None:
+        self._wall_ms, self._steady_s = now_ms(), time.monotonic()
+        self._jumped_s: float | None = None
+
+    def is_steady(self) -> bool:
+        """Whether the clock went on evenly, since the last call and for a day before."""
+        wall_ms, steady_s = now_ms(), time.monotonic()
+        jump_s = (wall_ms - self._wall_ms) / 1000 - (steady_s - self._steady_s)
+        self._wall_ms, self._steady_s = wall_ms, steady_s
+        if abs(jump_s) > JUMP_S:
+            self._jumped_s = steady_s
+        return self._jumped_s is None or steady_s - self._jumped_s > DISTRUST_S

@@ -131,8 +131,8 @@ class Intake:
             UsageError: The profile or a setting is unknown.
             SQLAlchemyError: The database cannot be reached.
         """
-        profile, setup = self._setup(wanted)
-        with self.pool.reserved(len(images)):
+        with self.pool.reserved(len(images)):  # first of all: what is refused costs little
+            profile, setup = self._setup(wanted)
             pending = self._accept(images, wanted, profile, setup)
             self._submit(pending)
         return pending
@@ -354,6 +354,8 @@ class Intake:
 
     def _resume(self, row: Any) -> bool:
         """Whether the image of a row was not on its way yet, and now is."""
+        if self.pending(row.id) is not None:
+            return False
         setup: dict[str, Any] = {}
         failure = None
         if not self.folder.path_of(row.image).is_file():

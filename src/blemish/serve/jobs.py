@@ -160,7 +160,8 @@ class Jobs:
     def _lease(self) -> Row[Any] | None:
         """The oldest job that nobody works on, now leased to this service."""
         now = now_ms()
-        free = or_(jobs.c.lease_until_ms.is_(None), jobs.c.lease_until_ms < now)
+        until = jobs.c.lease_until_ms  # none is longer than LEASE_MS, unless the clock was set back
+        free = or_(until.is_(None), until < now, until > now + LEASE_MS)
         with self._db.begin() as connection:
             row = connection.execute(
                 select(jobs)

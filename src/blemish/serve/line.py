@@ -56,7 +56,7 @@ class ServiceConfig:
     upload_mb: float = 64.0  # bytes of a request's body, in megabytes
     images_a_request: int = 32
     requests_a_minute: int = 6000  # of one token, or of one address without one
-    shifts: tuple[str, ...] = ("06:00", "14:00", "22:00")  # when shifts begin
+    shifts: tuple[str, ...] = ("06:00", "14:00", "22:00")  # when shifts begin; images are counted by whole hours
     time_zone: str = "UTC"  # of the shifts; records are in UTC
 
     def __post_init__(self) -> None:
@@ -75,7 +75,8 @@ class ServiceConfig:
             raise UsageError('[serve].shifts needs at least one time, as ["06:00", "14:00", "22:00"]')
         for time in self.shifts:
             hour, _, minute = time.partition(":")
-            if not (hour.isdecimal() and minute.isdecimal() and int(hour) < 24 and int(minute) < 60):
+            is_clock = hour.isdecimal() and minute.isdecimal() and (len(hour), len(minute)) == (2, 2)
+            if not (is_clock and int(hour) < 24 and int(minute) < 60):
                 raise UsageError(f"[serve].shifts are times such as 06:00, not {time!r}")
         try:
             ZoneInfo(self.time_zone)

@@ -118,13 +118,20 @@ class Profiles:
         path = self._folder.path_of(place)
         self._folder.write(place, data)
         try:
-            read_profile(path)
+            calibration = read_profile(path).calibration
         except UsageError as error:
             self._folder.remove(place)
             raise UsageError(str(error).replace(str(path), "the profile")) from error
         runs = ModelConfig(engine=model.engine, device=model.device, batch_size=model.batch_size)
         config = Config(model=runs, references=ReferencesConfig(profile=str(path)))
-        return self.add(name, config, who=who, why="a file of blemish learn", file=place)
+        return self.add(
+            name,
+            config,
+            who=who,
+            why="a file of blemish learn",
+            calibration=None if calibration is None else calibration.to_dict(),
+            file=place,
+        )
 
     def use_configured(self, name: str, config: Config) -> None:
         """Adds what the configuration file says of a profile, where it has changed since."""
@@ -153,13 +160,13 @@ class Profiles:
                 if name in known:
                     raise UsageError(f"the profile {name!r} has no version {version}")
                 raise UnknownNameError("profile", name[:120], known)
-        return _profile(row)
+        return self._stored(row)
 
     def all(self) -> list[StoredProfile]:
         """All versions of all profiles, the newest first."""
         with reading(self._db) as connection:
             rows = connection.execute(select(profiles).order_by(profiles.c.name, profiles.c.version.desc())).all()
-        return [_profile(row) for row in rows]
+        return [self._stored(row) for row in rows]
 
     def versions_in_force(self) -> dict[str, int]:
         """The chosen version of each profile."""
@@ -252,6 +259,22 @@ class Profiles:
             write_text(path, json.dumps(profile.calibration, indent=2) + "\n")
         return str(path)
 
+    def _stored(self, row: Row[Any]) -> StoredProfile:
+        config = Config.from_dict(json.loads(row.config))
+        if row.file is not None:  # the data folder may lie elsewhere since: after a restore
+            config = config.with_settings(profile=str(self._folder.path_of(row.file)))
+        return StoredProfile(
+            name=row.name,
+            version=row.version,
+            config=config,
+            calibration=None if row.calibration is None else json.loads(row.calibration),
+            created_ms=row.created_ms,
+            made_by=row.made_by,
+            why=row.why,
+            file=row.file,
+            setup=None if row.setup is None else json.loads(row.setup),
+        )
+
 
 def check_uploaded(config: Config) -> Config:
     """The configuration, unless it names a file: what comes by HTTP names none."""
@@ -282,18 +305,4 @@ def _choose(
         insert(choices).values(
             kind=kind, subject=subject, profile=profile, version=version, created_ms=now_ms(), made_by=who
         )
-    )
-
-
-def _profile(row: Row[Any]) -> StoredProfile:
-    return StoredProfile(
-        name=row.name,
-        version=row.version,
-        config=Config.from_dict(json.loads(row.config)),
-        calibration=None if row.calibration is None else json.loads(row.calibration),
-        created_ms=row.created_ms,
-        made_by=row.made_by,
-        why=row.why,
-        file=row.file,
-        setup=None if row.setup is None else json.loads(row.setup),
     )

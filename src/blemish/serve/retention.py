@@ -35,13 +35,20 @@ class Thinned:
     is_over_limit: bool  # what is left is NG, or reviewed, and stays
 
 
-def thin(db: Engine, folder: DataFolder, config: RetentionConfig) -> Thinned:
-    """Removes files by age, then by size. A row forgets its files before they go, so that none names what is gone."""
+def thin(db: Engine, folder: DataFolder, config: RetentionConfig, *, by_age: bool = True) -> Thinned:
+    """Removes files by age, then by size. A row forgets its files before they go, so that none names what is gone.
+
+    Args:
+        db: The database.
+        folder: The data folder.
+        config: What stays.
+        by_age: Whether the clock can be trusted with ages.
+    """
     c, now, removed = inspections.c, now_ms(), 0
     unreviewed_ok = (c.verdict == "ok", c.review_label.is_(None))
-    if config.ok_days is not None:
+    if by_age and config.ok_days is not None:
         removed += _remove(db, folder, *unreviewed_ok, c.created_ms < now - config.ok_days * DAY_MS)
-    if config.max_days is not None:
+    if by_age and config.max_days is not None:
         removed += _remove(db, folder, c.state != "waiting", c.created_ms < now - config.max_days * DAY_MS)
     held = _held(db)
     over = False

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from blemish.errors import BlemishError
 from blemish.io.processors import free_processors
 from blemish.serve.access import Access
-from blemish.serve.clock import now_ms
+from blemish.serve.clock import ClockWatch, now_ms
 from blemish.serve.data_folder import DataFolder
 from blemish.serve.database.opening import open_database, sqlite_url
 from blemish.serve.history import Message
@@ -191,8 +191,15 @@ class Service:
     def _thin(self) -> None:
         with suppress(SQLAlchemyError, OSError):
             sweep(self.db, self.folder)
+        clock, was_steady = ClockWatch(), True
         while not self._closing.wait(RETENTION_S):
+            is_steady = clock.is_steady()
+            if was_steady and not is_steady:
+                logger.warning(
+                    "the clock jumped by more than an hour: for a day no image is removed because of its age"
+                )
+            was_steady = is_steady
             try:
-                self.over_limit = thin(self.db, self.folder, self.line.retention).is_over_limit
+                self.over_limit = thin(self.db, self.folder, self.line.retention, by_age=is_steady).is_over_limit
             except SQLAlchemyError as error:
                 logger.error("files cannot be thinned out (%s)", type(error).__name__)

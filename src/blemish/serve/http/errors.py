@@ -86,7 +86,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(DiskFullError)
     def _(_: Request, error: DiskFullError) -> JSONResponse:
-        return error_response(Refused(507, "disk_full", str(error), retry_after_s=60))
+        return error_response(Refused(507, "disk_full", str(error), retry_after_s=10))
 
     @app.exception_handler(SQLAlchemyError)
     def _(_: Request, error: SQLAlchemyError) -> JSONResponse:

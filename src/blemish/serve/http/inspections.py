@@ -251,6 +251,7 @@ async def _wait(request: Request, service: Service, pending: Sequence[Pending], 
     finally:
         gone.cancel()
         if not futures.done():
+            futures.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # nobody asks for it again
             futures.cancel()
             await asyncio.shield(run_in_threadpool(service.intake.give_up, pending))
     service.metrics.refused.labels("time").inc(len(pending))

@@ -22,11 +22,12 @@ function filled(element, options, children) {
 }
 
 export function table(head, rows, caption) {
-  const cell = (name, value) => el(name, { class: typeof value === "number" || /^[\d.,–\s%]+$/.test(value) ? "number" : null }, value instanceof Node ? value : String(value));
+  const isNumber = (value) => typeof value === "number" || /^[\d.,–\s%]+$/.test(value);
+  const numeric = head.map((_, place) => rows.length > 0 && rows.every((row) => isNumber(row[place])));
   return el("div", { class: "wrap", tabindex: "0", role: "region", "aria-label": caption }, el("table", {},
     caption ? el("caption", { class: "hidden" }, caption) : null,
-    el("thead", {}, el("tr", {}, ...head.map((text) => el("th", { scope: "col" }, text)))),
-    el("tbody", {}, ...rows.map((row) => el("tr", {}, ...row.map((value) => cell("td", value)))))));
+    el("thead", {}, el("tr", {}, ...head.map((text, place) => el("th", { scope: "col", class: numeric[place] ? "number" : null }, text)))),
+    el("tbody", {}, ...rows.map((row) => el("tr", {}, ...row.map((value, place) => el("td", { class: numeric[place] ? "number" : null }, value instanceof Node ? value : String(value))))))));
 }
 
 export function say(text) {
