@@ -117,9 +117,11 @@ def main() -> None:
             own = environment | ({"PYTHONPATH": str(arguments.before)} if variant == BEFORE else {})
             workers[variant] = Worker({**settings, "input_px": arguments.input_px}, photos, own)
         load = os.getloadavg()[0]
-        for _ in range(arguments.rounds):
+        for number in range(arguments.rounds):
             for worker in workers.values():
                 worker.run()
+            now = ", ".join(f"{variant} {worker.rounds[-1][0]:.0f}" for variant, worker in workers.items())
+            print(f"round {number + 1}, CPU ms an image: {now}", file=sys.stderr, flush=True)
         for worker in workers.values():
             worker.close()
     print(
