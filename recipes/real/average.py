@@ -31,7 +31,7 @@ def averaged(parts: Sequence[Part]) -> Clip:
         raise UsageError("only backbones of the same configuration can be averaged")
     states = [(clip.state_dict(), share / total) for clip, share in parts]
     mean = {
-        name: sum(share * state[name].float() for state, share in states).to(value.dtype)  # type: ignore[union-attr]
+        name: sum(share * state[name].float() for state, share in states).to(value.dtype)
         if value.is_floating_point()
         else value
         for name, value in states[0][0].items()
