@@ -70,10 +70,11 @@ embedded-model: $(VENV)/.training training-cache/photos  ## train the embedded m
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m recipes.embedded
 	for method in faprompt dapo ensemble; do $(BIN)/python -m recipes.prompts $$method || exit 1; done
 
+PUBLIC = $(if $(wildcard training-cache/public-sets),--public training-cache/public-sets)
 SEEDS = $(patsubst %/model.safetensors,%,$(wildcard training-cache/seed-*/model.safetensors))
 
 measure: $(VENV)/.measure  ## the tables of docs/embedded-model.md, on real images (DATA=folder; goes on where it was stopped)
-	$(BIN)/python -m benchmarks.measure --data-root $(or $(DATA),../shared/data) --alternatives --peers --rows training-cache/measured
+	$(BIN)/python -m benchmarks.measure --data-root $(or $(DATA),../shared/data) --alternatives --peers --rows training-cache/measured $(PUBLIC)
 	$(if $(SEEDS),$(BIN)/python -m benchmarks.measure --data-root $(or $(DATA),../shared/data) --seeds $(SEEDS) --rows training-cache/measured)
 
 evaluate: $(VENV)/.measure  ## docs/benchmarks.md, on what there is below DATA=folder (goes on where it was stopped)

@@ -26,7 +26,16 @@ import numpy as np
 
 import blemish
 from benchmarks.alternatives import Looker, alternatives
-from benchmarks.real_sets import IMAGE_SETS, PIXEL_SETS, SIMULATED, Comparison, Finding, available
+from benchmarks.real_sets import (
+    IMAGE_SETS,
+    PIXEL_SETS,
+    PUBLIC_IMAGE_SETS,
+    PUBLIC_PIXEL_SETS,
+    SIMULATED,
+    Comparison,
+    Finding,
+    available,
+)
 from blemish.inspection.references import MOST_REFERENCES
 from blemish.io.atomic import write_text
 from blemish.maps import at_original
@@ -167,9 +176,15 @@ def means(rows: Sequence[Row]) -> dict[str, tuple[Value, Value]]:
     }
     found = {f"{name}, mean of the {len(own)}": each[name] for name, own in sets.items() if len(own) > 1}
     missing = Value(value=None, reason="not here")
-    image = mean({name: each[name][0] if name in each else missing for name in IMAGE_SETS})
-    pixel = mean({name: each[name][1] if name in each else missing for name in PIXEL_SETS})
-    return {**found, "mean over the sets": (image, pixel)}
+
+    def over(image_sets: Sequence[str], pixel_sets: Sequence[str]) -> tuple[Value, Value]:
+        image = mean({name: each[name][0] if name in each else missing for name in image_sets})
+        return image, mean({name: each[name][1] if name in each else missing for name in pixel_sets})
+
+    found["mean over the sets"] = over(IMAGE_SETS, PIXEL_SETS)
+    if any(name in each for name in (*PUBLIC_IMAGE_SETS, *PUBLIC_PIXEL_SETS)):
+        found["mean over the public sets"] = over(PUBLIC_IMAGE_SETS, PUBLIC_PIXEL_SETS)
+    return found
 
 
 def _cell(value: Value) -> str:
@@ -326,6 +341,9 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--data-root", type=Path, default=Path("../shared/data"))
+    parser.add_argument(
+        "--public", type=Path, help="folder that benchmarks.public_sets filled: its sets are measured, too"
+    )
     parser.add_argument("--backbone", default="embedded")
     parser.add_argument("--method", default=None, help="one, or several with commas between them")
     parser.add_argument(
@@ -349,7 +367,7 @@ def main() -> None:
         parser.error("--seeds measures the prompt ensemble alone: leave --method and --alternatives away")
     if settings.seeds and len({Path(place).name for place in settings.seeds}) < len(settings.seeds):
         parser.error("--seeds: folders are told apart by their last name; these share one")
-    comparisons, missing = available(settings.data_root, without_normal=True)
+    comparisons, missing = available(settings.data_root, public=settings.public, without_normal=True)
     for line in missing:
         print("missing:", line)
     asked = lookers(settings)

@@ -2,7 +2,8 @@
 
 The protocol is called `measure`: elpv-dataset, all cells of probability 0 against all of 1, by cell type; each defect type of the
 magnetic tiles against all normal tiles; hazelnut, colour defects against every good test and training photo; crackforest and
-kvasir, which have no normal images, by their pixels alone; the simulated textiles of conformal-clip-data apart from the rest.
+kvasir, which have no normal images, by their pixels alone; the simulated textiles of conformal-clip-data apart from the rest. Of
+`benchmarks.public_sets`: MVTec AD's bottle (official test images), BrainMRI (all images), CVC-ClinicDB (pixels alone).
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ SIMULATED = "conformal-clip"
 # What a mean over the sets is made of: each counts the same, however many rows it has.
 IMAGE_SETS = ("elpv", "magnetic tile", "hazelnut")
 PIXEL_SETS = ("magnetic tile", "hazelnut", "crackforest", "kvasir")
+# A second mean, over the sets of `benchmarks.public_sets`, so that the first can be compared with earlier ones.
+PUBLIC_IMAGE_SETS = ("bottle", "brainmri")
+PUBLIC_PIXEL_SETS = ("bottle", "clinicdb")
 
 
 @dataclass(frozen=True)
@@ -113,9 +117,17 @@ def _only_anomalous(name: str, root: Path) -> list[Comparison]:
     return [_comparison(name, name, open_data(name, root=root), lambda _: True)]
 
 
-def available(root: Path, *, without_normal: bool = False) -> tuple[list[Comparison], list[str]]:
+def _bottle(root: Path) -> list[Comparison]:
+    bottle = open_data(root / "bottle")
+    return [_comparison("bottle", "bottle", bottle, lambda sample: sample.split == "test")]
+
+
+def available(
+    root: Path, *, public: Path | None = None, without_normal: bool = False
+) -> tuple[list[Comparison], list[str]]:
     """The comparisons whose images are here, and a line for each set that is not.
 
+    public: folder that `benchmarks.public_sets` filled; None leaves its sets out.
     without_normal: with the sets that have no normal images, of which only the pixels can be measured.
     """
     sources: dict[str, Callable[[], list[Comparison]]] = {
@@ -126,9 +138,17 @@ def available(root: Path, *, without_normal: bool = False) -> tuple[list[Compari
         "kvasir": lambda: _only_anomalous("kvasir", root),
         "conformal-clip-data (package)": lambda: _each_folder(SIMULATED, open_data("conformal-clip", root=root)),
     }
+    if public is not None:
+        sources |= {
+            "bottle": lambda: _bottle(public),
+            "brainmri": lambda: [
+                _comparison("brainmri", "brainmri", open_data("brainmri", root=public), lambda _: True)
+            ],
+            "clinicdb": lambda: _only_anomalous("clinicdb", public),
+        }
     comparisons, missing = [], []
     for name, source in sources.items():
-        if name in ("crackforest", "kvasir") and not without_normal:
+        if name in ("crackforest", "kvasir", "clinicdb") and not without_normal:
             continue
         try:
             comparisons += source()
@@ -137,4 +157,14 @@ def available(root: Path, *, without_normal: bool = False) -> tuple[list[Compari
     return comparisons, missing
 
 
-__all__ = ["IMAGE_SETS", "PIXEL_SETS", "SIMULATED", "Comparison", "Finding", "Item", "available"]
+__all__ = [
+    "IMAGE_SETS",
+    "PIXEL_SETS",
+    "PUBLIC_IMAGE_SETS",
+    "PUBLIC_PIXEL_SETS",
+    "SIMULATED",
+    "Comparison",
+    "Finding",
+    "Item",
+    "available",
+]

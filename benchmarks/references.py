@@ -38,6 +38,7 @@ from blemish.models.load import load_method
 COUNTS = (1, 2, 4, 8, 16, 64)
 WAYS = ("words alone", "memory alone", "PatchCore", "words and memory")
 TOP_SHARE = 0.005
+Figures = tuple[float, float, float]  # image AUROC, pixel AUROC, AUPRO
 LEAST_TESTED = 5  # good images that are not in the memory
 
 
@@ -115,8 +116,8 @@ def patchcore(seen: Seen, good: Sequence[int], tested: Sequence[int]) -> tuple[T
     return torch.stack(scores), torch.stack(maps)
 
 
-def figures(seen: Seen, tested: Sequence[int], image: Tensor, maps: Tensor) -> tuple[float, float]:
-    """Image and pixel AUROC."""
+def figures(seen: Seen, tested: Sequence[int], image: Tensor, maps: Tensor) -> Figures:
+    """Image AUROC, pixel AUROC and AUPRO; the last two are NaN without masks."""
     labels = [seen.items[number].anomalous for number in tested]
     ranking = PixelRanking(score_range=None)
     for number, one in zip(tested, maps.numpy(), strict=True):
@@ -126,29 +127,37 @@ def figures(seen: Seen, tested: Sequence[int], image: Tensor, maps: Tensor) -> t
         size = read(item.path)
         whole: NDArray[np.float32] = at_original(one.astype(np.float32), (size.width_px, size.height_px))
         ranking.add(whole, item.mask_pixels(whole.shape), name=item.name)
-    pixel = float(ranking.auroc()) if seen.has_masks else float("nan")
-    return float(auroc(image.numpy(), np.array(labels))), pixel
+    at_pixels = (float(ranking.auroc()), float(ranking.aupro())) if seen.has_masks else (float("nan"), float("nan"))
+    return float(auroc(image.numpy(), np.array(labels))), *at_pixels
 
 
-def measured(method: Method, seen: Seen, *, draws: int) -> Iterator[tuple[str, str, float, float]]:
-    """For each number of good images and each way: image and pixel AUROC, means over the draws."""
+def measured(method: Method, seen: Seen, *, draws: int) -> Iterator[tuple[str, str, list[Figures]]]:
+    """For each number of good images and each way: the figures of each draw."""
     normal, anomalous = seen.which(anomalous=False), seen.which(anomalous=True)
     whole = max(1, len(normal) - max(LEAST_TESTED, len(normal) // 5))
     for count in (*(one for one in COUNTS if one < whole), whole):
-        rows: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
+        rows: dict[str, list[Figures]] = {way: [] for way in WAYS}
         for draw in range(draws):
             order = np.random.default_rng(draw).permutation(normal)
             good, tested = order[:count].tolist(), [*order[whole:].tolist(), *anomalous]
             for way, image, maps in scored(method, seen, good, tested):
                 rows[way].append(figures(seen, tested, image, maps))
         for way, found in rows.items():
-            image_mean, pixel_mean = (statistics.fmean(column) for column in zip(*found, strict=True))
-            yield f"{count}{' (all)' if count == whole else ''}", way, image_mean, pixel_mean
+            yield f"{count}{' (all)' if count == whole else ''}", way, found
+
+
+def cells(found: Sequence[Figures]) -> str:
+    """Mean and standard deviation over the draws, as cells of a table; empty where nothing was measured."""
+    columns = [[value for value in column if not np.isnan(value)] for column in zip(*found, strict=True)]
+    return " | ".join(
+        f"{statistics.fmean(column):.3f} ± {statistics.pstdev(column):.3f}" if column else "" for column in columns
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--public", type=Path, help="folder that benchmarks.public_sets filled")
     parser.add_argument("--only", default="", help="sets whose name holds this")
     parser.add_argument("--input-px", type=int)
     parser.add_argument("--most", type=int)
@@ -156,20 +165,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     settings = parser.parse_args()
     method, lines = load_method(method="ensemble", input_px=settings.input_px).method, []
-    for comparison in available(settings.data_root)[0]:
+    for comparison in available(settings.data_root, public=settings.public)[0]:
         if settings.only not in comparison.name:
             continue
         started = time.monotonic()
         with torch.inference_mode():
             seen = look_at(method, comparison, most=settings.most)
-            for count, way, image, pixel in measured(method, seen, draws=settings.draws):
-                shown = "" if np.isnan(pixel) else f"{pixel:.3f}"
-                lines.append(f"| {comparison.name} | {count} | {way} | {image:.3f} | {shown} |")
+            for count, way, found in measured(method, seen, draws=settings.draws):
+                lines.append(f"| {comparison.name} | {count} | {way} | {cells(found)} |")
                 print(lines[-1], flush=True)
         print(f"{comparison.name}: {time.monotonic() - started:.0f} s", flush=True)
-    table = (
-        "\n".join(["| images | good ones | by | image AUROC | pixel AUROC |", "|---|---|---|---|---|", *lines]) + "\n"
-    )
+    head = ["| images | good ones | by | image AUROC | pixel AUROC | AUPRO |", "|---|---|---|---|---|---|"]
+    table = "\n".join([*head, *lines]) + "\n"
     if settings.out is not None:
         write_text(settings.out, table)
 

@@ -34,7 +34,7 @@ from blemish.serve.client import Client
 PARTS, SIDE_PX = 16, 384
 TYPES = ("normal", "scratch", "hole", "stain")
 READY_S = 180.0
-WARM_S = 15.0
+WARM_S, WARM_IMAGES = 15.0, 60
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 PROMISE, FULL_BATCH = "blemish_queue_promise_seconds", 8
 
@@ -225,6 +225,8 @@ def main() -> None:
                 return found[0], spent
 
             answered = [load(WARM_S)[0]]
+            while sum(len(answers["records"]) for answers in answered) < WARM_IMAGES:  # every size of batch was seen
+                answered.append(load(WARM_S)[0])
             answered += rounds(options.rounds, options.seconds, loops, threaded, load)
             for loop in (*loops, *threaded):
                 loop.end()
@@ -269,11 +271,11 @@ def rounds(
 
 def long_load(served: Served, minutes: float, load: Callable[..., Any]) -> dict[str, Any]:
     """The service for so long; prints latency beside the promise, and memory."""
-    memory, promises, stop = [], [], threading.Event()
+    kept, promises, stop = [], [], threading.Event()
 
     def watch() -> None:
         while not stop.wait(2):
-            memory.append(memory_bytes((served.process.pid, *served.workers())))
+            kept.append((memory_bytes([served.process.pid]), memory_bytes(served.workers())))
             promises.append(served.promise_s())
 
     watcher = threading.Thread(target=watch)
@@ -282,6 +284,7 @@ def long_load(served: Served, minutes: float, load: Callable[..., Any]) -> dict[
     stop.set()
     watcher.join()
     ordered = sorted(answers["latencies_s"])
+    memory = [service + workers for service, workers in kept]
     spread = 50 * (max(memory) - min(memory)) / statistics.mean(memory)
     print(f"service for {spent.seconds / 60:.1f} min: {spent.rate():.2f} images/s; answers {answers['codes']}")
     print(
@@ -289,6 +292,9 @@ def long_load(served: Served, minutes: float, load: Callable[..., Any]) -> dict[
     )
     print(f"the queue's promise: median {statistics.median(promises):.2f} s, highest {max(promises):.2f} s")
     print(f"refused after: median {1000 * statistics.median(answers['refusals_s'] or [0]):.0f} ms")
+    tenths = [kept[min(len(kept) - 1, len(kept) * tenth // 10)] for tenth in range(11)]
+    series = ", ".join(f"{service / 2**20:.0f} + {workers / 2**20:.0f}" for service, workers in tenths)
+    print(f"memory over time, service + workers, MiB: {series}")
     print(f"memory: {min(memory) / 2**20:.0f} to {max(memory) / 2**20:.0f} MiB, ±{spread:.1f} %", flush=True)
     return answers
 

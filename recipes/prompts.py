@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("method", choices=[*PLANS, ENSEMBLE])
     parser.add_argument("--cache", type=Path, default=Path("training-cache"), help="checkpoints of every epoch")
     parser.add_argument("--out", type=Path, default=package_models() / BACKBONE, help="where the chosen prompts go")
+    parser.add_argument("--seeds", type=int, help="so many seeds instead of the plan's three")
     parser.add_argument("--threads", type=int, default=2)
     add_device(parser)
     arguments = parser.parse_args()
@@ -83,7 +84,7 @@ def main() -> None:
     held_out = drawn(HELD_OUT, first_seed=HELD_OUT_SEEDS, workers=arguments.threads)
     clip = store.load_backbone(BACKBONE)
     cards = []
-    for seed in range(plan.seeds):
+    for seed in range(arguments.seeds or plan.seeds):
         folder = arguments.cache / arguments.method / f"seed-{seed}"
         cards.append(
             train(

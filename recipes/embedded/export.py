@@ -99,7 +99,7 @@ def _card(clip: Clip, found: Predictions, figures: dict[str, float], recipe: Rec
         "processor": f"{os.cpu_count()} cores, shared with other work; {_gpu(clip)}",
         "torch": torch.__version__,
         "held_out": _rounded(figures),
-        "held_out_by_type": _by_type(found),
+        "held_out_by_type": figures_by_type(found),
         "held_out_by_strength": {name: round(v, 3) for name, v in found.by_strength(found.image_scores()).items()},
         "thresholds": {"ensemble": card_thresholds(found.image_scores()[good], found.maps[good].max((1, 2)))},
         "default_method": "ensemble",  # until recipes.prompts finds a better one
@@ -115,7 +115,8 @@ def _card(clip: Clip, found: Predictions, figures: dict[str, float], recipe: Rec
     }
 
 
-def _by_type(found: Predictions) -> dict[str, dict[str, float]]:
+def figures_by_type(found: Predictions) -> dict[str, dict[str, float]]:
+    """Images, image AUROC and share of right names of each defect type."""
     scores, good, table = found.image_scores(), ~found.defective, {}
     for index, name in enumerate(TYPES[1:], 1):
         chosen = good | (found.types == index)

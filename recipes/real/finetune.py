@@ -30,7 +30,7 @@ from blemish import models
 from blemish.backbones.ensemble import ImageTowerEnsemble
 from blemish.backbones.model import Clip
 from blemish.backbones.vision import ImageTower
-from blemish.backbones.weights import save_backbone
+from blemish.backbones.weights import load_backbone, save_backbone
 from blemish.errors import UsageError
 from blemish.io.atomic import replace_file, write_text
 from blemish.methods.ensemble import EnsembleTexts, PromptEnsemble
@@ -335,6 +335,7 @@ def main() -> None:
         "--products", nargs="+", default=["macaroni1"], help="of VisA; the others are left to the judge"
     )
     parser.add_argument("--renders-only", action="store_true", help="the control: no real images, as many of renders")
+    parser.add_argument("--backbone", default="embedded", help="what it begins as: a model's name or a folder")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=FinetuneRecipe.steps)
@@ -364,7 +365,9 @@ def main() -> None:
         sources = Sources(renders, photos, products, boards)
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_text(arguments.out / "recipe.json", json.dumps(asdict(recipe), indent=2) + "\n")
-    train(models.load_backbone("embedded"), sources, recipe, arguments.out)
+    folder = Path(arguments.backbone)
+    backbone = load_backbone(folder) if folder.is_dir() else models.load_backbone(arguments.backbone)
+    train(backbone, sources, recipe, arguments.out)
     print(f"{arguments.out / 'backbone'}: {recipe.steps} steps")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -71,6 +72,42 @@ def of_renders(backbone: Clip, *, input_name: str, count: int) -> tuple[dict[str
     return figures, np.stack([np.array(scores)[good], np.array(peaks)[good]], 1)
 
 
+def find_thresholds(
+    backbone: Clip,
+    images: Path,
+    pairs: Path,
+    *,
+    input_name: str,
+    keep: Path | None = None,
+    keep_of: Mapping[str, Path] | None = None,
+    renders: int = HELD_OUT,
+) -> dict[str, dict[str, float]]:
+    """The guard's figures as "held_out_renders", and the card's "thresholds" at an input of INPUTS.
+
+    keep_of: of a source that taught the backbone, the folder of one that was trained alike without it: what a model says of
+    good things that taught it is lower than what it will say of a user's.
+    """
+    guard, rendered = of_renders(backbone, input_name=input_name, count=renders)
+    rows, weights = [rendered], [np.full(len(rendered), 0.5 / len(rendered))]
+    folders = {source: (keep_of or {}).get(source, keep) for source in FIVE_SOURCES}
+    known = {
+        folder: predict_all(backbone, images, pairs, inputs=[input_name], keep=folder)
+        for folder in dict.fromkeys(folders.values())
+    }
+    for source in FIVE_SOURCES:
+        truths, predictions = known[folders[source]]
+        good = [
+            (each.score, float(each.anomaly_map.max()))
+            for each, truth in zip(predictions[input_name], truths, strict=True)
+            if truth.source == source and truth.mask is None
+        ]
+        rows.append(np.array(good))
+        weights.append(np.full(len(good), 0.5 / len(FIVE_SOURCES) / len(good)))
+    values = np.concatenate(rows)
+    lines = thresholds(values[:, 0], values[:, 1], np.concatenate(weights))
+    return {"held_out_renders": {name: round(value, 4) for name, value in guard.items()}, "thresholds": lines}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m recipes.real.thresholds", description=__doc__)
     parser.add_argument("--input", choices=INPUTS, default="default")
@@ -85,21 +122,14 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     folder = Path(arguments.backbone)
     backbone = load_backbone(folder) if folder.is_dir() else models.load_backbone(arguments.backbone)
-    guard, rendered = of_renders(backbone, input_name=arguments.input, count=arguments.renders)
-    truths, predictions = predict_all(
-        backbone, arguments.images, arguments.pairs, inputs=[arguments.input], keep=arguments.keep
+    result = find_thresholds(
+        backbone,
+        arguments.images,
+        arguments.pairs,
+        input_name=arguments.input,
+        keep=arguments.keep,
+        renders=arguments.renders,
     )
-    rows, weights = [rendered], [np.full(len(rendered), 0.5 / len(rendered))]
-    for source in FIVE_SOURCES:
-        good = [
-            (each.score, float(each.anomaly_map.max()))
-            for each, truth in zip(predictions[arguments.input], truths, strict=True)
-            if truth.source == source and truth.mask is None
-        ]
-        rows.append(np.array(good))
-        weights.append(np.full(len(good), 0.5 / len(FIVE_SOURCES) / len(good)))
-    values = np.concatenate(rows)
-    result = {"held_out_renders": guard, "thresholds": thresholds(values[:, 0], values[:, 1], np.concatenate(weights))}
     print(json.dumps(result, indent=2))
     if arguments.json:
         write_text(arguments.json, json.dumps(result, indent=2) + "\n")

@@ -1,0 +1,126 @@
+"""Writes what a further trained embedded model is worth into its card: `python -m recipes.real.card --folder FOLDER ...`.
+
+FOLDER holds the backbone (`recipes.real.average`) and the card of the one that it began as. What the card says of the held-out
+renders, of the thresholds at each input size and of the images that taught is written anew; the rest stays. Prompts of the
+backbone (`recipes.prompts faprompt`, `dapo`, `ensemble`) come after it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from blemish.backbones.weights import load_backbone
+from blemish.io.atomic import write_text
+from blemish.io.json_files import read_json, read_json_if_there
+from blemish.models.prompts import CARD
+from blemish.synthesis.dataset import HELD_OUT_SEEDS
+from blemish.training import held_out as rendered
+from recipes.embedded.export import figures_by_type
+from recipes.embedded.held_out import accuracy_among_ten, predict, summary, synonyms_nearest_to_own_type, unpaired_words
+from recipes.embedded.samples import render_all
+from recipes.real import thresholds as mixed
+
+SIZES_PX = (320, 448)
+METHOD = "ensemble"
+FURTHER = "; then trained further on real images: "
+THRESHOLDS_FROM = (
+    f"224 px: held-out rendered images; the image thresholds call {rendered.REJECT_SHARE:.0%} (NG) and "
+    f"{rendered.REVIEW_SHARE:.0%} (review) of the good ones anomalous; the maps of {rendered.REGION_SHARE:.0%} of them reach the "
+    "pixel threshold somewhere. Other sizes: good images of the judge (photos, VisA by the fine-tuning that did not see the "
+    f"product, DeepPCB, renders) and held-out renders, half of the weight each: {mixed.REJECT_SHARE:.0%} (NG) and "
+    f"{mixed.REVIEW_SHARE:.0%} (review); maps of {mixed.REGION_SHARE:.0%} reach the pixel threshold. Uncalibrated for your parts."
+)
+
+
+def sources_of(images: Path) -> list[dict[str, Any]]:
+    """Name, repository, commit, licence, credit and number of images of each source that `recipes.real_images` laid out."""
+    wanted = ("name", "repository", "commit", "licence", "credit", "images")
+    sources = json.loads((images / "sources.json").read_text(encoding="utf-8"))
+    return [{key: source[key] for key in wanted if key in source} for source in sources]
+
+
+def further(recipes: Sequence[Mapping[str, Any]]) -> str:
+    """What the fine-tunings saw, in words."""
+    each = ", ".join(
+        f"{recipe['steps']} steps with {' and '.join(f'VisA {name}' for name in recipe['products'])}"
+        for recipe in recipes
+    )
+    return (
+        f"{each}; each with DeepPCB, photos of many kinds of things with drawn defects, and renders; the mean of the weights "
+        "before and after"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m recipes.real.card", description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True, help="of the backbone and its card")
+    parser.add_argument("--images", type=Path, required=True, help="what recipes.real_images laid out")
+    parser.add_argument("--pairs", type=Path, required=True, help="held-out photo pairs (recipes.real.pairs --judge)")
+    parser.add_argument("--keep", type=Path, required=True, help="that of recipes.real.judge for this backbone")
+    parser.add_argument(
+        "--keep-of",
+        nargs="*",
+        default=[],
+        metavar="SOURCE:FOLDER",
+        help="of a judged source that taught this backbone: what a backbone without it gave",
+    )
+    parser.add_argument("--runs", type=Path, nargs="+", required=True, help="the fine-tunings, for their recipes")
+    parser.add_argument("--parts", nargs="+", required=True, metavar="NAME:SHARE", help="as recipes.real.average took")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=SIZES_PX, help="input sizes with thresholds, beside 224"
+    )
+    parser.add_argument("--cache", type=Path, default=Path("training-cache/held-out"), help="folder for renders")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    keep_of = {source: Path(folder) for source, _, folder in (text.partition(":") for text in arguments.keep_of)}
+    card = read_json(arguments.folder / CARD)
+    backbone = load_backbone(arguments.folder)
+
+    images = render_all(arguments.cache, count=mixed.HELD_OUT, first_seed=HELD_OUT_SEEDS, workers=arguments.threads)
+    with torch.inference_mode():
+        found = predict(backbone, images)
+        figures = summary(found, predict(backbone, images, vocabulary=unpaired_words()))
+        figures["type_accuracy_among_ten_names"] = accuracy_among_ten(backbone, images)
+        figures["synonyms_nearest_to_own_type"] = synonyms_nearest_to_own_type(backbone)
+    good = ~found.defective
+    card.setdefault("held_out_before", card["held_out"])
+    card["held_out"] = {name: round(value, 4) for name, value in figures.items()}
+    card["held_out_by_type"] = figures_by_type(found)
+    card["held_out_by_strength"] = {name: round(v, 3) for name, v in found.by_strength(found.image_scores()).items()}
+    card["thresholds"][METHOD] = rendered.card_thresholds(found.image_scores()[good], found.maps[good].max((1, 2)))
+    by_size = {}
+    for size in arguments.sizes:
+        lines = mixed.find_thresholds(
+            backbone,
+            arguments.images,
+            arguments.pairs,
+            input_name=str(size),
+            keep=arguments.keep,
+            keep_of=keep_of,
+            renders=mixed.HELD_OUT,
+        )
+        by_size[str(size)] = lines["thresholds"]
+        card.setdefault("held_out_by_input_px", {})[str(size)] = lines["held_out_renders"]
+    card["thresholds_by_input_px"] = {METHOD: by_size}
+    recipes = [read_json_if_there(run / "recipe.json") for run in arguments.runs]
+    card["trained_on"] = f"{card['trained_on'].split(FURTHER)[0]}{FURTHER}{further(recipes)}"
+    card["thresholds_from"] = THRESHOLDS_FROM
+    card["fine_tuned"] = {
+        "command": "python -m recipes.real.finetune, once for each recipe; python -m recipes.real.average --parts "
+        + " ".join(arguments.parts),
+        "recipes": recipes,
+        "sources": sources_of(arguments.images),
+    }
+    write_text(arguments.folder / CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+    print(json.dumps({name: card[name] for name in ("held_out", "thresholds", "thresholds_by_input_px")}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
