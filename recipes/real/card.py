@@ -42,7 +42,7 @@ def sources_of(images: Path) -> list[dict[str, Any]]:
     """Name, repository, commit, licence, credit and number of images of each source that `recipes.real_images` laid out."""
     wanted = ("name", "repository", "commit", "licence", "credit", "images")
     sources = json.loads((images / "sources.json").read_text(encoding="utf-8"))
-    return [{key: source[key] for key in wanted if key in source} for source in sources]
+    return [{key: source[key] for key in wanted if key in source} for source in sources if source["images"]]
 
 
 def further(recipes: Sequence[Mapping[str, Any]]) -> str:
