@@ -8,6 +8,7 @@ backbone (`recipes.prompts faprompt`, `dapo`, `ensemble`) come after it.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,9 +26,17 @@ from recipes.embedded.export import figures_by_type
 from recipes.embedded.held_out import accuracy_among_ten, predict, summary, synonyms_nearest_to_own_type, unpaired_words
 from recipes.embedded.samples import render_all
 from recipes.real import thresholds as mixed
+from recipes.real_images import DEEP_PCB, VISA_IMAGES, VISA_SPLIT
 
 SIZES_PX = (320, 448)
 METHOD = "ensemble"
+ANNOTATED = {  # what sources.json does not say of them
+    "visa": {
+        "repository": f"{VISA_IMAGES} (images), {VISA_SPLIT} (split)",
+        "credit": "Zou, Jeong, Pemula, Zhang, Dabeer; Amazon.com",
+    },
+    "deep-pcb": {"repository": DEEP_PCB, "credit": "Sanli Tang, Fan He, Xiaolin Huang, Jie Yang"},
+}
 FURTHER = "; then trained further on real images: "
 THRESHOLDS_FROM = (
     f"224 px: held-out rendered images; the image thresholds call {rendered.REJECT_SHARE:.0%} (NG) and "
@@ -42,7 +51,11 @@ def sources_of(images: Path) -> list[dict[str, Any]]:
     """Name, repository, commit, licence, credit and number of images of each source that `recipes.real_images` laid out."""
     wanted = ("name", "repository", "commit", "licence", "credit", "images")
     sources = json.loads((images / "sources.json").read_text(encoding="utf-8"))
-    return [{key: source[key] for key in wanted if key in source} for source in sources if source["images"]]
+    return [
+        {key: source[key] for key in wanted if key in source} | ANNOTATED.get(source["name"], {})
+        for source in sources
+        if source["images"]
+    ]
 
 
 def further(recipes: Sequence[Mapping[str, Any]]) -> str:
@@ -116,6 +129,7 @@ def main() -> None:
         "command": "python -m recipes.real.finetune, once for each recipe; python -m recipes.real.average --parts "
         + " ".join(arguments.parts),
         "recipes": recipes,
+        "manifest_sha256": hashlib.sha256((arguments.images / "manifest.jsonl").read_bytes()).hexdigest(),
         "sources": sources_of(arguments.images),
     }
     write_text(arguments.folder / CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
