@@ -1,6 +1,6 @@
 """Inspection of photos of 512 px with each engine, end to end from the file to regions: processor and wall time an image.
 
-`python -m benchmarks.engines_inspect`: every engine in a process of its own inspects eight rendered photos (or those of
+`python -m benchmarks.engines_inspect`: every engine in a process of its own inspects eight rendered pictures (or those of
 `--photos`) in turn, round by round; medians. `--before SRC` also runs the package of another checkout, with torch. Nothing is
 written.
 """

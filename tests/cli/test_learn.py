@@ -280,6 +280,15 @@ def test_false_alarms_are_remembered_and_are_ok_then(capsys: pytest.CaptureFixtu
     )
 
 
+def test_files_that_are_no_images_are_counted_when_learning_and_when_adding(capsys: pytest.CaptureFixture[str]) -> None:
+    for folder, count, first in (("good", 20, 0), ("more", 1, 60)):
+        (Path(parts(folder, count, first=first)) / "clip.mp4").write_bytes(b"")
+    assert cli.main(["learn", "good"]) == 0
+    assert "note: left out: 1 file (.mp4 1)" in capsys.readouterr().out
+    assert cli.main(["learn", "--profile", "part.blemish", "--add", "more"]) == 0
+    assert "note: left out: 1 file (.mp4 1)" in capsys.readouterr().out
+
+
 def test_misses_are_reported_with_their_cost_and_nothing_is_written(capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["learn", parts("good", 20), "-q"])
     whole = Path("part.blemish").read_bytes()

@@ -72,7 +72,7 @@ def test_it_says_what_it_costs_and_measures_that_once(models: list[int]) -> None
     assert models == []
     choice = choose_within(ModelConfig(), budget_s=2.0)
     assert (choice.image_auroc, choice.pixel_auroc) == ((0.8, 0.6), (0.4, 0.3))
-    assert "24 px in float32, 2 s an image here; on 60 held-out rendered photos image AUROC 0.800 -> 0.600" in str(
+    assert "24 px in float32, 2 s an image here; on 60 held-out rendered pictures image AUROC 0.800 -> 0.600" in str(
         choice
     )
     assert choose_within(ModelConfig(), budget_s=2.0, measure_s=10.0) == choice  # kept

@@ -27,7 +27,7 @@ def engines(
         typer.Option(
             metavar="TIME",
             help="Instead: the largest input, in float32 or in 16 bits, that keeps within this time an image (2s, 300ms), for "
-            "each engine, and what it costs on held-out rendered photos.",
+            "each engine, and what it costs on held-out rendered pictures.",
             show_default=False,
         ),
     ] = None,

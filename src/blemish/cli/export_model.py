@@ -41,7 +41,7 @@ def export_model(
         bool,
         typer.Option(
             "--int8",
-            help="Also write the model in int8, where held-out rendered photos show a loss of AUROC below 0.002. Minutes.",
+            help="Also write the model in int8, where held-out rendered pictures show a loss of AUROC below 0.002. Minutes.",
         ),
     ] = False,
     int8_photos: Annotated[

@@ -19,7 +19,7 @@ from blemish.engines import ENGINES
 from blemish.engines.base import Engine, LoadedEngine
 from blemish.engines.comparing import graph_folder
 from blemish.engines.exported import is_exported
-from blemish.engines.held_out import on_held_out, rendered_photos
+from blemish.engines.held_out import on_held_out, rendered_pictures
 from blemish.errors import UsageError
 from blemish.images import Picture
 from blemish.io.atomic import write_text
@@ -43,7 +43,7 @@ class BudgetChoice:
     precision: NumberPrecision
     seconds: float  # an image takes, measured
     own_px: int  # the model's own input size
-    photos: int = 0  # held-out rendered photos that the cost was measured on; 0: it was not
+    photos: int = 0  # held-out rendered pictures that the cost was measured on; 0: it was not
     image_auroc: tuple[float, float] = (0.0, 0.0)  # of the model's own input in float32, and of this one; 0..1
     pixel_auroc: tuple[float, float] = (0.0, 0.0)
 
@@ -55,7 +55,7 @@ class BudgetChoice:
             return f"{said}; what it costs was not measured (blemish engines --budget measures it)"
         images, pixels = (f"{before:.3f} -> {after:.3f}" for before, after in (self.image_auroc, self.pixel_auroc))
         return (
-            f"{said}; on {self.photos} held-out rendered photos image AUROC {images}, pixel AUROC {pixels} beside "
+            f"{said}; on {self.photos} held-out rendered pictures image AUROC {images}, pixel AUROC {pixels} beside "
             f"{self.own_px} px in float32"
         )
 
@@ -113,8 +113,8 @@ def choose_within(config: ModelConfig, *, budget_s: float, measure_s: float | No
 
 
 def _seconds(engine: Engine, budget_s: float) -> float:
-    """What one rendered photo takes."""
-    picture = Picture(next(rendered_photos(1)).image, source="rendered")
+    """What one rendered picture takes."""
+    picture = Picture(next(rendered_pictures(1)).image, source="rendered")
     texts, taken = engine.encode_texts(general()), []
     for _ in range(1 + TIMES):  # the first one exports, compiles, warms
         started = time.perf_counter()

@@ -78,7 +78,7 @@ def export_model(
         input_px: Side of the square that images are resized to; None for the backbone's own.
         images: To compare with torch on; None for two rendered ones.
         tolerance: Of the largest error of a score or a map.
-        int8_photos: So many held-out rendered photos judge a quantised model, which is kept where it loses next to nothing
+        int8_photos: So many held-out rendered pictures judge a quantised model, which is kept where it loses next to nothing
             (`int8.LARGEST_LOSS`); 0 for none.
         overwrite: Replaces the folder.
 

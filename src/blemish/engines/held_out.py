@@ -1,4 +1,4 @@
-"""What an engine reaches on rendered photos that nothing was trained on: for the gate of int8 and the cost of a budget."""
+"""What an engine reaches on rendered pictures that nothing was trained on: for the gate of int8 and the cost of a budget."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from blemish.maps import enlarge
 from blemish.metrics import PixelRanking, auroc
 from blemish.synthesis import HELD_OUT_SEEDS, SyntheticSample, render
 
-__all__ = ["PHOTO_PX", "RenderedResult", "moved_threshold", "on_held_out", "rendered_photos"]
+__all__ = ["PHOTO_PX", "RenderedResult", "moved_threshold", "on_held_out", "rendered_pictures"]
 
-PHOTO_PX = 512  # side of the rendered photos, whatever the engine looks at
+PHOTO_PX = 512  # side of the rendered pictures, whatever the engine looks at
 FIRST_SEED = HELD_OUT_SEEDS + 900_000
 AT_ONCE = 4
 
 
 @dataclass(frozen=True, eq=False)
 class RenderedResult:
-    """The scores of an engine for n rendered photos."""
+    """The scores of an engine for n rendered pictures."""
 
     image_auroc: float  # 0..1
     pixel_auroc: float  # 0..1
@@ -33,7 +33,7 @@ class RenderedResult:
     peaks: NDArray[np.float64]  # [n], 0..1, the highest value of each map
 
 
-def rendered_photos(count: int) -> Iterator[SyntheticSample]:
+def rendered_pictures(count: int) -> Iterator[SyntheticSample]:
     """The first held-out photos, always the same ones."""
     return (render(FIRST_SEED + number, size_px=PHOTO_PX) for number in range(count))
 
@@ -43,7 +43,7 @@ def on_held_out(engine: Engine, *, count: int) -> RenderedResult:
     texts, ranking = engine.encode_texts(general()), PixelRanking(rounds=0)
     rows: list[RawScores] = []
     anomalous: list[bool] = []
-    samples = list(rendered_photos(count))
+    samples = list(rendered_pictures(count))
     for start in range(0, count, AT_ONCE):
         batch = samples[start : start + AT_ONCE]
         images = np.stack([to_array(Picture(sample.image, source="rendered"), engine.input) for sample in batch])

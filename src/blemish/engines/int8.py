@@ -1,7 +1,7 @@
-"""An exported model in int8 beside the one in float32, kept only where rendered photos show that it costs next to nothing.
+"""An exported model in int8 beside the one in float32, kept only where rendered pictures show that it costs next to nothing.
 
-The linear layers of the image tower and the convolutions are quantised by ONNX Runtime, with ranges found on rendered photos that
-nothing else looks at; attention, norms and sums stay in float32. B batch, S side of the input in pixels.
+The linear layers of the image tower and the convolutions are quantised by ONNX Runtime, with ranges found on rendered pictures
+that nothing else looks at; attention, norms and sums stay in float32. B batch, S side of the input in pixels.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Int8Result:
 
     def __str__(self) -> str:
         said = f"image AUROC {self.image_auroc[0]:.4f} -> {self.image_auroc[1]:.4f}, "
-        said += f"pixel AUROC {self.pixel_auroc[0]:.4f} -> {self.pixel_auroc[1]:.4f} on {self.photos} held-out rendered photos"
+        said += f"pixel AUROC {self.pixel_auroc[0]:.4f} -> {self.pixel_auroc[1]:.4f} on {self.photos} held-out rendered pictures"
         return f"{said}, image scores moved by up to {self.largest_error:.2f}"
 
 

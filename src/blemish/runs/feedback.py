@@ -10,6 +10,7 @@ from typing import Any
 from blemish.config import Config
 from blemish.engines.base import merge_memories, remove_image
 from blemish.errors import ImageError, UsageError
+from blemish.images import FoundImages
 from blemish.inspection.inspector import Inspector
 from blemish.inspection.load import load, merge, with_profile
 from blemish.inspection.masks import Masks
@@ -70,16 +71,21 @@ def update_profile(
     before, base = _open(profile, config, given)
     command = command_line() if command is None else command
     changed = replace(before, path=None)
-    notes, unreadable = [], []
+    notes: list[str] = []
+    unreadable: list[ImageError] = []
     if merge_with is not None:
         changed = _merged(changed, read_profile(merge_with), path=Path(profile), other=Path(merge_with))
     if removed := image_files(remove).paths if remove else []:
         changed = _without(changed, base, removed, where=profile, reporter=reporter)
     added: list[GoodImage] = []
-    if files := distinct_files(image_files(add).paths)[0] if add else []:
+    found = image_files(add) if add else FoundImages(())
+    if found.summary:
+        notes.append(found.summary)
+    unreadable += found.unlisted
+    if files := distinct_files(found.paths)[0]:
         changed, reader = _with_added(changed, base, files, where=profile, reporter=reporter)
         added = [image for image in changed.images if image.digest in {read.good.digest for read in reader.read}]
-        unreadable = reader.unreadable
+        unreadable += reader.unreadable
         if reader.known:
             notes.append(
                 f"{len(reader.known)} of the images to add are in the profile already ({reader.known[0]} the first)"
