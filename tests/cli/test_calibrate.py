@@ -215,6 +215,7 @@ def test_percentiles_become_the_numbers_that_a_calibration_holds_for(capsys: pyt
         (["calibrate", "good", "--bad", "good/000.png", "--cost-miss", "3"], "costs come in pairs"),
         (["calibrate", "good", "--tiles", "many"], "--tiles takes auto, off or the side"),
         (["calibrate", "nowhere"], "no such file or folder"),
+        (["calibrate", "good", "--peers", "auto"], "good images that judge each other promise nothing of others"),
         (["inspect", "good", "--calibration", "none.json"], "none.json: the calibration cannot be read"),
         (["inspect", "good", "--min-area", "0"], "must be above 0"),
         (["rethreshold", "good", "--threshold", "0.5"], "holds no run"),
@@ -269,3 +270,9 @@ def test_files_that_are_no_images_are_counted_and_closed_folders_named(
     assert "note: left out: 1 file (.mp4 1)" in told.out
     assert "closed" in told.err
     assert "cannot be listed" in told.err
+
+
+def test_peers_off_calibrates_each_image_alone(good: str) -> None:
+    assert cli.main(["calibrate", good, *RULE, "--out", "alone.json", "-q"]) == 0
+    assert cli.main(["calibrate", good, *RULE, "--peers", "off", "--out", "off.json", "-q"]) == 0
+    assert read("off.json")["thresholds"] == read("alone.json")["thresholds"]
