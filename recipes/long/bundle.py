@@ -28,14 +28,14 @@ from blemish.errors import UsageError
 from blemish.methods.ensemble import EnsembleTexts, PromptEnsemble
 from recipes.embedded.texts import Sayings
 from recipes.real.judging import digest_of
-from recipes.real.pairs import held_out
+from recipes.real.pairs import held_out, held_out_name
 from recipes.real_images import Record, read_manifest
 
 PHOTO_PX, MATERIAL_PX = 460, 448  # what the drawing of defects works on is 448 px
 GOOD_PX, BAD_PX = 512, 768  # longer side of annotated images; small defects need more
 BOX_MARGIN = 0.3  # of the thing's box on each side, what a pair's crop can reach
 QUALITY, MATERIAL_QUALITY = 72, 58
-JUDGED = 50  # good and defective images of a source that only judge, for sources beside the VisA products
+JUDGED = 50  # good and defective boards of DeepPCB that only judge
 MOST_GOOD, MOST_BAD = 700, 450  # of an annotated source
 TEXT_VARIANTS = 96
 START, INDEX = "start.safetensors", "index.json"
@@ -206,7 +206,7 @@ def main() -> None:
     parser.add_argument("--materials", type=Path, help="photos of materials (recipes.embedded.photos)")
     parser.add_argument("--backbone", type=Path, required=True, help="folder of the weights to begin with")
     parser.add_argument(
-        "--further", type=Path, nargs="*", default=[], help="more annotated folders, named by their last part"
+        "--further", type=Path, nargs="*", default=[], help="more annotated folders; those whose name the judge has are left out"
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--part-mb", type=float, default=50)
@@ -218,7 +218,7 @@ def main() -> None:
     singles = [] if arguments.materials is None else list(materials(arguments.materials))
     sets = [(arguments.images / "visa" / name, f"visa-{name}", 0) for name in ("capsules", "macaroni1")]
     sets.append((arguments.images / "deep-pcb" / "board", "deep-pcb", JUDGED))
-    sets += [(folder, folder.name, JUDGED) for folder in arguments.further]
+    sets += [(folder, folder.name, 0) for folder in arguments.further if not held_out_name(folder.name)]
     for entry, data in singles:
         parts.add(entry, [(entry.name, data)])
     for folder, source, judged in sets:
