@@ -1,8 +1,7 @@
 """How far each engine's scores and maps lie from torch's in float32, on held-out rendered pictures: the median and the largest.
 
 `python -m benchmarks.engines_deviation --photos 60`: beside the bound that Blemish itself measures, on the few pictures that it
-looks at when an engine is first loaded, what it is on many others. The error of a picture is the largest difference of its score,
-its map, its type scores or its type maps.
+looks at when an engine is first loaded, what it is on many others: of the image score, of the map, and of all that is of a type.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from blemish.backbones.preprocess import to_array
-from blemish.engines.comparing import compared, deviation_between, probe_images
+from blemish.engines.base import RawScores
+from blemish.engines.comparing import compared, probe_images
 from blemish.engines.graphs import ImageSide
 from blemish.engines.held_out import rendered_pictures
 from blemish.engines.sessions import installed_libraries
@@ -39,19 +39,27 @@ def variants() -> dict[str, Callable[[Method], Method]]:
     return made
 
 
-def errors(original: Method, other: Method, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of each of the first `count` held-out pictures the largest difference of anything, and that of the image score [count]."""
+def errors(original: Method, other: Method, count: int) -> NDArray[np.float64]:
+    """How far the first `count` held-out pictures move: [count, 3], the image score, the map, and anything of the types."""
     preprocess, pictures = original.backbone.config.preprocess, rendered_pictures(count)
-    largest, scores = [], []
+    found: list[list[float]] = []
     with torch.inference_mode():
         texts = original.encode_texts(general())
         while batch := list(islice(pictures, AT_ONCE)):
             arrays = [to_array(Picture(sample.image, source="rendered"), preprocess) for sample in batch]
             images = torch.from_numpy(np.stack(arrays))
             one, two = (rows_of(method.score(method.encode(images), texts), (1, 1)) for method in (original, other))
-            largest += [deviation_between([a], [b]) for a, b in zip(one, two, strict=True)]
-            scores += [abs(a.image_score - b.image_score) for a, b in zip(one, two, strict=True)]
-    return np.array(largest), np.array(scores)
+            for a, b in zip(one, two, strict=True):
+                score, of_map = abs(a.image_score - b.image_score), float(np.abs(a.anomaly_map - b.anomaly_map).max())
+                types = max(float(np.abs(a.type_scores - b.type_scores).max()), _of_types(a, b))
+                found.append([score, of_map, types])
+    return np.array(found)
+
+
+def _of_types(one: RawScores, other: RawScores) -> float:
+    if one.type_maps is None or other.type_maps is None:
+        return 0.0
+    return float(np.abs(one.type_maps - other.type_maps).max())
 
 
 def main() -> None:
@@ -60,8 +68,8 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, nargs="+", default=[320, 224])
     parser.add_argument("--only", nargs="+", metavar="ENGINE")
     arguments = parser.parse_args()
-    heads = "engine | input | bound that Blemish keeps | median | 95 % | largest | largest of an image score"
-    print(f"| {heads} |\n|{'---|' * 7}")
+    heads = "engine | input | bound that Blemish keeps | image score: median, 95 %, largest | map | types"
+    print(f"| {heads} |\n|{'---|' * 6}")
     for side in arguments.inputs:
         method = load_method("embedded", input_px=side).method.eval()
         for name, make in variants().items():
@@ -69,9 +77,10 @@ def main() -> None:
                 continue
             other = make(method)
             kept = compared(method, other, torch.from_numpy(probe_images(method))).deviation
-            all_, image = errors(method, other, arguments.photos)
-            numbers = (kept, np.median(all_), np.quantile(all_, 0.95), all_.max(), image.max())
-            print(f"| {name} | {side} px | {' | '.join(f'{number:.1e}' for number in numbers)} |", flush=True)
+            moved = errors(method, other, arguments.photos)
+            cells = [f"{kept:.0e}"]
+            cells += [f"{np.median(each):.1e}, {np.quantile(each, 0.95):.1e}, {each.max():.1e}" for each in moved.T]
+            print(f"| {name} | {side} px | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
