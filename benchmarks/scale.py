@@ -31,7 +31,7 @@ from blemish.runs.reading import read_records
 
 PICTURES = ("overlay", "mask", "maps")
 SIDE_PX = 256
-POLL_S = 1.0
+POLL_S = 0.5
 
 
 @dataclass
@@ -43,11 +43,23 @@ class Used:
     driver: list[tuple[float, int]] = field(default_factory=list)  # seconds, bytes of the first process alone
     processor: dict[int, float] = field(default_factory=dict)  # seconds of each process
     others: float = 0.0  # cores that other processes of the machine took
+    written: list[tuple[float, int]] = field(default_factory=list)  # seconds, bytes of results.jsonl
 
     @property
     def processor_s(self) -> float:
         """Seconds of processor time of all processes."""
         return sum(self.processor.values())
+
+    def steady_rate(self, images: int) -> float | None:
+        """Images a second while results come, between a tenth and nine tenths of them; None where that was too short to tell."""
+        if not self.written:
+            return None
+        whole = self.written[-1][1]
+        inner = [(seconds, size) for seconds, size in self.written if 0.1 * whole < size < 0.9 * whole]
+        if len(inner) < 3:
+            return None
+        (begin, first), (end, last) = inner[0], inner[-1]
+        return images * (last - first) / whole / (end - begin)
 
 
 def render(folder: Path, count: int) -> Path:
@@ -66,8 +78,8 @@ def render(folder: Path, count: int) -> Path:
     return folder
 
 
-def run(*words: object, limit_s: float = 7200) -> Used:
-    """A command of Blemish, watched."""
+def run(*words: object, limit_s: float = 7200, out: Path | None = None) -> Used:
+    """A command of Blemish, watched; `out` is the folder of its results."""
     used = Used()
     started, busy = time.perf_counter(), _busy_s()
     process = subprocess.Popen(_command(*words), stdout=subprocess.DEVNULL)
@@ -76,7 +88,10 @@ def run(*words: object, limit_s: float = 7200) -> Used:
         sizes = {pid: _memory(pid) for pid in family}
         used.processor |= {pid: taken for pid in family if (taken := _processor_s(pid)) is not None}
         used.peak_bytes = max(used.peak_bytes, sum(sizes.values()))
-        used.driver.append((time.perf_counter() - started, sizes.get(process.pid, 0)))
+        seconds = time.perf_counter() - started
+        used.driver.append((seconds, sizes.get(process.pid, 0)))
+        if out is not None and (out / "results.jsonl").is_file():
+            used.written.append((seconds, (out / "results.jsonl").stat().st_size))
         if time.perf_counter() - started > limit_s:
             process.kill()
         time.sleep(POLL_S)
@@ -110,7 +125,7 @@ def throughput(options: argparse.Namespace) -> None:
     for number in range(options.rounds):
         for name, words in ways.items():
             out = options.out / name.replace(" ", "-").replace(",", "")
-            used = run("inspect", *images, "--out", out, "--overwrite", "-q", *words, *options.more.split())
+            used = run("inspect", *images, "--out", out, "--overwrite", "-q", *words, *options.more.split(), out=out)
             same = "-"
             if words != ("--workers", 0):  # whose last digits are those of another number of threads
                 same = "the first" if reference in (None, out) else str(_same(reference, out))  # type: ignore[arg-type]
@@ -157,6 +172,7 @@ def _facts(out: Path, used: Used, images: int) -> dict[str, Any]:
     duration = json.loads((out / "run.json").read_text(encoding="utf-8"))["duration_s"]
     return {
         "images/s": round(images / duration, 2),
+        "images/s without start": (rate := used.steady_rate(images)) and round(rate, 2),
         "seconds": round(duration, 1),
         "with start": round(used.seconds, 1),
         "CPU ms an image": round(1000 * used.processor_s / images, 1),
