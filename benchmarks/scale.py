@@ -128,7 +128,7 @@ def throughput(options: argparse.Namespace) -> None:
             used = run("inspect", *images, "--out", out, "--overwrite", "-q", *words, *options.more.split(), out=out)
             same = "-"
             if words != ("--workers", 0):  # whose last digits are those of another number of threads
-                same = "the first" if reference in (None, out) else str(_same(reference, out))  # type: ignore[arg-type]
+                same = "the first" if reference is None or reference == out else str(_same(reference, out))
                 reference = reference or out
             found[name].append({**_facts(out, used, options.images), "same rows": same})
             print(number, name, found[name][-1], flush=True)
@@ -137,13 +137,14 @@ def throughput(options: argparse.Namespace) -> None:
 
 def nodes(options: argparse.Namespace) -> None:
     """Clusters of one, two and more simulated machines of one core each, all on this one; rows compared."""
-    from ray.cluster_utils import Cluster
+    import ray.cluster_utils
 
+    simulated: Any = ray.cluster_utils.Cluster
     images = _folders(options)
     reference: Path | None = None
     for count in options.nodes:
         each = {"num_cpus": 1, "object_store_memory": 300 * 2**20}
-        cluster = Cluster(initialize_head=True, head_node_args=each)
+        cluster = simulated(initialize_head=True, head_node_args=each)
         try:
             for _ in range(count - 1):
                 cluster.add_node(**each)
@@ -192,7 +193,8 @@ def kills(options: argparse.Namespace) -> None:
     whole, out = options.out / "whole", options.out / "killed"
     run("inspect", *images, "--out", whole, "--overwrite", "-q", "--workers", 2, *options.more.split())
     how = ("--ray", "local") if options.ray else ("--workers", 2)
-    chance, killed = random.Random(options.seed), []
+    chance = random.Random(options.seed)
+    killed: list[str] = []
     words = ["--overwrite"]
     started = time.perf_counter()
     while True:
