@@ -1,8 +1,11 @@
 """How many images a second several processes inspect, alone and through Ray, and with how much memory (docs/scale-measured.md).
 
-python -m benchmarks.scale --images 1000 --out scale            # throughput and memory, results compared row for row
-python -m benchmarks.scale kills --images 400 --out scale       # 20 random kills of workers and of the driver
+python -m benchmarks.scale --images 2000 --workers 0 1 2 4 --rounds 2 --out scale    # throughput and memory; rows compared
+python -m benchmarks.scale kills --images 400 --out scale       # 20 random kills of workers and of the driver; --ray: of actors
+python -m benchmarks.scale nodes --images 1000 --nodes 1 2 --out scale     # simulated machines of one core each
 python -m benchmarks.scale rows --images 1000000 --out scale    # a stub in the model's place: what the rest costs
+
+Memory is what the processes have together, shared pages counted once. What others did to the machine meanwhile is told in cores.
 """
 
 from __future__ import annotations
@@ -36,8 +39,27 @@ class Used:
     """What a command and its children took."""
 
     seconds: float = 0.0
-    peak_bytes: int = 0  # resident, of all processes together (shared pages count once a process)
+    peak_bytes: int = 0  # of all processes together; shared pages count once
     driver: list[tuple[float, int]] = field(default_factory=list)  # seconds, bytes of the first process alone
+    processor: dict[int, float] = field(default_factory=dict)  # seconds of each process
+    others: float = 0.0  # cores that other processes of the machine took
+    written: list[tuple[float, int]] = field(default_factory=list)  # seconds, bytes of results.jsonl
+
+    @property
+    def processor_s(self) -> float:
+        """Seconds of processor time of all processes."""
+        return sum(self.processor.values())
+
+    def steady_rate(self, images: int) -> float | None:
+        """Images a second while results come, between a tenth and nine tenths of them; None where that was too short to tell."""
+        if not self.written:
+            return None
+        whole = self.written[-1][1]
+        inner = [(seconds, size) for seconds, size in self.written if 0.1 * whole < size < 0.9 * whole]
+        if len(inner) < 3:
+            return None
+        (begin, first), (end, last) = inner[0], inner[-1]
+        return images * (last - first) / whole / (end - begin)
 
 
 def render(folder: Path, count: int) -> Path:
@@ -56,23 +78,32 @@ def render(folder: Path, count: int) -> Path:
     return folder
 
 
-def run(*words: object, limit_s: float = 7200) -> Used:
-    """A command of Blemish, watched."""
+def run(*words: object, limit_s: float = 7200, out: Path | None = None) -> Used:
+    """A command of Blemish, watched; `out` is the folder of its results."""
     used = Used()
-    started = time.perf_counter()
-    command = [sys.executable, "-m", "blemish", *map(str, words)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    started, busy = time.perf_counter(), _busy_s()
+    process = subprocess.Popen(_command(*words), stdout=subprocess.DEVNULL)
     while process.poll() is None:
-        sizes = {pid: _resident(pid) for pid in _family(process.pid)}
+        family = _family(process.pid)
+        sizes = {pid: _memory(pid) for pid in family}
+        used.processor |= {pid: taken for pid in family if (taken := _processor_s(pid)) is not None}
         used.peak_bytes = max(used.peak_bytes, sum(sizes.values()))
-        used.driver.append((time.perf_counter() - started, sizes.get(process.pid, 0)))
+        seconds = time.perf_counter() - started
+        used.driver.append((seconds, sizes.get(process.pid, 0)))
+        if out is not None and (out / "results.jsonl").is_file():
+            used.written.append((seconds, (out / "results.jsonl").stat().st_size))
         if time.perf_counter() - started > limit_s:
             process.kill()
         time.sleep(POLL_S)
     used.seconds = time.perf_counter() - started
+    used.others = max(0.0, _busy_s() - busy - used.processor_s) / used.seconds
     if process.returncode not in (0, 3):
-        raise SystemExit(f"{command} ended with {process.returncode}")
+        raise SystemExit(f"{words} ended with {process.returncode}")
     return used
+
+
+def _command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "blemish", *map(str, words)]
 
 
 def rows(out: Path) -> Iterator[dict[str, Any]]:
@@ -82,66 +113,124 @@ def rows(out: Path) -> Iterator[dict[str, Any]]:
 
 
 def throughput(options: argparse.Namespace) -> None:
-    """Images a second of 1, 2, 4 processes and of Ray; the same rows everywhere."""
-    images = render(options.out / "images", options.images)
-    ways: dict[str, tuple[object, ...]] = {"one process, all threads": ("--workers", 0)}
-    ways |= {f"{count} workers": ("--workers", count) for count in options.workers}
-    ways |= {f"Ray, {options.actors} actors": ("--ray", "local")} if options.actors else {}
-    found: dict[str, Any] = {}
+    """Images a second of 1, 2, 4 processes and of Ray, in turn; the same rows everywhere."""
+    images = _folders(options)
+    ways: dict[str, tuple[object, ...]] = {
+        "one process, all threads" if count == 0 else f"{count} workers": ("--workers", count)
+        for count in options.workers
+    }
+    ways |= {f"Ray, {options.actors} actors": ("--ray", "local", "--pictures", "all")} if options.actors else {}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
     reference: Path | None = None
-    for name, words in ways.items():
-        out = options.out / name.replace(" ", "-").replace(",", "")
-        used = run("inspect", images, "--out", out, "--overwrite", "-q", *words, *options.more.split())
-        duration = json.loads((out / "run.json").read_text(encoding="utf-8"))["duration_s"]
-        same = "-"
-        if words != ("--workers", 0):
-            same = "the first" if reference is None else str(_same(reference, out))
-            reference = reference or out
-        found[name] = {
-            "images/s": round(options.images / duration, 2),
-            "seconds": round(duration, 1),
-            "with start": round(used.seconds, 1),
-            "peak MB": used.peak_bytes // 2**20,
-            "same rows": same,
-        }
-        print(name, found[name], flush=True)
-    (options.out / "throughput.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    for number in range(options.rounds):
+        for name, words in ways.items():
+            out = options.out / name.replace(" ", "-").replace(",", "")
+            used = run("inspect", *images, "--out", out, "--overwrite", "-q", *words, *options.more.split(), out=out)
+            same = "-"
+            if words != ("--workers", 0):  # whose last digits are those of another number of threads
+                same = "the first" if reference is None or reference == out else str(_same(reference, out))
+                reference = reference or out
+            found[name].append({**_facts(out, used, options.images), "same rows": same})
+            print(number, name, found[name][-1], flush=True)
+    (options.out / f"throughput-{options.images}.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def nodes(options: argparse.Namespace) -> None:
+    """Clusters of one, two and more simulated machines of one core each, all on this one; rows compared."""
+    import ray.cluster_utils
+
+    simulated: Any = ray.cluster_utils.Cluster
+    images = _folders(options)
+    reference: Path | None = None
+    for count in options.nodes:
+        each = {"num_cpus": 1, "object_store_memory": 300 * 2**20}
+        cluster = simulated(initialize_head=True, head_node_args=each)
+        try:
+            for _ in range(count - 1):
+                cluster.add_node(**each)
+            out = options.out / f"{count}-nodes"
+            words = (*images, "--out", out, "--overwrite", "-q", "--ray", cluster.address, *options.more.split())
+            used = run("inspect", *words)
+        finally:
+            cluster.shutdown()
+        facts = _facts(out, used, options.images)
+        same = "the first" if reference is None else str(_same(reference, out))
+        print(
+            f"{count} nodes",
+            {"images/s": facts["images/s"], "seconds": facts["seconds"], "same rows": same},
+            flush=True,
+        )
+        reference = reference or out
+
+
+def _folders(options: argparse.Namespace) -> list[Path]:
+    """The folders of as many images as were asked for."""
+    folder = render(options.out / "images", options.images)
+    return [folder / f"{number:03d}" for number in range(-(-options.images // 1000))]
+
+
+def _facts(out: Path, used: Used, images: int) -> dict[str, Any]:
+    duration = json.loads((out / "run.json").read_text(encoding="utf-8"))["duration_s"]
+    return {
+        "images/s": round(images / duration, 2),
+        "images/s without start": (rate := used.steady_rate(images)) and round(rate, 2),
+        "seconds": round(duration, 1),
+        "with start": round(used.seconds, 1),
+        "CPU ms an image": round(1000 * used.processor_s / images, 1),
+        "cores of others": round(used.others, 2),
+        "peak MB": used.peak_bytes // 2**20,
+        "first process MB": max((size for _, size in used.driver), default=0) // 2**20,
+    }
 
 
 def kills(options: argparse.Namespace) -> None:
-    """Random kills of workers and, every fourth time, of the driver, which is then resumed; compared with a run of no kills."""
-    images = render(options.out / "images", options.images)
+    """Random kills of workers and, every fourth time, of the driver, which is then resumed; compared with a run of no kills.
+
+    With `--ray` the run goes through a cluster of Ray on this machine, and what is killed is any of its processes that has an
+    actor, scores for one or reads.
+    """
+    images = _folders(options)
     whole, out = options.out / "whole", options.out / "killed"
-    run("inspect", images, "--out", whole, "--overwrite", "-q", "--workers", 2)
-    chance, done = random.Random(options.seed), 0
+    run("inspect", *images, "--out", whole, "--overwrite", "-q", "--workers", 2, *options.more.split())
+    how = ("--ray", "local") if options.ray else ("--workers", 2)
+    chance = random.Random(options.seed)
+    killed: list[str] = []
     words = ["--overwrite"]
+    started = time.perf_counter()
     while True:
-        command = [
-            sys.executable,
-            "-m",
-            "blemish",
-            "inspect",
-            str(images),
-            "--out",
-            str(out),
-            "-q",
-            "--workers",
-            "2",
-            *words,
-        ]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        while process.poll() is None and done < options.kills:
-            time.sleep(chance.uniform(2.0, 6.0))
-            family = _family(process.pid)
-            target = process.pid if done % 4 == 3 else chance.choice(family[1:] or [process.pid])
+        process = subprocess.Popen(
+            _command("inspect", *images, "--out", out, "-q", *how, *options.more.split(), *words),
+            stdout=subprocess.DEVNULL,
+        )
+        while process.poll() is None and len(killed) < options.kills:
+            time.sleep(chance.uniform(*options.pause_s))
+            driver = len(killed) % 4 == 3
+            working = [pid for pid in _family(process.pid)[1:] if _works(pid)]
+            if not driver and not working:
+                continue
             with suppress(ProcessLookupError):
-                os.kill(target, signal.SIGKILL)
-                done += 1
+                os.kill(process.pid if driver else chance.choice(working), signal.SIGKILL)
+                killed.append("driver" if driver else "worker")
         process.wait()
         if process.returncode in (0, 3):
             break
         words = ["--resume"]
-    print(json.dumps({"kills": done, "same rows": _same(whole, out)}))
+    facts = {
+        "kills": len(killed),
+        "of the driver": killed.count("driver"),
+        "seconds": round(time.perf_counter() - started),
+        "same rows": _same(whole, out),
+    }
+    print(json.dumps(facts))
+
+
+def _works(pid: int) -> bool:
+    """Whether a process scores or reads images: one of ours, or one in which Ray runs a stage."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return b"blemish.runs.worker_process" in command or b"MapBatches" in command or b"MapWorker" in command
 
 
 def stub(options: argparse.Namespace) -> None:
@@ -216,18 +305,38 @@ def _family(pid: int) -> list[int]:
     return found
 
 
-def _resident(pid: int) -> int:
+def _memory(pid: int) -> int:
+    """Bytes that a process has, of shared pages its share."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
         return 0
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def _processor_s(pid: int) -> float | None:
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _busy_s() -> float:
+    """Seconds that all cores together have worked since the start of the machine."""
+    user, nice, system, _, _, interrupts, soft, *_ = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
+    return (user + nice + system + interrupts + soft) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=("throughput", "kills", "rows"), default="throughput")
+    parser.add_argument("what", nargs="?", choices=("throughput", "kills", "nodes", "rows"), default="throughput")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 4])
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--nodes", type=int, nargs="*", default=[1, 2, 4, 8])
+    parser.add_argument("--ray", action="store_true", help="kills: of a run through Ray")
+    parser.add_argument("--pause-s", type=float, nargs=2, default=(2.0, 6.0), help="between kills: at least, at most")
     parser.add_argument("--actors", type=int, default=os.cpu_count(), help="0 leaves Ray away")
     parser.add_argument("--more", default="", help="further words of blemish inspect, as --more='--input-px 224'")
     parser.add_argument("--kills", type=int, default=20)
@@ -236,7 +345,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    {"throughput": throughput, "kills": kills, "rows": stub}[options.what](options)
+    {"throughput": throughput, "kills": kills, "nodes": nodes, "rows": stub}[options.what](options)
 
 
 if __name__ == "__main__":
