@@ -25,7 +25,9 @@ JUDGE_SEEDS = HELD_OUT_SEEDS + 2_000_000
 LEAST_AREA = 0.0002  # of a rendered picture
 GOOD_NG_SHARE = 0.05
 FIVE_SOURCES = ("capsules", "macaroni1", "deep-pcb", "photos", "renders")  # those that J is the mean of
-SOURCES = (*FIVE_SOURCES, "large")
+HELD_OUT_SETS = ("cookies", "fabric-stains")  # annotated sets that never train: their digests fall below HELD_OUT_SHARE
+COUNT_SET = 60
+SOURCES = (*FIVE_SOURCES, "large", *HELD_OUT_SETS)
 
 Map = NDArray[np.floating]
 
@@ -66,6 +68,9 @@ def judged_images(
             yield from _folder(product, images / "visa" / product)
     if "deep-pcb" in sources:
         yield from _folder("deep-pcb", images / "deep-pcb" / "board", count=COUNT_PCB)
+    for name in HELD_OUT_SETS:
+        if name in sources:
+            yield from _folder(name, images / "defects" / name, count=COUNT_SET)
     if "photos" in sources:
         yield from _photo_pairs("photos", pairs)
     if "large" in sources:

@@ -66,8 +66,12 @@ class Pair:
 
 def held_out(source: str, kind: str) -> bool:
     """Whether photos of this kind of thing only judge. It depends on the name alone."""
-    digest = hashlib.sha256(f"{source}/{kind}".encode()).digest()
-    return digest[0] < 256 * HELD_OUT_SHARE
+    return held_out_name(f"{source}/{kind}")
+
+
+def held_out_name(name: str) -> bool:
+    """Whether what has this name only judges, by its digest alone."""
+    return hashlib.sha256(name.encode()).digest()[0] < 256 * HELD_OUT_SHARE
 
 
 def thing_in(pixels: Pixels) -> NDArray[np.float32]:

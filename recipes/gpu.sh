@@ -1,0 +1,20 @@
+#!/bin/sh
+# Trains the embedded model's image sides on a machine with a GPU and no network: recipes/gpu.sh BUNDLE OUT [SECONDS [OPTIONS...]]
+#
+# BUNDLE is what recipes.long.bundle wrote (all of its parts, or some). One process a core draws pairs while the training reads
+# them. It ends after about SECONDS (480) of training and leaves weights, log and summary in OUT. OPTIONS are those of
+# recipes.long, after its --side: without any, two sides, each without one of the VisA products.
+set -eu
+bundle=$1 out=$2 seconds=${3:-480}
+[ $# -ge 3 ] && shift 3 || shift 2
+[ $# -gt 0 ] || set -- --side frozen:0:-visa-capsules --side frozen:1:-visa-macaroni1
+pairs=${PAIRS:-$(mktemp -d "${TMPDIR:-/tmp}/pairs.XXXXXX")}
+python=${PYTHON:-python3}
+export PYTHONPATH="src:.${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+mkdir -p "$pairs" "$out"
+# two cores are left to the training; drawing ends a little earlier than it does
+"$python" -m recipes.long.producing --bundle "$bundle" --out "$pairs" --processes "${PROCESSES:-$(($(nproc) > 3 ? $(nproc) - 2 : 1))}" \
+  --seed "${SEED:-0}" --seconds "$seconds" --most "${SHARDS:-600}" >"$out/producing.log" 2>&1 &
+producing=$!
+trap 'kill "$producing" 2>/dev/null || true' EXIT
+"$python" -m recipes.long --bundle "$bundle" --pairs "$pairs" --out "$out" --seconds "$seconds" "$@"

@@ -1,0 +1,311 @@
+"""Trains image sides at length: `python -m recipes.long --bundle FOLDER --pairs FOLDER --out FOLDER --side frozen:0 ...`.
+
+Made for a GPU and some minutes (`recipes/gpu.sh`); runs anywhere. Pairs are read while others draw them
+(`recipes.long.producing`). It ends after `--steps` or `--seconds`, whichever is first; the rate falls to zero until then. `--out`
+holds the averaged weights of each group of sides at some parts of the way, the log, and what was done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from blemish.backbones.vision import ImageTower
+from blemish.errors import UsageError
+from recipes.embedded.config import BACKBONE
+from recipes.long.bundle import START, Bundle
+from recipes.long.device_views import cut, defaced, grids, relit, windows
+from recipes.long.losses import Targets, Weights, member_loss
+from recipes.long.pools import UNKNOWN_TYPE, AnnotatedPool, PairPool, annotated_sources, rows_of
+from recipes.long.towers import Group, Side, ThawedTower, groups_of
+
+SHARES = {"renders": 0.3, "photos": 0.34, "defaced": 0.14}  # of the views; the rest are annotated images
+EXACT_TEXTS = 0.5  # share of the steps with the ensemble's own directions
+PATIENCE = 300  # seconds
+SAVED_AT = (0.35, 0.7, 1.0)  # parts of the way
+
+
+@dataclass(frozen=True)
+class LongRecipe:
+    """Numbers of the training."""
+
+    seed: int = 0
+    steps: int = 10_000
+    seconds: float = 1e9
+    pixels: int = 128 * 224 * 224  # of a batch's views
+    sides_px: tuple[int, ...] = (160, 192, 224, 256, 320)
+    rate: float = 1e-3
+    trunk_rate: float = 1e-4
+    warm_up: int = 150  # steps
+    decay: float = 0.05
+    averaging: float = 0.997
+    places: int = 12_000  # of pairs in the device's memory, half of them renders
+    fill: int = 40  # shards of each kind that are waited for
+
+
+@dataclass(frozen=True)
+class Views:
+    """A batch: images [B, 3, n, n] in 0..1, masks bool [B, n, n], types [B] and the source of each as an index."""
+
+    images: Tensor
+    masks: Tensor
+    types: Tensor
+    sources: Tensor
+
+
+class Sources:
+    """Everything that a batch is drawn from."""
+
+    def __init__(self, bundle: Bundle, pairs: Path, recipe: LongRecipe, device: torch.device) -> None:
+        self.device = device
+        self.pairs = {
+            kind: PairPool(kind, pairs, places=recipe.places // 2, device=device) for kind in ("renders", "photos")
+        }
+        names = annotated_sources(bundle)
+        self.annotated = {name: AnnotatedPool(bundle, name, device=device) for name in names}
+        self.names = ["renders", "photos", *names]
+
+    def refill(self, most: int) -> int:
+        return sum(pool.refill(most) for pool in self.pairs.values())
+
+    def draw(self, recipe: LongRecipe, rng: np.random.Generator, generator: torch.Generator) -> Views:
+        """One batch of views."""
+        side = int(rng.choice(recipe.sides_px))
+        count = max(16, recipe.pixels // side**2)
+        parts: list[Views] = []
+        for kind in ("renders", "photos"):
+            parts.append(self._pairs(kind, max(1, round(count * SHARES[kind] / 2)), side, rng, generator))
+        for kind, share in (("photos", 0.7), ("renders", 0.3)):
+            number = max(2, round(count * SHARES["defaced"] * share / 2))
+            parts.append(self._defaced(kind, number, side, rng, generator))
+        each = (1 - sum(SHARES.values())) / max(1, len(self.annotated))
+        for name in self.annotated:
+            parts.append(self._annotated(name, max(2, round(count * each)), side, rng, generator))
+        names = ("images", "masks", "types", "sources")
+        return Views(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+    def _rows(self, pool: PairPool, count: int, rng: np.random.Generator) -> Tensor:
+        return torch.from_numpy(rng.integers(pool.filled, size=count)).to(self.device)
+
+    def _pairs(self, kind: str, count: int, side: int, rng: np.random.Generator, generator: torch.Generator) -> Views:
+        pool = self.pairs[kind]
+        rows = self._rows(pool, count, rng)
+        point = torch.from_numpy(rng.integers(pool.points.shape[1], size=count)).to(self.device)
+        grid = grids(windows(pool.points[rows, point], generator), 2 * side, generator)
+        views, masks = cut(pool.images[rows], pool.masks[rows], grid)
+        both = torch.stack([torch.zeros_like(masks), masks], 1)
+        types = torch.stack([torch.zeros_like(pool.types[rows]), pool.types[rows]], 1)
+        return self._views(relit(views, generator), both, types, kind)
+
+    def _defaced(self, kind: str, count: int, side: int, rng: np.random.Generator, generator: torch.Generator) -> Views:
+        pool = self.pairs[kind]
+        rows = self._rows(pool, count, rng)
+        centres = torch.rand(count, 2, generator=generator, device=self.device)
+        grid = grids(windows(centres, generator), 2 * side, generator)
+        views, none = cut(pool.images[rows, :1], torch.zeros_like(pool.masks[rows]), grid)
+        changed, masks = defaced(views[:, 0], generator, rng)
+        both = torch.stack([none, masks], 1)
+        types = torch.full((count, 2), UNKNOWN_TYPE, device=self.device)
+        return self._views(relit(torch.stack([views[:, 0], changed], 1), generator), both, types, kind)
+
+    def _annotated(
+        self, name: str, count: int, side: int, rng: np.random.Generator, generator: torch.Generator
+    ) -> Views:
+        pool = self.annotated[name]
+        rows = torch.cat([rows_of(pool.bad, (count + 1) // 2, rng), rows_of(pool.good, count // 2, rng)]).to(
+            self.device
+        )
+        point = torch.from_numpy(rng.integers(pool.points.shape[1], size=count)).to(self.device)
+        grid = grids(windows(pool.points[rows, point], generator), 2 * side, generator)
+        views, masks = cut(pool.images[rows, None], pool.masks[rows], grid)
+        types = torch.full((count, 1), UNKNOWN_TYPE, device=self.device)
+        return self._views(relit(views, generator), masks[:, None], types, name)
+
+    def _views(self, views: Tensor, masks: Tensor, types: Tensor, name: str) -> Views:
+        source = torch.full((views.shape[0] * views.shape[1],), self.names.index(name), device=self.device)
+        return Views(views.flatten(0, 1), masks.flatten(0, 1), types.flatten(), source)
+
+
+def losses(
+    group: Group, views: Views, *, seen: Sequence[Tensor], texts: Tensor, level: int, weights: Weights
+) -> list[Tensor]:
+    """The loss of each of a group's sides; `seen` are the rows that each may learn from."""
+    tower, device = group.tower, views.images.device
+    mean, std = (
+        torch.tensor(v, device=device)[:, None, None] for v in (BACKBONE.preprocess.mean, BACKBONE.preprocess.std)
+    )
+    with torch.autocast(device.type, torch.bfloat16):
+        features = tower((views.images - mean) / std, levels=[level], value_value_depth=BACKBONE.value_value_depth)
+    assert features.value_value is not None
+    kept = {
+        "value_value": features.value_value,
+        "ordinary": features.tokens,
+        "earlier": features.value_value_levels[level],
+    }
+    targets = Targets.of(views.masks, views.types)
+    members = list(cast(Iterable[ImageTower], tower.members))
+    parts = {name: stream.chunk(len(members), dim=-1) for name, stream in kept.items()}
+    totals = []
+    for number, (member, rows) in enumerate(zip(members, seen, strict=True)):
+        own = {name: part[number][rows].float() for name, part in parts.items()}
+        terms = member_loss(member, own, texts=texts, targets=targets.rows(rows), weights=weights)
+        totals.append(torch.stack([*terms.values()]).sum())
+    return totals
+
+
+def train(
+    sources: Sources, groups: Sequence[Group], texts: tuple[Tensor, Tensor], recipe: LongRecipe, out: Path
+) -> None:
+    """Runs to the end; writes weights, log and summary below `out`."""
+    device = sources.device
+    weights, depth = Weights(), BACKBONE.vision.depth
+    optimiser = torch.optim.AdamW(
+        [part for group in groups for part in group.parameters(recipe.rate, recipe.trunk_rate)],
+        weight_decay=recipe.decay,
+        fused=device.type == "cuda",
+    )
+    generator = torch.Generator(device).manual_seed(recipe.seed)
+    hidden = {source for group in groups for side in group.sides for source in side.without}
+    hidden_ids = torch.tensor([sources.names.index(name) for name in hidden if name in sources.names], device=device)
+    allowed = [
+        [torch.tensor([side.sees(name) for name in sources.names], device=device) for side in group.sides]
+        for group in groups
+    ]
+    started, step, views_seen, saved = time.monotonic(), 0, 0, 0
+    while True:
+        part = max(step / recipe.steps, (time.monotonic() - started) / recipe.seconds)
+        if saved < len(SAVED_AT) and part >= SAVED_AT[saved]:
+            save(groups, out, SAVED_AT[saved])
+            saved += 1
+        if part >= 1:
+            break
+        rng = np.random.default_rng((recipe.seed, 41, step))
+        factor = min(1.0, (step + 1) / recipe.warm_up) * (0.5 + 0.5 * float(np.cos(np.pi * min(1.0, part))))
+        for one in optimiser.param_groups:
+            one["lr"] = one["top"] * factor
+        if step % 4 == 0:
+            sources.refill(2)
+        with torch.no_grad():
+            views = sources.draw(recipe, rng, generator)
+        words = texts[0] if rng.random() < EXACT_TEXTS else texts[1][int(rng.integers(len(texts[1])))]
+        level = int(rng.integers(1, depth))
+        optimiser.zero_grad(set_to_none=True)
+        shown = []
+        for group, rows in zip(groups, allowed, strict=True):
+            if group.trunk == "thawed":
+                cast(ThawedTower, group.tower).detached = torch.isin(views.sources, hidden_ids)
+            seen = [torch.nonzero(may[views.sources])[:, 0] for may in rows]
+            totals = losses(group, views, seen=seen, texts=words, level=level, weights=weights)
+            torch.autograd.backward(torch.stack(totals).sum())
+            for member in group.tower.towers:
+                torch.nn.utils.clip_grad_norm_(member.parameters(), 1.0)
+            shown += [total.detach() for total in totals]
+        optimiser.step()
+        for group in groups:
+            group.move_average(min(recipe.averaging, (step + 1) / (step + 10)))
+        step, views_seen = step + 1, views_seen + len(views.types)
+        if step % 50 == 0 or step <= 3:
+            line = {
+                "step": step,
+                "seconds": round(time.monotonic() - started, 1),
+                "part": round(part, 3),
+                "views": views_seen,
+                "pairs": {name: pool.filled for name, pool in sources.pairs.items()},
+                "losses": [round(float(value), 3) for value in torch.stack(shown).tolist()],
+            }
+            print(json.dumps(line), flush=True)
+            with (out / "log.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+    summary = {
+        "recipe": asdict(recipe),
+        "weights": asdict(weights),
+        "shares": SHARES,
+        "steps": step,
+        "views": views_seen,
+        "seconds": round(time.monotonic() - started),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "torch": torch.__version__,
+        "sources": {name: {"good": len(p.good), "bad": len(p.bad)} for name, p in sources.annotated.items()},
+        "pairs": {name: pool.filled for name, pool in sources.pairs.items()},
+        "groups": {group.trunk: [asdict(side) for side in group.sides] for group in groups},
+    }
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+
+
+def save(groups: Sequence[Group], out: Path, part: float) -> None:
+    """The averaged weights of each group, fp16; the trunk only where it learned."""
+    for group in groups:
+        state = {
+            name: value.half().cpu().contiguous()
+            for name, value in group.averaged.state_dict().items()
+            if group.trunk == "thawed" or ".trunk." not in name
+        }
+        save_file(state, out / f"{group.trunk}-{round(100 * part):03d}.safetensors")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m recipes.long", description=__doc__)
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--pairs", type=Path, required=True, help="folder that recipes.long.producing fills")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--side", action="append", required=True, metavar="TRUNK:START[:SOURCES]", help=Side.parse.__doc__
+    )
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    for name, kind in (
+        ("seed", int),
+        ("steps", int),
+        ("seconds", float),
+        ("pixels", int),
+        ("rate", float),
+        ("places", int),
+    ):
+        parser.add_argument(f"--{name}", type=kind, default=getattr(LongRecipe, name))
+    parser.add_argument("--fill", type=int, default=LongRecipe.fill)
+    parser.add_argument("--sides-px", type=int, nargs="+", default=list(LongRecipe.sides_px))
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    device = torch.device(arguments.device)
+    recipe = LongRecipe(
+        seed=arguments.seed,
+        steps=arguments.steps,
+        seconds=arguments.seconds,
+        pixels=arguments.pixels,
+        rate=arguments.rate,
+        places=arguments.places,
+        fill=arguments.fill,
+        sides_px=tuple(arguments.sides_px),
+    )
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    start = load_file(arguments.bundle / START)
+    sources = Sources(Bundle(arguments.bundle), arguments.pairs, recipe, device)
+    print(
+        json.dumps({"annotated": {name: [len(p.good), len(p.bad)] for name, p in sources.annotated.items()}}),
+        flush=True,
+    )
+    begin = time.monotonic()
+    while min(len(list(arguments.pairs.glob(f"{kind}-*.npy"))) for kind in sources.pairs) < recipe.fill:
+        if time.monotonic() - begin > PATIENCE:
+            raise UsageError(f"{arguments.pairs}: fewer than {recipe.fill} shards of each kind after {PATIENCE} s")
+        time.sleep(0.2)
+    while sources.refill(8):
+        pass
+    groups = groups_of([Side.parse(text) for text in arguments.side], start, device)
+    words = start["texts"].float().to(device), start["variants"].float().to(device)
+    train(sources, groups, words, recipe, arguments.out)
+
+
+if __name__ == "__main__":
+    main()

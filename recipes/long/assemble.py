@@ -1,0 +1,62 @@
+"""Makes a backbone of sides that a long training left: `python -m recipes.long.assemble --run FOLDER --sides 0 1 ...`.
+
+Words, and a trunk that did not learn, are those of the weights that it began with. One side alone shows what that side learned:
+it is judged by the sources that it never saw. Several stand side by side in what ships.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from blemish.backbones.model import Clip
+from blemish.backbones.weights import load_backbone, save_backbone
+from blemish.errors import UsageError
+from recipes.embedded.config import abreast
+from recipes.long.towers import TRUNKS
+
+TRUNK = "members.0.stem.trunk."
+
+
+def assembled(before: Clip, learned: dict[str, Tensor], sides: Sequence[int]) -> Clip:
+    """The backbone of these sides of what was learned, with the words of `before`."""
+    old = {name.removeprefix("image."): value for name, value in before.state_dict().items() if ".trunk." in name}
+    trunk = {name: value for name, value in learned.items() if name.startswith(TRUNK)} or old
+    clip = Clip(abreast(len(sides)))
+    state = {name: value for name, value in before.state_dict().items() if not name.startswith("image.")}
+    for place, side in enumerate(sides):
+        prefix = f"members.{side}."
+        own = {name.removeprefix(prefix): value for name, value in learned.items() if name.startswith(prefix)}
+        if not own:
+            raise UsageError(f"the training has no side {side}")
+        prefix = "image." if len(sides) == 1 else f"image.members.{place}."
+        state |= {f"{prefix}{name}": value.float() for name, value in own.items() if not name.startswith("stem.trunk.")}
+    prefix = "image.stem.trunk." if len(sides) == 1 else f"image.{TRUNK}"
+    state |= {f"{prefix}{name.removeprefix(TRUNK)}": value.float() for name, value in trunk.items()}
+    clip.load_state_dict(state)
+    return clip.eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m recipes.long.assemble", description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="what recipes.long wrote")
+    parser.add_argument("--before", type=Path, required=True, help="folder of the weights that it began with")
+    parser.add_argument("--trunk", choices=TRUNKS, default="frozen")
+    parser.add_argument("--part", type=int, default=100, help="per cent of the way")
+    parser.add_argument("--sides", type=int, nargs="+", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    learned = load_file(arguments.run / f"{arguments.trunk}-{arguments.part:03d}.safetensors")
+    with torch.inference_mode():
+        clip = assembled(load_backbone(arguments.before), learned, arguments.sides)
+        save_backbone(clip, arguments.out, dtype=torch.float16)
+    print(arguments.out)
+
+
+if __name__ == "__main__":
+    main()
