@@ -28,7 +28,7 @@ ALLOWED = (*PERMISSIVE, "CC-BY-SA-4.0")  # share-alike concerns copies of the im
 FORMS = ("mask", "red", "labelme", "yolo", "flags")
 MOST_PX, QUALITY = 1024, 90  # longer side and JPEG quality of what is laid out
 LEAST_MARKED = 100  # pixels at the size that is laid out; less is no visible defect and the image is left out
-MOST_READ = 4  # times `most` images are read at most, for each of annotated and unannotated ones
+MOST_READ = 3  # times `most` images are read at most, for each of annotated and unannotated ones
 LEAST_COVERED = 0.25  # share of a smaller pixel that the mask must cover: thin cracks stay connected
 
 Mask = NDArray[np.bool_]
