@@ -19,7 +19,7 @@ import pytest
 from blemish.serve import history
 from blemish.serve.backup import back_up, restore
 from blemish.serve.history import Filters
-from blemish.serve.inference.pool import MEMORY
+from blemish.serve.inference.child import MEMORY
 from blemish.serve.server import run_service
 from blemish.serve.service import Service
 from serve import plugin

@@ -8,9 +8,7 @@ process harms no other.
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -18,30 +16,20 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import Any
 
 from blemish.errors import BlemishError
-from blemish.serve.inference.messages import read_message, write_message
+from blemish.serve.inference.child import answer_of, end_child, ended_after, send_to, start_child
 
 __all__ = ["InferencePool", "InferenceTask", "QueueFullError", "TaskResult"]
 
 logger = logging.getLogger(__name__)
 
-MODULE = "blemish.serve.inference.worker"
 START_S = 120.0  # a process has started, and its first model is loaded
 MOST_ATTEMPTS = 3  # processes that one image may bring down
 RESTART_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # pauses before a process is started again
 FIRST_GUESS_S = 0.2  # seconds an image, before any was measured
 SMOOTHING = 0.1  # share of the newest batch in the mean
-THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-# To glibc's malloc (others ignore it): a worker allocates the same again for every batch. What a batch frees stays with the
-# process, in one heap for all threads, so that its memory stays what the largest batch needs; a block above 32 MB, as of one
-# huge image, goes back to the system.
-MEMORY = {
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(2**25),  # bytes; the most that malloc takes
-    "MALLOC_TRIM_THRESHOLD_": str(2**40),
-}
 
 
 class QueueFullError(BlemishError):
@@ -205,7 +193,7 @@ class InferencePool:
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
         for child in list(self._children.values()):
-            _end(child)
+            end_child(child)
 
     def _supervise(self, number: int) -> None:
         failures = 0
@@ -240,27 +228,14 @@ class InferencePool:
                 self._ready.add(number)
             return True
         finally:
-            _end(child)
+            end_child(child)
             self._children.pop(number, None)
 
     def _start(self) -> subprocess.Popen[bytes] | None:
         """A process with its model loaded; None where it does not get that far."""
-        environment = {
-            **MEMORY,
-            **os.environ,
-            **THREADS,
-            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),  # noqa: PTH109
-            **self._environment,
-        }
-        child = subprocess.Popen(
-            [sys.executable, "-m", MODULE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            start_new_session=True,  # Ctrl-C is for this process, which then ends the other
-        )
-        with _ended_after(child, START_S):
-            hello = _heard(child)
+        child = start_child(self._environment)
+        with ended_after(child, START_S):
+            hello = answer_of(child)
             setup = self._warm_up()
             if hello is not None and setup is not None:
                 facts = self._warm(child, setup)
@@ -268,17 +243,17 @@ class InferencePool:
                     self.facts = facts
                 hello = None if facts is None else hello
         if hello is None:
-            _end(child)
+            end_child(child)
             self.restarts += 1
             logger.error("a worker process did not start (code %s)", child.poll())
             return None
         return child
 
     def _warm(self, child: subprocess.Popen[bytes], setup: Mapping[str, Any]) -> dict[str, Any] | None:
-        if not _told(child, {"warm_up": setup}):
+        if not send_to(child, {"warm_up": setup}):
             return None
-        facts = _heard(child)
-        return facts if facts is not None and _heard(child) is not None else None
+        facts = answer_of(child)
+        return facts if facts is not None and answer_of(child) is not None else None
 
     def _next_batch(self) -> list[InferenceTask] | None:
         """The next tasks; None where the pool closes."""
@@ -312,12 +287,12 @@ class InferencePool:
             return True
         count = len(batch)
         limit_s = self.image_limit_s + START_S * (not self.done)
-        if not _told(child, {"batch": [task.message for task in batch]}):
+        if not send_to(child, {"batch": [task.message for task in batch]}):
             return False
         tasks = {task.id: task for task in batch}
         while True:
-            with _ended_after(child, limit_s):
-                answer = _heard(child)
+            with ended_after(child, limit_s):
+                answer = answer_of(child)
             if answer is None:
                 return False
             if "done" in answer:
@@ -351,51 +326,9 @@ class InferencePool:
         self._seconds_an_image += SMOOTHING * (seconds - self._seconds_an_image)
 
 
-@contextmanager
-def _ended_after(child: subprocess.Popen[bytes], limit_s: float) -> Iterator[None]:
-    """Ends the process where the block takes longer than so many seconds."""
-    timer = threading.Timer(limit_s, child.kill)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
 def _result(answer: Mapping[str, Any]) -> TaskResult:
     if "error" in answer:
         return TaskResult(None, error=answer["error"], error_kind=answer["kind"])
     return TaskResult(
         answer["record"], min_lead=answer["min_lead"], maps_bytes=answer["maps_bytes"], setup=answer["setup"]
     )
-
-
-def _told(child: subprocess.Popen[bytes], message: Mapping[str, Any]) -> bool:
-    stream: IO[bytes] | None = child.stdin
-    assert stream is not None
-    try:
-        write_message(stream, message)
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def _heard(child: subprocess.Popen[bytes]) -> dict[str, Any] | None:
-    stream: IO[bytes] | None = child.stdout
-    assert stream is not None
-    try:
-        return read_message(stream)
-    except (OSError, ValueError):
-        return None
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Ends the process, if it has not ended, and closes its pipes."""
-    with suppress(OSError):
-        child.kill()
-    child.wait()
-    for pipe in (child.stdin, child.stdout):
-        if pipe is not None:
-            with suppress(OSError):
-                pipe.close()

@@ -1,0 +1,97 @@
+"""The README's lines for one's own photos run as they are printed, on drawn tiles."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from blemish.images import save
+from printed import blocks_of, run_blocks
+
+README = Path(__file__).parents[1] / "README.md"
+LIMIT_S = 600
+GOOD = 100  # the fewest for 1 %, and one more
+PORT = 8765  # of `blemish serve`, where nothing says another
+
+
+def command_lines() -> list[str]:
+    """The lines of the block under "Your own photos"."""
+    section = README.read_text(encoding="utf-8").split("## Your own photos\n", 1)[1]
+    return re.findall(r"```\n(.*?)```", section, re.DOTALL)[0].splitlines()
+
+
+def tile(seed: int, *, spot: bool = False) -> NDArray[np.uint8]:
+    """An even tile with grain, and with a dark spot where it is asked for."""
+    grey = 128 + 4 * np.random.default_rng(seed).standard_normal((128, 128, 1))
+    if spot:
+        grey[40:70, 40:70] = 20
+    return np.repeat(grey.clip(0, 255), 3, axis=2).astype(np.uint8)
+
+
+def write_photos(folder: Path) -> None:
+    for number in range(GOOD):
+        save(tile(number), folder / "good-photos" / f"{number:03}.png")
+    for number in range(4):
+        save(tile(1000 + number), folder / "good" / f"{number}.png")
+        save(tile(2000 + number, spot=number == 3), folder / "photos" / f"{number}.png")
+    save(tile(3000, spot=True), folder / "part.png")
+
+
+def serve_for_a_moment(line: str, folder: Path) -> None:
+    """Runs a line that ends only when it is told to, until it is ready for images."""
+    with socket.socket() as port:
+        taken = port.connect_ex(("127.0.0.1", PORT)) == 0
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    service = subprocess.Popen(
+        ["bash", "-c", f"exec {line.partition('#')[0]}{'--port 0' if taken else ''}"],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        from blemish import Client
+
+        assert service.stdout is not None
+        address = service.stdout.readline().split()[0].rstrip(";/")
+        until = time.monotonic() + LIMIT_S
+        with Client(address) as client:
+            while not client.is_ready():
+                assert time.monotonic() < until
+                time.sleep(0.5)
+            assert client.inspect(folder / "part.png")["verdict"] in ("ok", "review", "ng")
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(60) == 0
+    finally:
+        service.kill()
+        service.wait(60)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3 * LIMIT_S)
+def test_the_lines_for_ones_own_photos_run_as_printed(tmp_path: Path) -> None:
+    pytest.importorskip("uvicorn", reason="the extra serve is not installed")
+    python = [block for block in blocks_of(README) if block[0] == "python"]
+    lines = command_lines()
+    assert {line.split()[1] for line in lines} >= {"inspect", "learn", "calibrate", "serve", "report", "synthesize"}
+    write_photos(tmp_path)
+    for line in lines:
+        if line.startswith("blemish serve"):
+            serve_for_a_moment(line, tmp_path)
+        else:
+            run_blocks([("bash", line)], tmp_path, limit_s=LIMIT_S)
+    run_blocks(python, tmp_path, limit_s=LIMIT_S)
+    page = (tmp_path / "results" / "report.html").read_text(encoding="utf-8")
+    assert "photos/3.png" in page
+    for made in ("compared/results.jsonl", "part.blemish", "calibration.json", "ds"):
+        assert (tmp_path / made).exists()
