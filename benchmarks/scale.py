@@ -258,6 +258,7 @@ def stub(options: argparse.Namespace) -> None:
     facts = {
         "images": sum(told["counts"].values()),
         "images/s": round(options.images / told["duration_s"], 1),
+        "CPU ms an image": round(1000 * used.processor_s / options.images, 2),
         "driver MB after a quarter": max(begin, default=0) // 2**20,
         "driver MB at the end": max(end, default=0) // 2**20,
         "peak MB of all": used.peak_bytes // 2**20,
