@@ -43,7 +43,7 @@ class Used:
     driver: list[tuple[float, int]] = field(default_factory=list)  # seconds, bytes of the first process alone
     processor: dict[int, float] = field(default_factory=dict)  # seconds of each process
     others: float = 0.0  # cores that other processes of the machine took
-    written: list[tuple[float, int]] = field(default_factory=list)  # seconds, bytes of results.jsonl
+    written: list[tuple[float, int]] = field(default_factory=list)  # seconds, bytes of records
 
     @property
     def processor_s(self) -> float:
@@ -52,9 +52,7 @@ class Used:
 
     def steady_rate(self, images: int) -> float | None:
         """Images a second while results come, between a tenth and nine tenths of them; None where that was too short to tell."""
-        if not self.written:
-            return None
-        whole = self.written[-1][1]
+        whole = self.written[-1][1] if self.written else 0
         inner = [(seconds, size) for seconds, size in self.written if 0.1 * whole < size < 0.9 * whole]
         if len(inner) < 3:
             return None
@@ -90,8 +88,8 @@ def run(*words: object, limit_s: float = 7200, out: Path | None = None) -> Used:
         used.peak_bytes = max(used.peak_bytes, sum(sizes.values()))
         seconds = time.perf_counter() - started
         used.driver.append((seconds, sizes.get(process.pid, 0)))
-        if out is not None and (out / "results.jsonl").is_file():
-            used.written.append((seconds, (out / "results.jsonl").stat().st_size))
+        if out is not None:
+            used.written.append((seconds, _written(out)))
         if time.perf_counter() - started > limit_s:
             process.send_signal(signal.SIGINT)  # it writes down what it has
             process.wait(60)
@@ -307,6 +305,12 @@ def _family(pid: int) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def _written(out: Path) -> int:
+    """Bytes of the records in a folder of results."""
+    places = (out / "results.jsonl", *(out / "records").glob("part-*.parquet"))
+    return sum(place.stat().st_size for place in places if place.is_file())
 
 
 def _memory(pid: int) -> int:
