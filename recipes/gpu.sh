@@ -9,11 +9,13 @@ bundle=$1 out=$2 seconds=${3:-480}
 [ $# -ge 3 ] && shift 3 || shift 2
 [ $# -gt 0 ] || set -- --side frozen:0:-visa-capsules --side frozen:1:-visa-macaroni1
 pairs=${PAIRS:-$(mktemp -d "${TMPDIR:-/tmp}/pairs.XXXXXX")}
+cores=$(nproc) # before OMP_NUM_THREADS is set, which nproc obeys
+[ "$cores" -le 3 ] || cores=$((cores - 2))
 python=${PYTHON:-python3}
 export PYTHONPATH="src:.${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 mkdir -p "$pairs" "$out"
 # two cores are left to the training; drawing ends a little earlier than it does
-"$python" -m recipes.long.producing --bundle "$bundle" --out "$pairs" --processes "${PROCESSES:-$(($(nproc) > 3 ? $(nproc) - 2 : 1))}" \
+"$python" -m recipes.long.producing --bundle "$bundle" --out "$pairs" --processes "${PROCESSES:-$cores}" \
   --seed "${SEED:-0}" --seconds "$seconds" --most "${SHARDS:-600}" >"$out/producing.log" 2>&1 &
 producing=$!
 trap 'kill "$producing" 2>/dev/null || true' EXIT

@@ -1,10 +1,10 @@
 """Lays out real images to learn from and to judge by: `python -m recipes.real_images --out training-cache/real`.
 
 Photos of good things come from public repositories with permissive licences (`real/sources.toml`); VisA's capsules
-and macaroni1 and DeepPCB, which have real defects, are laid out as MVTec AD is. `--mirror` is the folder of the
-repositories' snapshots (bare git folders OWNER+NAME/repo). `--real FOLDER` adds annotated sets of your own, in the
-layout of MVTec AD. manifest.jsonl says of each image its source, licence, credit, kind and the digest of its pixels;
-sources.json what each repository's commit gave.
+and macaroni1, DeepPCB and the entries [[defects]] of that file, which have real defects, are laid out as MVTec AD is.
+`--mirror` is the folder of the repositories' snapshots (bare git folders OWNER+NAME/repo). `--real FOLDER` adds
+annotated sets of your own, in the layout of MVTec AD. manifest.jsonl says of each image its source, licence, credit,
+kind and the digest of its pixels; sources.json what each repository's commit gave.
 
 No image of a set that is only measured may be among them: the digests of all images below `--measured` folders (and
 of the package elpv-dataset) are refused, whatever their file format.
@@ -30,6 +30,7 @@ from PIL import Image, ImageDraw, ImageOps
 from blemish.data import open_data
 from blemish.errors import UsageError
 from blemish.io.atomic import replace_file, write_text
+from recipes.real.annotated import AnnotatedSource, annotated_sources, lay_out
 from recipes.real.sources import PhotoSource, Snapshot, chosen_paths, labelled_things, photo_sources
 
 VISA = ("capsules", "macaroni1")
@@ -78,6 +79,12 @@ def main() -> None:
             {**asdict(source), "commit": snapshot.commit, "images": len(new), "kinds": len({r.kind for r in new})}
         )
         print(f"{source.name}: {len(new)} photos of {len({r.kind for r in new})} kinds", flush=True)
+    for annotated in annotated_sources():
+        snapshot = Snapshot(arguments.mirror, annotated.repository)
+        new = list(with_defects(annotated, snapshot, arguments.out, refused, known))
+        records += new
+        entries.append({**asdict(annotated), "commit": snapshot.commit, "images": len(new), "kinds": 1})
+        print(f"{annotated.name}: {len(new)} images", flush=True)
     for name, laid in (
         ("visa", visa(arguments.mirror, arguments.out, refused)),
         ("deep-pcb", deep_pcb(arguments.mirror, arguments.out, refused)),
@@ -213,6 +220,23 @@ def _refuse(digest: str, refused: frozenset[str], what: str) -> None:
 
 def _plain(kind: str) -> str:
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in kind)
+
+
+def with_defects(
+    source: AnnotatedSource, snapshot: Snapshot, out: Path, refused: frozenset[str], known: set[str]
+) -> Iterator[Record]:
+    """Lays out one source with annotated defects; `known` are the digests of all photos before it."""
+
+    def allow(pixels: NDArray[np.uint8], what: str) -> bool:
+        digest = pixel_digest(pixels)
+        _refuse(digest, refused, what)
+        fresh = digest not in known
+        known.add(digest)
+        return fresh
+
+    for sample in lay_out(source, snapshot, out, decode=_decoded, allow=allow):
+        digest = pixel_digest(sample.pixels)
+        yield Record(sample.file, source.name, source.kind, "annotated", source.licence, source.credit, digest)
 
 
 def visa(mirror: Path, out: Path, refused: frozenset[str]) -> Iterator[Record]:

@@ -32,7 +32,7 @@ from recipes.long.towers import Group, Side, ThawedTower, groups_of
 SHARES = {"renders": 0.3, "photos": 0.34, "defaced": 0.14}  # of the views; the rest are annotated images
 EXACT_TEXTS = 0.5  # share of the steps with the ensemble's own directions
 PATIENCE = 300  # seconds
-SAVED_AT = (0.35, 0.7, 1.0)  # parts of the way
+SAVED_AT = (0.5, 1.0)  # parts of the way
 
 
 @dataclass(frozen=True)
