@@ -249,6 +249,7 @@ def stub(options: argparse.Namespace) -> None:
     with plugged(options.out):
         used = run(
             *("inspect", table, "--column", "path", "--ray", "local", "--engine", "stub", "--batch-size", 64, "-q"),
+            *("--range", "0:65535"),  # else the headers of all images are read first
             *("--out", options.out / "rows", "--overwrite"),
             limit_s=options.limit_s,
         )
