@@ -222,6 +222,9 @@ def _dicom() -> Iterator[Seed]:
         "RescaleSlope": 1,
         "RescaleIntercept": -1024,
     }
+    table = item()
+    table.add_new("LUTDescriptor", "US", [256, 0, 16])
+    table.add_new("LUTData", "OW", (np.arange(256, dtype="<u2") * 257).tobytes())
     palette: dict[str, Any] = {}
     for name in ("Red", "Green", "Blue"):
         palette[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
@@ -235,6 +238,7 @@ def _dicom() -> Iterator[Seed]:
         ("colour", written(colour)),
         ("ybr", written(colour, PhotometricInterpretation="YBR_FULL")),
         ("enhanced", written(np.stack([grey] * 2), PerFrameFunctionalGroupsSequence=[group, group])),
+        ("tables", written(grey, ModalityLUTSequence=[table], VOILUTSequence=[table], **window)),
         ("no preamble", written(grey)[132:]),
         ("palette", written(_pixels(np.uint8, 1), PhotometricInterpretation="PALETTE COLOR", **palette)),
         (

@@ -163,9 +163,11 @@ def processor_s(pids: Iterable[int]) -> float:
 
 
 def memory_bytes(pids: Iterable[int]) -> int:
-    """Bytes in memory of these processes together."""
-    pages = sum(int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) for pid in pids)
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    """Bytes in memory of these processes together: of a page that several share, each has its part (PSS)."""
+    lines = [
+        line for pid in pids for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    ]
+    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 def measured(processes: Mapping[str, Sequence[int]], work: Callable[[], int]) -> Spent:

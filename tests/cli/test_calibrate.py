@@ -1,92 +1,47 @@
-"""`blemish calibrate`, its file in `inspect`, and `blemish rethreshold`: the real loading around a method without a model."""
+"""`blemish calibrate` and its file in `inspect`: the real loading around a method without a model."""
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from blemish import cli
-from blemish.config import ModelConfig
-from blemish.engines.base import LoadedEngine
 from blemish.images import save
-from blemish.language import general
-from blemish.results import UNKNOWN
-from fakes import CARD, DarknessEngine, use_darkness
-
-GOOD = 39  # images: two of them may reach the threshold's rank, as 5 % of 40 are 2
-RULE = ["--max-false-rejects", "5%", "--review", "10%"]
-
-
-class Model(DarknessEngine):
-    """The fake engine whose facts tests change."""
-
-    fingerprint: ClassVar[str] = "0123456789abcdef"
-    depends: ClassVar[bool] = False
-    min_lead: ClassVar[float] = 0.0
-
-    @classmethod
-    def load(cls, config: ModelConfig, *, input_px: int | None = None) -> LoadedEngine:
-        del input_px
-        engine = cls(backbone=config.backbone, fingerprint=cls.fingerprint)
-        engine.scores_depend_on_vocabulary = cls.depends
-        return LoadedEngine(engine=engine, thresholds=CARD, min_lead=cls.min_lead)
+from cli.calibrating import (
+    GOOD,
+    RULE,
+    Model,
+    calibrated,
+    fails,
+    good_images,
+    parts_to_inspect,
+    read,
+    records,
+    shades,
+    use_model,
+    verdicts,
+)
 
 
 @pytest.fixture(autouse=True)
 def without_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Model]:
-    """The fake engine; the current folder is a new one."""
-
-    class Here(Model):
-        pass
-
-    use_darkness(monkeypatch, Here)
-    monkeypatch.chdir(tmp_path)
-    return Here
-
-
-def shades(folder: str, darkness: list[float]) -> str:
-    """Grey images of these image scores (0..1), in steps of 1/255."""
-    for number, value in enumerate(darkness):
-        save(np.full((16, 16, 3), round(255 * (1 - value)), np.uint8), Path(folder) / f"{number:03}.png")
-    return folder
+    return use_model(monkeypatch, tmp_path)
 
 
 @pytest.fixture
 def good() -> str:
-    return shades("good", [number / 255 for number in range(GOOD)])
+    return good_images()
 
 
 @pytest.fixture
 def parts() -> str:
-    return shades("parts", [0.1, 35 / 255, 37 / 255, 38 / 255, 0.9])
-
-
-def read(path: str) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-    return data
-
-
-def records(run: str = "run") -> list[dict[str, Any]]:
-    return [json.loads(line) for line in Path(run, "results.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
-def verdicts(run: str = "run") -> list[str]:
-    return [record["verdict"] for record in records(run)]
-
-
-def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    capsys.readouterr()
-    assert cli.main(list(arguments)) == 2
-    captured = capsys.readouterr()
-    assert captured.err.count("\n") == 1, captured.err
-    return captured.err
+    return parts_to_inspect()
 
 
 # good images
@@ -174,14 +129,6 @@ def test_labelled_images_give_the_f1_or_the_cost_point(good: str, capsys: pytest
     assert read("costs.json")["thresholds"]["image"] < 0.1
 
 
-# what does not fit
-
-
-def calibrated(good: str) -> list[str]:
-    cli.main(["calibrate", good, *RULE, "-q"])
-    return ["--calibration", "calibration.json", "-q"]
-
-
 def test_another_model_is_refused_with_both_hashes(
     good: str, parts: str, without_a_model: type[Model], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -250,145 +197,6 @@ def test_percentiles_become_the_numbers_that_a_calibration_holds_for(capsys: pyt
     assert "the thresholds hold for 3001:3117: leave --range out" in message
 
 
-# false alarms
-
-
-@pytest.mark.parametrize("from_run", [True, False])
-def test_false_alarms_move_the_threshold_and_are_remembered(
-    good: str, parts: str, from_run: bool, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = calibrated(good)
-    cli.main(["inspect", parts, *options, "--out", "run"])
-    Path("list.txt").write_text("parts/004.png\n")
-    capsys.readouterr()
-    extra = ["--run", "run"] if from_run else []
-    assert cli.main(["calibrate", "--false-alarms", "list.txt", "--calibration", "calibration.json", *extra]) == 0
-    assert "of 1 added images 0 are no longer NG" in capsys.readouterr().out  # one of 40 may lie above
-    found = read("calibration.json")
-    assert found["history"][0]["added"][0]["source"] == "parts/004.png"
-    assert found["history"][0]["why"] == "false alarms listed in list.txt"
-    cli.main(["rethreshold", "run", "--calibration", "calibration.json", "-q"])
-    assert verdicts() == ["ok", "ok", "review", "review", "ng"]
-
-
-def test_false_alarms_must_be_in_the_run(good: str, parts: str, capsys: pytest.CaptureFixture[str]) -> None:
-    options = calibrated(good)
-    cli.main(["inspect", parts, *options, "--out", "run"])
-    Path("list.txt").write_text("parts/none.png\n")
-    command = ["calibrate", "--false-alarms", "list.txt", "--calibration", "calibration.json", "--run", "run"]
-    assert "holds no result of parts/none.png" in fails(capsys, *command)
-
-
-# rethreshold
-
-
-def test_a_run_is_decided_again_and_no_score_changes(good: str, parts: str, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(["inspect", parts, "--out", "run", "-q"])
-    before = records()
-    assert cli.main(["rethreshold", "run", "--threshold", "0.14", "--pixel-threshold", "0.1"]) == 0
-    printed = capsys.readouterr().out
-    assert "OK 2, REVIEW 0, NG 3; 2 verdicts changed" in printed
-    assert "regions of 5 images stay as found at their old pixel threshold: the run kept no maps" in printed
-    after = records()
-    for old, new in zip(before, after, strict=True):
-        for name in ("source", "image_score", "map_peak", "types", "regions"):
-            assert old[name] == new[name]
-        assert (new["thresholds"]["image"], new["thresholds"]["calibration"]) == (0.14, "user")
-        assert new["thresholds"]["pixel"] == old["thresholds"]["pixel"]  # in force for the regions that are there
-    with Path("run/results.csv").open(encoding="utf-8", newline="") as stream:
-        assert [row["verdict"] for row in csv.DictReader(stream)] == verdicts() == ["ok", "ok", "ng", "ng", "ng"]
-    run = read("run/run.json")
-    assert run["counts"] == {"ok": 2, "review": 0, "ng": 3, "unreadable": 0}
-    assert run["thresholds"]["image"] == 0.14
-    (entry,) = run["rethresholded"]
-    assert (entry["changed_verdicts"], entry["old_regions"]) == (2, 5)
-    assert not list(Path("run").glob(".*"))
-
-
-@pytest.mark.parametrize("extra", [[], ["--roi", "roi.png", "--mm-per-px", "0.1", "--tiles", "8"]])
-def test_with_kept_maps_a_run_becomes_what_inspecting_again_would_give(parts: str, extra: list[str]) -> None:
-    roi = np.zeros((16, 16), np.uint8)
-    roi[2:9, 3:] = 255
-    save(roi, "roi.png")
-    limits = ["--threshold", "0.14", "--pixel-threshold", "0.1"]
-    cli.main(["inspect", parts, "--out", "run", "-q", "--keep-maps", *extra])
-    cli.main(["inspect", parts, "--out", "again", "-q", "--keep-maps", *limits, *extra])
-    assert records("run") != records("again")
-    assert cli.main(["rethreshold", "run", *limits, "-q"]) == 0
-    assert records("run") == records("again")
-    for folder in ("masks", "overlays"):
-        for path in Path("again", folder).iterdir():
-            assert path.read_bytes() == Path("run", folder, path.name).read_bytes()
-    assert Path("run/results.csv").read_bytes() == Path("again/results.csv").read_bytes()
-    assert read("run/run.json")["thresholds"] == read("again/run.json")["thresholds"]
-
-
-def test_the_line_below_which_a_type_is_unknown_stays_that_of_the_run(parts: str, without_a_model: type[Model]) -> None:
-    without_a_model.min_lead = 0.6  # these images are dark on both sides: no type leads
-    limits = ["--threshold", "0.14", "--pixel-threshold", "0.1"]
-    cli.main(["inspect", parts, "--out", "run", "-q", "--keep-maps"])
-    cli.main(["inspect", parts, "--out", "again", "-q", "--keep-maps", *limits])
-    assert read("run/run.json")["min_lead"] == 0.6
-    without_a_model.min_lead = 0.0  # what the card says today is not asked
-    assert cli.main(["rethreshold", "run", *limits, "-q"]) == 0
-    assert records("run") == records("again")
-    assert {region["type"] for record in records() for region in record["regions"]} == {UNKNOWN}
-    assert {record["top_type"] for record in records()} == {UNKNOWN}
-    for path in Path("again/overlays").iterdir():
-        assert path.read_bytes() == Path("run/overlays", path.name).read_bytes()
-    assert cli.main(["export", "run", "--format", "coco", "--out", "coco.json"]) == 0
-    assert UNKNOWN in {category["name"] for category in read("coco.json")["categories"]}
-
-
-def test_a_run_of_before_there_was_such_a_line_is_decided_without_one(parts: str) -> None:
-    cli.main(["inspect", parts, "--out", "run", "-q", "--keep-maps"])
-    run = read("run/run.json")
-    del run["min_lead"]
-    Path("run/run.json").write_text(json.dumps(run), encoding="utf-8")
-    assert cli.main(["rethreshold", "run", "--pixel-threshold", "0.1", "-q"]) == 0
-    assert {region["type"] for record in records() for region in record["regions"]} < set(general().names)
-
-
-def test_overlays_whose_image_is_gone_are_counted(parts: str, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(["inspect", parts, "--out", "run", "-q", "--keep-maps"])
-    Path(parts, "004.png").unlink()
-    cli.main(["rethreshold", "run", "--threshold", "0.3"])
-    assert "1 overlays still show the earlier decision" in capsys.readouterr().out
-
-
-def test_foreign_maps_are_noticed(parts: str, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(["inspect", parts, "--out", "run", "-q", "--keep-maps"])
-    Path("run/maps/000.npz").write_bytes(Path("run/maps/004.npz").read_bytes())
-    before = Path("run/results.jsonl").read_bytes()
-    assert "are not those of parts/000.png" in fails(capsys, "rethreshold", "run", "--pixel-threshold", "0.2")
-    assert Path("run/results.jsonl").read_bytes() == before
-
-
-def test_a_run_of_another_model_is_refused(
-    good: str, parts: str, without_a_model: type[Model], capsys: pytest.CaptureFixture[str]
-) -> None:
-    calibrated(good)
-    without_a_model.fingerprint = "ffffffffffffffff"
-    cli.main(["inspect", parts, "--out", "run", "-q"])
-    message = fails(capsys, "rethreshold", "run", "--calibration", "calibration.json")
-    assert "0123456789abcdef" in message
-    assert "ffffffffffffffff" in message
-
-
-def test_an_earlier_run_without_its_setup_takes_thresholds_only(
-    good: str, parts: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    calibrated(good)
-    cli.main(["inspect", parts, "--out", "run", "-q"])
-    run = read("run/run.json")
-    del run["setup"]
-    Path("run/run.json").write_text(json.dumps(run))
-    assert "does not say how its scores were made" in fails(
-        capsys, "rethreshold", "run", "--calibration", "calibration.json"
-    )
-    assert cli.main(["rethreshold", "run", "--threshold", "0.1", "-q"]) == 0
-
-
 # bad usage: one clear line each
 
 
@@ -407,6 +215,7 @@ def test_an_earlier_run_without_its_setup_takes_thresholds_only(
         (["calibrate", "good", "--bad", "good/000.png", "--cost-miss", "3"], "costs come in pairs"),
         (["calibrate", "good", "--tiles", "many"], "--tiles takes auto, off or the side"),
         (["calibrate", "nowhere"], "no such file or folder"),
+        (["calibrate", "good", "--peers", "auto"], "good images that judge each other promise nothing of others"),
         (["inspect", "good", "--calibration", "none.json"], "none.json: the calibration cannot be read"),
         (["inspect", "good", "--min-area", "0"], "must be above 0"),
         (["rethreshold", "good", "--threshold", "0.5"], "holds no run"),
@@ -461,3 +270,9 @@ def test_files_that_are_no_images_are_counted_and_closed_folders_named(
     assert "note: left out: 1 file (.mp4 1)" in told.out
     assert "closed" in told.err
     assert "cannot be listed" in told.err
+
+
+def test_peers_off_calibrates_each_image_alone(good: str) -> None:
+    assert cli.main(["calibrate", good, *RULE, "--out", "alone.json", "-q"]) == 0
+    assert cli.main(["calibrate", good, *RULE, "--peers", "off", "--out", "off.json", "-q"]) == 0
+    assert read("off.json")["thresholds"] == read("alone.json")["thresholds"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import socket
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import pytest
 from blemish.serve import history
 from blemish.serve.backup import back_up, restore
 from blemish.serve.history import Filters
+from blemish.serve.inference.pool import MEMORY
 from blemish.serve.server import run_service
 from blemish.serve.service import Service
 from serve import plugin
@@ -38,6 +41,36 @@ def test_a_request_of_more_images_than_may_wait_is_refused_whole(tmp_path: Path)
         answer = post(client, *[(f"{number}.png", picture()) for number in range(4)])
         assert answer.status_code == 429
         assert history.find_inspections(service.db, Filters()) == []
+
+
+FREED = """
+import numpy as np
+def held_mb():
+    line = next(line for line in open("/proc/self/status") if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+before = held_mb()
+batch = [np.ones(2**24, np.uint8) for _ in range(10)]
+del batch
+print(held_mb() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc is told what to keep")
+def test_a_worker_keeps_the_memory_of_a_batch_for_the_next_one() -> None:
+    kept = {}
+    for name, environment in (("worker", MEMORY), ("other", {})):
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
+        done = subprocess.run(
+            [sys.executable, "-c", FREED],
+            env={**clean, **environment},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        kept[name] = float(done.stdout)
+    assert kept["worker"] > 150
+    assert kept["other"] < 50
 
 
 @contextmanager

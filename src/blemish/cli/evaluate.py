@@ -137,8 +137,8 @@ def evaluate(
     """Measure methods on data sets. The same command again goes on where it was stopped.
 
     Writes results.json, results.csv and report.html (one file, no network) to --out, and a record for each image below runs/.
-    --defects data takes the data set's own types; --peers data compares each image with those of its product;
-    {product} in the path of --references stands for each image's product.
+    --defects data takes the data set's own types; --peers data compares each image with those of its product, --peers auto where
+    they are a series; {product} in the path of --references stands for each image's product.
     Exit codes: 0 all done, 2 bad usage, 3 some images could not be read and are in no number.
     """
     if ray is not None and suite is not None:

@@ -25,6 +25,7 @@ class Candidate:
     trained_on: str = ""  # the data set that the prompts were trained on, "" where nobody said
     options: Mapping[str, Any] = field(default_factory=dict)  # of the method
     pixel_threshold: float = 0.5  # the card's, for pictures
+    image_threshold: float | None = None  # the card's, where it has one
     notes: tuple[str, ...] = ()  # lines worth telling the user
 
     @property
@@ -107,6 +108,7 @@ def load_candidate(
         trained_on=_trained_on(choice.prompts),
         options=to_dict(method.config),
         pixel_threshold=float(loaded.thresholds.get("pixel", 0.5)),
+        image_threshold=loaded.thresholds.get("image"),
         notes=(*loaded.notes, *method.remarks()),
     )
 

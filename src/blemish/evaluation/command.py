@@ -91,7 +91,8 @@ def evaluate(
         reporter: Is told how the work goes on.
         command: What the results name as the command; by default that of this process.
         **given: EvaluationSettings by their names, as `blemish.load` takes them. `defects="data"` takes the data set's own types,
-            `peers="data"` the images of each image's own product; {product} in `references` stands for that product.
+            `peers="data"` the images of each image's own product, `peers="auto"` the same where they are a series; {product} in
+            `references` stands for that product.
 
     Returns:
         The evaluations, their tables, and the page.
@@ -199,9 +200,10 @@ def _settings(config: Config, **others: Any) -> EvaluationSettings:
         tiles=check_tiles(config.input.tiles or "off"),
         roi=config.masks.roi,
         ignore=config.masks.ignore,
-        references=config.references.peers,
+        references=None if config.references.peers == "off" else config.references.peers,
         good_references=config.references.references,
         profile=config.references.profile,
+        compare_px=config.references.compare_px,
         batch_size=config.model.batch_size,
         device=config.model.device,
         **others,

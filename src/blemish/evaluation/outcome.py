@@ -190,6 +190,7 @@ def _notes(run: EvaluationRun, records: Sequence[Mapping[str, Any]]) -> list[str
     found = []
     if unreadable := sum("error" in record for record in records):
         found.append(f"{unreadable} of {len(records)} images cannot be read or paired and are in no number")
+    found += run.engines.notes()
     if run.no_pixels:
         found.append(run.no_pixels)
     if run.typing is not None:

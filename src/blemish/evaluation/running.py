@@ -21,21 +21,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish._version import __version__
-from blemish.backbones.preprocess import to_array
 from blemish.calibration import vocabulary_hash
 from blemish.data import DataSet, Sample
-from blemish.engines.base import Engine, RawScores
+from blemish.engines.base import RawScores
 from blemish.errors import ImageError, UsageError
 from blemish.evaluation.candidates import Candidate
+from blemish.evaluation.comparing import ProductEngines
 from blemish.evaluation.finding import by_product, describe, why_no_pixels
 from blemish.evaluation.ranks import own_ap
-from blemish.evaluation.settings import DATA_TYPES, OF_PRODUCT, EvaluationSettings
+from blemish.evaluation.settings import DATA_TYPES, EvaluationSettings
 from blemish.evaluation.states import Counts, EvaluationProgress, RunFolder, merged
 from blemish.evaluation.typing import Typing
-from blemish.inspection.load import with_profile
 from blemish.inspection.loader import default_workers
 from blemish.inspection.masks import Masks
-from blemish.inspection.references import draw_references, with_references
 from blemish.inspection.samples import CachedEncoder, LoadedSample, SampleLoader
 from blemish.inspection.scoring import Scorer
 from blemish.io.log import Log
@@ -54,10 +52,6 @@ __all__ = ["EvaluationRun", "ScoredSample"]
 SCORE_RANGE = (0.0, 1.0)  # of every method's maps
 LEGACY_FILE = "legacy"
 APART = "apart"  # the folder of products that other processes have counted
-
-
-PRODUCT = "{product}"  # in the path of good references: each image's product
-ALL = ""  # stands for every product where the engine is the same for all
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,12 +90,19 @@ class EvaluationRun:
             self.masks = Masks.of_pixels(self.profile.roi, self.profile.ignore, path=Path(settings.profile or ""))
         self.typing = Typing(data, aligned_corners=candidate.engine.aligned_corners) if settings.typed else None
         self.store = self._store()
-        self._compared: tuple[str, Engine] | None = None  # the engine with the references of one product, or of all
         self._scorer: tuple[str, Scorer] | None = None
         identity = self._identity()
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
         name = re.sub(r"[^A-Za-z0-9._]+", "-", f"{data.name}-{candidate.name}").strip("-")
         self.folder = RunFolder(out / f"{name}-{key}", identity)
+        self.engines = ProductEngines(
+            candidate,
+            self.products,
+            settings=settings,
+            profile=self.profile,
+            vocabulary=self.vocabulary,
+            folder=self.folder,
+        )
 
     def count(self) -> Counts:
         """Goes on where the folder stands, to the end; all counts."""
@@ -251,7 +252,7 @@ class EvaluationRun:
     def _scored(self, chunks: Sequence[Sequence[Sample]]) -> Iterator[list[ScoredSample | ImageError]]:
         """The images of each chunk with their scores; an ImageError stands for one that cannot be read."""
         loader = SampleLoader(
-            preprocess=self.candidate.engine.input,
+            preprocess=self.engines.input,
             size=self.settings.size,
             masks=not self.no_pixels,
             store=self.store,
@@ -289,7 +290,7 @@ class EvaluationRun:
         if self._scorer is None or self._scorer[0] != product:
             typed = None if self.typing is None else self.typing.vocabulary(product)
             scorer = Scorer(
-                self._engine_of(product),
+                self.engines.of(product),
                 *([self.vocabulary] if typed is None else [self.vocabulary, typed]),
                 batch_size=self.settings.batch_size,
                 tiles=self.settings.tiles,
@@ -298,34 +299,6 @@ class EvaluationRun:
             )
             self._scorer = product, scorer
         return self._scorer[1]
-
-    def _engine_of(self, product: str) -> Engine:
-        """The engine for a product: with its name, and with the references that its images are compared with."""
-        references, good = self.settings.references, self.settings.good_references
-        engine = self.candidate.engine.for_product(product)
-        if self.profile is not None:
-            if self._compared is None:
-                self._compared = ALL, with_profile(self.candidate.engine, self.profile)
-                if self._compared[1].input != self.candidate.engine.input:
-                    raise UsageError(
-                        "a profile that compares images at a larger size (--compare-px) is measured by inspect alone"
-                    )
-            return self._compared[1]
-        if references is None and good is None:
-            return engine
-        own = engine is not self.candidate.engine or references == OF_PRODUCT or PRODUCT in (good or "")
-        key = product if own else ALL
-        if self._compared is None or self._compared[0] != key:
-            if references == OF_PRODUCT:
-                pictures = (sample.picture() for sample in draw_references(self.products[product]))
-                engine = engine.with_references(to_array(picture, engine.input)[None] for picture in pictures)
-            else:
-                images = references if good is None else good.replace(PRODUCT, product)
-                assert images is not None
-                size = self.settings.batch_size
-                engine = with_references(engine, images, good=good is not None, batch_size=size).engine
-            self._compared = key, engine
-        return self._compared[1]
 
     def _encoder(self, store: FeatureStore) -> CachedEncoder:
         from blemish.engines.torch import TorchEngine

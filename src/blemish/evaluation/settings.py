@@ -9,11 +9,12 @@ from blemish.errors import UnknownNameError, UsageError
 from blemish.inspection.samples import Size
 from blemish.metrics.steps import AUPRO_LIMIT
 
-__all__ = ["DATA_TYPES", "LEGACY_METRIC", "OF_PRODUCT", "EvaluationSettings", "Kept", "Size"]
+__all__ = ["DATA_TYPES", "LEGACY_METRIC", "OF_PRODUCT", "SERIES", "EvaluationSettings", "Kept", "Size"]
 
 Kept = Literal["none", "float16", "bfloat16", "float32"]
 DATA_TYPES = "data"  # stands for the data set's own types in `defects`
 OF_PRODUCT = "data"  # stands for the images of each image's own product in `references`
+SERIES = "auto"  # likewise, for products whose images are a series
 LEGACY_METRIC = "aupro_200_steps"
 
 
@@ -26,9 +27,10 @@ class EvaluationSettings:
     a vocabulary for each product. legacy: the papers' AUPRO, too, in a second pass. rounds: bootstrap resamples, 0 for none.
     cache: what image features are kept in, on the disk. limit: of AUPRO's false positive rate. vocabulary, product: a file of
     types instead of `defects`. tiles, roi, ignore: as `blemish.load` takes them. references: images that all others are compared
-    with: a folder or a pattern, or "data" for those of each image's own product, good and bad, unlabelled. good_references: good
-    images for methods with a memory, likewise; {product} in the path stands for each image's product. profile: the file of
-    `blemish learn`, whose memory all images are compared with.
+    with: a folder or a pattern, or "data" for those of each image's own product, good and bad, unlabelled; "auto" for the same
+    where they are a series. good_references: good images, likewise; {product} in the path stands for each image's product.
+    profile: the file of `blemish learn`, whose memory all images are compared with. compare_px: side of the square at which
+    they are compared with references.
     """
 
     size: Size = "original"
@@ -41,6 +43,7 @@ class EvaluationSettings:
     references: str | None = None
     good_references: str | None = None
     profile: str | None = None
+    compare_px: int | None = None
     typed: bool = False
     legacy: bool = False
     rounds: int = 200
@@ -67,6 +70,8 @@ class EvaluationSettings:
             )
         if self.tiles != "off" and compared:
             raise UsageError("references are compared with whole images, not with tiles: leave one of them out")
+        if self.compare_px is not None and (not compared or self.profile is not None):
+            raise UsageError("--compare-px goes with --peers or --references; a profile has its own: leave it away")
         if not 0 < self.limit <= 1:
             raise UsageError(f"the limit of the false positive rate lies in (0, 1], not {self.limit:g}")
 
@@ -84,6 +89,7 @@ class EvaluationSettings:
             "references",
             "good_references",
             "profile",
+            "compare_px",
         ):  # as before there were any
             if told[name] in (None, "off"):
                 del told[name]

@@ -1,4 +1,4 @@
-"""DICOM through pydicom (an extra): one frame as samples, with its own rescaling and window, and without its padding."""
+"""DICOM through pydicom (an extra): one frame as samples, with its own rescaling, window and tables, and without its padding."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from blemish.errors import ImageError
 from blemish.images import dicom_codecs
 from blemish.images.boundary import NO_MEMORY, decoding, one_line
 from blemish.images.depth import Samples
+from blemish.images.dicom_tables import LookupTable, read_table
 from blemish.images.kinds import DICOM_MARK, DICOM_MARK_AT, is_dicom
 from blemish.images.limits import PER_BYTE, check_held, free_memory
 from blemish.images.modern import missing
@@ -32,7 +33,7 @@ TAGS = (
 # The functional group of an enhanced object that holds a tag for each frame (PS3.3, C.7.6.16).
 GROUPS = {
     **dict.fromkeys(("RescaleSlope", "RescaleIntercept", "RescaleType"), "PixelValueTransformationSequence"),
-    **dict.fromkeys(("WindowCenter", "WindowWidth", "VOILUTFunction"), "FrameVOILUTSequence"),
+    **dict.fromkeys(("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"), "FrameVOILUTSequence"),
     **dict.fromkeys(("PixelSpacing", "SliceThickness"), "PixelMeasuresSequence"),
 }
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
@@ -65,8 +66,9 @@ def count_frames(path: Path) -> int:
 def open_dicom(stream: BinaryIO, source: str, *, page: int | None) -> OpenedImage:
     """Frame `page` (from 1; None: the first) of a DICOM file.
 
-    Grey values [H, W] are float32 after the modality's rescaling (Hounsfield units of a CT); colour is uint8 [H, W, 3]. The
-    window is that of the frame's tags, or the percentiles 0.5 and 99.5 of the frame without its padding.
+    Grey values [H, W] are float32 after the modality's rescaling (Hounsfield units of a CT) or table, and after the table for
+    display where there is one; colour is uint8 [H, W, 3]. The window is all that such a table may give, else that of the
+    frame's tags, or the percentiles 0.5 and 99.5 of the frame without its padding.
     ImageError where the extra is missing, the frame is not there, or a tag that decides values cannot be read.
     """
     header = _read(stream, source, pixels=False)
@@ -126,9 +128,17 @@ def _frame(stream: BinaryIO, source: str, number: int) -> Samples:
     if values.ndim != 2:
         raise ImageError(source, f"its pixels are {list(values.shape)}, which is no image")
     inside = _inside(data, values, source)
-    grey = _rescaled(values, data, tags)
-    window, note = tags.window()
-    texts = {**tags.all_texts(), **({"note": note} if note else {})}
+    grey = _rescaled(values, tags)
+    texts = tags.all_texts()
+    table, note = tags.voi_table()
+    if table is None:
+        window, other = tags.window()
+        note = "; ".join(filter(None, (note, other)))
+    else:
+        grey, window = table.of(grey), (0.0, table.highest)
+        texts["VOILUT"] = str(table)
+    if note:
+        texts["note"] = note
     return Samples(
         grey,
         source,
@@ -188,17 +198,36 @@ class FrameTags:
         texts = {name: self.text(name) for name in TAGS}
         return {name: text for name, text in texts.items() if text}
 
+    def table(self, name: str) -> LookupTable | None:
+        """The first table of a sequence, None where there is none; ImageError where it cannot be read."""
+        try:
+            items = self.value(name)
+            if not items:
+                return None
+            return read_table(items[0], little_endian=self.data.file_meta.TransferSyntaxUID.is_little_endian)
+        except Exception as error:
+            raise ImageError(self.source, f"its {name} cannot be read ({one_line(error)})") from error
+
+    def voi_table(self) -> tuple[LookupTable | None, str]:
+        """The table for display, None where there is none; and a note where it cannot be read."""
+        try:
+            return self.table("VOILUTSequence"), ""
+        except ImageError as error:
+            return None, f"{error.reason}; it is left out"
+
     def window(self) -> tuple[tuple[float, float] | None, str]:
-        """The first window (DICOM PS3.3, C.11.2.1.2), None where there is none; and a note where it cannot be read."""
+        """The first window (DICOM PS3.3, C.11.2.1.2), None where there is none; and a note where it is read otherwise, or not."""
         try:
             centre, width = self.number_of("WindowCenter"), self.number_of("WindowWidth")
         except ImageError as error:
             return None, f"{error.reason}; percentiles are used instead"
         if centre is None or width is None or width <= 1:
             return None, ""
-        if self.text("VOILUTFunction") == "LINEAR_EXACT":
+        function = self.text("VOILUTFunction")
+        if function == "LINEAR_EXACT":
             return (centre - width / 2, centre + width / 2), ""
-        return (centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2), ""
+        note = f"its VOILUTFunction {function} is read as LINEAR" if function not in ("", "LINEAR") else ""
+        return (centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2), note
 
     def _groups(self, name: str) -> list[Any]:
         """The items of the functional group that may hold a tag: the frame's own before the one shared by all frames."""
@@ -212,12 +241,11 @@ class FrameTags:
         return found
 
 
-def _rescaled(values: NDArray[Any], data: Any, tags: FrameTags) -> NDArray[np.float32]:
+def _rescaled(values: NDArray[Any], tags: FrameTags) -> NDArray[np.float32]:
     """Stored values in the modality's units."""
-    from pydicom.pixels.processing import apply_modality_lut
-
-    if "ModalityLUTSequence" in data:
-        return np.asarray(apply_modality_lut(values, data), np.float32)
+    table = tags.table("ModalityLUTSequence")
+    if table is not None:
+        return table.of(values)
     slope, intercept = tags.number_of("RescaleSlope"), tags.number_of("RescaleIntercept")
     if slope == 0:
         raise ImageError(tags.source, "its RescaleSlope is 0")

@@ -292,7 +292,13 @@ def _check_apart(good: Sequence[Path], config: Config) -> None:
                 f"{len(shared)} of the good images, {shared[0]} the first, are in the profile; what is promised holds for "
                 "images that are not: give others, or let blemish learn find the thresholds"
             )
-    for option, images in (("peers", config.references.peers), ("references", config.references.references)):
+    peers = None if config.references.peers == "off" else config.references.peers
+    if peers == "auto":
+        raise UsageError(
+            "good images that judge each other promise nothing of others: give --peers other images of the product, or let "
+            "blemish learn make a profile of the good ones"
+        )
+    for option, images in (("peers", peers), ("references", config.references.references)):
         if images is None:
             continue
         compared = {Path(str(image)).resolve() for image in find_references(images, good=option == "references")}

@@ -33,6 +33,15 @@ MOST_ATTEMPTS = 3  # processes that one image may bring down
 RESTART_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # pauses before a process is started again
 FIRST_GUESS_S = 0.2  # seconds an image, before any was measured
 SMOOTHING = 0.1  # share of the newest batch in the mean
+THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+# To glibc's malloc (others ignore it): a worker allocates the same again for every batch. What a batch frees stays with the
+# process, in one heap for all threads, so that its memory stays what the largest batch needs; a block above 32 MB, as of one
+# huge image, goes back to the system.
+MEMORY = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),  # bytes; the most that malloc takes
+    "MALLOC_TRIM_THRESHOLD_": str(2**40),
+}
 
 
 class QueueFullError(BlemishError):
@@ -237,8 +246,9 @@ class InferencePool:
     def _start(self) -> subprocess.Popen[bytes] | None:
         """A process with its model loaded; None where it does not get that far."""
         environment = {
+            **MEMORY,
             **os.environ,
-            **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
+            **THREADS,
             "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),  # noqa: PTH109
             **self._environment,
         }
