@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -140,9 +142,19 @@ class Worker:
 
 
 def measure(
-    case: str, *, engines: list[tuple[str, str]], threads: list[int], batches: list[int], rounds: int, apart: bool
+    case: str,
+    *,
+    engines: list[tuple[str, str]],
+    threads: list[int],
+    batches: list[int],
+    rounds: int,
+    apart: bool,
+    busy: int,
 ) -> None:
-    """Prints the table of a case; `apart` has one process at a time, where all together would not fit into the memory."""
+    """Prints the table of a case; `apart` has one process at a time, where all together would not fit into the memory.
+
+    So many processes as `busy` says spin beside it once all have loaded.
+    """
     print(
         f"\n{case}\n| engine | threads | batch | CPU ms | wall ms | memory MB | load s | map error |\n|" + "---|" * 8,
         flush=True,
@@ -151,13 +163,26 @@ def measure(
     with tempfile.TemporaryDirectory() as home:
         for group in [[each] for each in asked] if apart else [asked]:
             workers = [Worker(case, *each, home=home) for each in group]
-            for _ in range(rounds):
-                for batch in batches:
-                    for worker in workers:
-                        worker.run(batch)
+            with spinning(busy):
+                for _ in range(rounds):
+                    for batch in batches:
+                        for worker in workers:
+                            worker.run(batch)
             for worker in workers:
                 worker.close()
             show(workers)
+
+
+@contextmanager
+def spinning(count: int) -> Iterator[None]:
+    """So many processes that do nothing as fast as they can."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def show(workers: list[Worker]) -> None:
@@ -180,6 +205,7 @@ def main() -> None:
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--half", action="store_true", help="also in 16 bits")
+    parser.add_argument("--only", nargs="+", metavar="ENGINE", help="of the libraries")
     parser.add_argument("--busy", type=int, default=0, help="processes that spin beside it")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -187,28 +213,25 @@ def main() -> None:
         case, engine, precision, threads = arguments.child
         child(case, engine, precision, int(threads))
         return
-    engines = [("torch", "float32"), *((name, "float32") for name in installed_libraries())]
+    libraries = [name for name in installed_libraries() if arguments.only is None or name in arguments.only]
+    engines = [("torch", "float32"), *((name, "float32") for name in libraries)]
     if arguments.half:
-        engines += [("torch", "half"), *((name, "half") for name in installed_libraries() if LIBRARIES[name].half)]
+        engines += [("torch", "half"), *((name, "half") for name in libraries if LIBRARIES[name].half)]
     print(
         f"load of the machine before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors; spinning beside: {arguments.busy}"
     )
     print(", ".join(f"{dtype}: {rate:.0f} GFLOP/s" for dtype, rate in core_limit().items()), "on one core")
-    spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(arguments.busy)]
-    try:
-        for case in arguments.cases:
-            large = case not in SMALL
-            measure(
-                case,
-                engines=engines,
-                threads=arguments.threads,
-                batches=[1] if large else arguments.batches,
-                rounds=1 if large else arguments.rounds,
-                apart=large,
-            )
-    finally:
-        for process in spinning:
-            process.kill()
+    for case in arguments.cases:
+        large = case not in SMALL
+        measure(
+            case,
+            engines=engines,
+            threads=arguments.threads,
+            batches=[1] if large else arguments.batches,
+            rounds=1 if large else arguments.rounds,
+            apart=large,
+            busy=arguments.busy,
+        )
 
 
 if __name__ == "__main__":

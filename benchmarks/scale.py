@@ -43,7 +43,7 @@ class Used:
     driver: list[tuple[float, int]] = field(default_factory=list)  # seconds, bytes of the first process alone
     processor: dict[int, float] = field(default_factory=dict)  # seconds of each process
     others: float = 0.0  # cores that other processes of the machine took
-    written: list[tuple[float, int]] = field(default_factory=list)  # seconds, bytes of results.jsonl
+    written: list[tuple[float, int]] = field(default_factory=list)  # seconds, bytes of records
 
     @property
     def processor_s(self) -> float:
@@ -52,9 +52,7 @@ class Used:
 
     def steady_rate(self, images: int) -> float | None:
         """Images a second while results come, between a tenth and nine tenths of them; None where that was too short to tell."""
-        if not self.written:
-            return None
-        whole = self.written[-1][1]
+        whole = self.written[-1][1] if self.written else 0
         inner = [(seconds, size) for seconds, size in self.written if 0.1 * whole < size < 0.9 * whole]
         if len(inner) < 3:
             return None
@@ -62,7 +60,7 @@ class Used:
         return images * (last - first) / whole / (end - begin)
 
 
-def render(folder: Path, count: int) -> Path:
+def render(folder: Path, count: int, *, side_px: int = SIDE_PX) -> Path:
     """So many small pictures with a blob here and there."""
     numbers = np.random.default_rng(0)
     for number in range(count):
@@ -70,10 +68,10 @@ def render(folder: Path, count: int) -> Path:
         if path.is_file():
             continue
         low = numbers.integers(110, 200, (8, 8, 3), dtype=np.uint8)
-        pixels = low.repeat(SIDE_PX // 8, 0).repeat(SIDE_PX // 8, 1)
+        pixels = low.repeat(side_px // 8, 0).repeat(side_px // 8, 1)
         if number % 5 == 0:
-            x, y = numbers.integers(20, SIDE_PX - 60, 2)
-            pixels[y : y + 30, x : x + 40] = 20
+            x, y = numbers.integers(side_px // 12, side_px * 3 // 4, 2)
+            pixels[y : y + side_px // 8, x : x + side_px // 6] = 20
         save(pixels, path)
     return folder
 
@@ -90,14 +88,15 @@ def run(*words: object, limit_s: float = 7200, out: Path | None = None) -> Used:
         used.peak_bytes = max(used.peak_bytes, sum(sizes.values()))
         seconds = time.perf_counter() - started
         used.driver.append((seconds, sizes.get(process.pid, 0)))
-        if out is not None and (out / "results.jsonl").is_file():
-            used.written.append((seconds, (out / "results.jsonl").stat().st_size))
+        if out is not None:
+            used.written.append((seconds, _written(out)))
         if time.perf_counter() - started > limit_s:
-            process.kill()
+            process.send_signal(signal.SIGINT)  # it writes down what it has
+            process.wait(60)
         time.sleep(POLL_S)
     used.seconds = time.perf_counter() - started
     used.others = max(0.0, _busy_s() - busy - used.processor_s) / used.seconds
-    if process.returncode not in (0, 3):
+    if process.returncode not in (0, 3) and used.seconds < limit_s:
         raise SystemExit(f"{words} ended with {process.returncode}")
     return used
 
@@ -238,7 +237,8 @@ def stub(options: argparse.Namespace) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    images = sorted(render(options.out / "images", 200).rglob("*.jpg"))
+    folder = options.out / f"images-{options.side_px}"
+    images = sorted(render(folder, 200, side_px=options.side_px).rglob("*.jpg"))
     table = options.out / "paths.parquet"
     with parquet.ParquetWriter(table, pyarrow.schema([("path", pyarrow.string())])) as writer:
         for start in range(0, options.images, 10_000):
@@ -249,20 +249,23 @@ def stub(options: argparse.Namespace) -> None:
     with plugged(options.out):
         used = run(
             *("inspect", table, "--column", "path", "--ray", "local", "--engine", "stub", "--batch-size", 64, "-q"),
+            *("--range", "0:65535"),  # else the headers of all images are read first
             *("--out", options.out / "rows", "--overwrite"),
             limit_s=options.limit_s,
         )
     begin = [size for seconds, size in used.driver if 0.2 < seconds / used.seconds < 0.3]
     end = [size for seconds, size in used.driver if seconds / used.seconds > 0.9]
     told = json.loads((options.out / "rows" / "run.json").read_text(encoding="utf-8"))
+    done = sum(told["counts"].values())
     facts = {
-        "images": sum(told["counts"].values()),
-        "images/s": round(options.images / told["duration_s"], 1),
+        "images": done,
+        "images/s": round(done / told["duration_s"], 1),
+        "CPU ms an image": round(1000 * used.processor_s / max(1, done), 2),
         "driver MB after a quarter": max(begin, default=0) // 2**20,
         "driver MB at the end": max(end, default=0) // 2**20,
         "peak MB of all": used.peak_bytes // 2**20,
         "bytes a row": sum(path.stat().st_size for path in (options.out / "rows" / "records").iterdir())
-        // options.images,
+        // max(1, done),
     }
     started = time.perf_counter()
     subprocess.run([sys.executable, "-m", "blemish", "report", str(options.out / "rows"), "-q"], check=True)
@@ -305,6 +308,12 @@ def _family(pid: int) -> list[int]:
     return found
 
 
+def _written(out: Path) -> int:
+    """Bytes of the records in a folder of results."""
+    places = (out / "results.jsonl", *(out / "records").glob("part-*.parquet"))
+    return sum(place.stat().st_size for place in places if place.is_file())
+
+
 def _memory(pid: int) -> int:
     """Bytes that a process has, of shared pages its share."""
     try:
@@ -341,7 +350,8 @@ def main() -> None:
     parser.add_argument("--more", default="", help="further words of blemish inspect, as --more='--input-px 224'")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit-s", type=float, default=7200)
+    parser.add_argument("--side-px", type=int, default=SIDE_PX, help="rows: of the pictures")
+    parser.add_argument("--limit-s", type=float, default=7200, help="rows: then it tells of those that are there")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

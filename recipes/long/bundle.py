@@ -206,7 +206,11 @@ def main() -> None:
     parser.add_argument("--materials", type=Path, help="photos of materials (recipes.embedded.photos)")
     parser.add_argument("--backbone", type=Path, required=True, help="folder of the weights to begin with")
     parser.add_argument(
-        "--further", type=Path, nargs="*", default=[], help="more annotated folders; those whose name the judge has are left out"
+        "--further",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="more annotated folders; those whose name the judge has are left out",
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--part-mb", type=float, default=50)

@@ -13,7 +13,7 @@ from small_methods import small_method, some_images
 
 from blemish.config import ModelConfig
 from blemish.engines import torch as module
-from blemish.engines.torch import TorchEngine, in_half, use_threads
+from blemish.engines.torch import TorchEngine, in_half, keep_float32, use_threads
 from blemish.errors import UsageError
 from blemish.language import parse_defects
 from blemish.methods.base import Method
@@ -58,6 +58,17 @@ def in_half_precision(method: Method) -> TorchEngine:
     engine = TorchEngine.of(Loaded(method), ModelConfig(precision="half")).engine
     assert isinstance(engine, TorchEngine)
     return engine
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "rounds"), [("cuda", "float32", False), ("cuda:1", "half", True), ("cpu", "float32", True)]
+)
+def test_convolutions_on_a_gpu_round_only_where_half_was_asked_for(
+    device: str, precision: Any, rounds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    keep_float32(torch.device(device), precision)
+    assert torch.backends.cudnn.allow_tf32 == rounds
 
 
 def test_half_precision_is_another_setup_of_the_same_model(method: Method) -> None:

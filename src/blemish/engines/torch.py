@@ -31,7 +31,7 @@ from blemish.methods.text_cache import TextCache
 from blemish.models.load import Loaded, load_method
 from blemish.results import ModelInfo, Reasons
 
-__all__ = ["TorchEngine", "device_of", "in_half", "rows_of", "use_threads"]
+__all__ = ["TorchEngine", "device_of", "in_half", "keep_float32", "rows_of", "use_threads"]
 
 UNMEASURED = 1.0  # scores lie in 0..1
 LOOKED_AT_ONCE = 8  # images
@@ -70,6 +70,7 @@ class TorchEngine(Engine):
     ) -> None:
         self.device = device_of(device)
         self.precision = precision
+        keep_float32(self.device, precision)
         self.deviation = deviation
         self.method = method.to(self.device).eval()
         self.compiled = compiled
@@ -243,6 +244,15 @@ def in_half(method: Method, dtype: torch.dtype) -> Method:
     other._modules = dict(method._modules)
     other.backbone = method.backbone.with_block_precision(dtype)
     return other
+
+
+def keep_float32(device: torch.device, precision: NumberPrecision) -> None:
+    """Lets no convolution on an NVIDIA GPU round to TF32, as torch does by default, where float32 was asked for.
+
+    TF32 has the 10 bits of float16: maps moved by 0.003 (docs/engines.md), more than a threshold of the processor bears.
+    """
+    if device.type == "cuda" and precision == "float32":
+        torch.backends.cudnn.allow_tf32 = False
 
 
 def use_threads(threads: int | None) -> None:

@@ -24,6 +24,7 @@ LOCAL = "local"  # a cluster of this machine alone, for as long as the run takes
 COMPARED = ("blemish", "python", "torch", "numpy", "pillow")  # versions that must be the same everywhere
 CONNECT_S, LOOK_S = 5.0, 120.0
 DEFAULT_PORT = 6379
+START_TRIES = 2  # of a local cluster: Ray waits for itself for 30 s, which a busy machine may exceed once
 STORE_BYTES = 2**30  # of a local cluster's object store, at most
 
 
@@ -83,7 +84,20 @@ def ray_modules() -> tuple[Any, Any]:
 def _join(ray: Any, address: str, cpus: int | None) -> None:
     quiet = {"log_to_driver": False, "logging_level": "error", "include_dashboard": False}
     if address == LOCAL:
-        paths = os.pathsep.join(path or os.getcwd() for path in sys.path)  # noqa: PTH109
+        _start(ray, cpus, quiet)
+        return
+    if address != "auto":
+        check_answers(address)
+    try:
+        ray.init(address=address, **{name: value for name, value in quiet.items() if name != "include_dashboard"})
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        raise UsageError(f"--ray {address}: no Ray cluster could be joined there ({_said(error)})") from error
+
+
+def _start(ray: Any, cpus: int | None, quiet: dict[str, Any]) -> None:
+    """A cluster of this machine alone."""
+    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)  # noqa: PTH109
+    for tries_left in reversed(range(START_TRIES)):
         try:
             ray.init(
                 address="local",
@@ -92,16 +106,13 @@ def _join(ray: Any, address: str, cpus: int | None) -> None:
                 runtime_env={"env_vars": {"PYTHONPATH": paths, "OMP_WAIT_POLICY": "PASSIVE"}},
                 **quiet,
             )
+            return
         except Exception as error:  # of no kind of its own, where it does not start in time
             ray.shutdown()
-            raise UsageError(f"Ray does not start on this machine ({_said(error)}); --workers does without") from error
-        return
-    if address != "auto":
-        check_answers(address)
-    try:
-        ray.init(address=address, **{name: value for name, value in quiet.items() if name != "include_dashboard"})
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        raise UsageError(f"--ray {address}: no Ray cluster could be joined there ({_said(error)})") from error
+            if not tries_left:
+                raise UsageError(
+                    f"Ray does not start on this machine ({_said(error)}); --workers does without"
+                ) from error
 
 
 def _said(error: Exception) -> str:
