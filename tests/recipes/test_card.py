@@ -10,9 +10,9 @@ from recipes.real.card import further, sources_of
 from blemish.models.paths import package_models
 
 
-def test_each_fine_tuning_is_named_with_its_length_and_product() -> None:
-    words = further([{"steps": 500, "products": ["macaroni1"]}, {"steps": 30, "products": ["capsules"]}])
-    assert words.startswith("500 steps with VisA macaroni1, 30 steps with VisA capsules; each with DeepPCB")
+def test_a_long_training_is_named_with_its_length_and_sources() -> None:
+    words = further({"views": 7000, "steps": 40, "sources": {"visa-capsules": {"good": 6, "bad": 1}}})
+    assert words.startswith("7000 views in 40 steps") and "visa-capsules (6 good, 1 defective)" in words
 
 
 def test_sources_keep_what_a_licence_asks_for(tmp_path: Path) -> None:
@@ -31,7 +31,8 @@ def test_sources_keep_what_a_licence_asks_for(tmp_path: Path) -> None:
 
 def test_the_card_that_ships_names_what_taught_it() -> None:
     card = json.loads((package_models() / "embedded" / "card.json").read_text(encoding="utf-8"))
-    assert "VisA capsules" in card["trained_on"]
-    named = {source["name"] for source in card["fine_tuned"]["sources"]}
-    assert {"groceries", "clothes"} <= named
-    assert all(source["licence"] for source in card["fine_tuned"]["sources"])
+    assert "visa-capsules" in card["trained_on"]
+    named = {source["name"] for source in card["further_training"]["sources"]}
+    assert {"groceries", "clothes", "ball-screws"} <= named
+    assert not {"cookies", "fabric-stains"} & named  # they judge
+    assert all(source["licence"] for source in card["further_training"]["sources"])

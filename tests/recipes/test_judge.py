@@ -85,7 +85,7 @@ def test_kept_predictions_are_taken_again_and_those_of_other_images_are_refused(
     again = predict_all(method.backbone, tmp_path, pairs, **options)[1]
     assert [one.score for one in again["default"]] == pytest.approx([one.score for one in first["default"]])
     monkeypatch.setattr(judging, "COUNT_PHOTOS", 1)
-    with pytest.raises(UsageError, match="predictions of default are of other images"):
+    with pytest.raises(UsageError, match="predictions of photos at default are of other images"):
         predict_all(method.backbone, tmp_path, pairs, **options)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -24,7 +26,7 @@ from recipes.long.device_views import blobs, cut, defaced, grids, relit, windows
 from recipes.long.losses import Targets, Weights, above
 from recipes.long.producing import points_on, read_shard, write_shard
 from recipes.long.towers import Side, groups_of
-from recipes.real.pairs import SIZE_PX, Pair
+from recipes.real.pairs import SIZE_PX, Pair, render_pair
 
 from blemish.backbones.model import Clip
 from blemish.errors import UsageError
@@ -74,7 +76,7 @@ def start() -> dict[str, torch.Tensor]:
         torch.nn.init.normal_(parameter, std=0.05)
     words = torch.nn.functional.normalize(torch.randn(23, 128), dim=-1)
     state = {f"image.{name}": value for name, value in clip.image.state_dict().items()}
-    return state | {"texts": words, "variants": words[None]}
+    return state | {"texts": words, "variants": words[None].clone()}
 
 
 def filled(folder: Path, tmp_path: Path, recipe: LongRecipe) -> Sources:
@@ -217,3 +219,29 @@ def test_targets_forget_types_of_defects_too_small_for_a_patch() -> None:
     masks[0, :8, :8] = True
     targets = Targets.of(masks, torch.tensor([4, 4]))
     assert targets.types.tolist() == [4, 0] and targets.anomalous[0].any()
+
+
+@pytest.mark.slow
+def test_the_script_for_a_machine_with_a_gpu_runs_on_a_processor(tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    parts = bundles._Parts(folder, 10_000_000)
+    for number in range(2):
+        made = render_pair(70_000_000 + number)
+        assert made is not None
+        entry = Entry(f"photo-{number}.webp", "photo", "own", "plate")
+        parts.add(entry, [(entry.name, bundles._webp(Image.fromarray(made.good)))])
+    parts.close()
+    save_file(start(), folder / bundles.START)
+    command = ["sh", "recipes/gpu.sh", str(folder), str(tmp_path / "out"), "240", "--side", "frozen:0", "--steps", "2"]
+    options = ["--fill", "1", "--places", "64", "--pixels", "20000", "--sides-px", "64", "--device", "cpu"]
+    # SHARDS: so few that drawing waits for the training
+    environment = {**os.environ, "PYTHON": sys.executable, "PROCESSES": "1", "SHARDS": "4", "TMPDIR": str(tmp_path)}
+    repository = Path(__file__).parents[2]
+    done = subprocess.run(
+        [*command, *options], cwd=repository, env=environment, capture_output=True, text=True, timeout=400, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["steps"] == 2 and min(summary["pairs"].values()) >= 16
+    assert (tmp_path / "out" / "frozen-100.safetensors").is_file()
