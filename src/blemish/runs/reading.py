@@ -101,9 +101,9 @@ def results_from(run: str | Path, *, on_error: Literal["raise", "skip", "record"
 
     Example:
         >>> for inspection in results_from("results"):
-        ...     print(inspection.source, inspection.verdict, len(inspection.regions))
-        parts/bad.png ng 1
-        parts/good.png ok 0
+        ...     print(inspection.source, inspection.verdict, bool(inspection.regions))
+        parts/bad.png ng True
+        parts/good.png ok False
     """
     if on_error not in ("raise", "skip", "record"):
         raise UnknownNameError("on_error", str(on_error), ("raise", "skip", "record"))
