@@ -11,7 +11,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
@@ -23,117 +23,15 @@ from torch import Tensor
 from blemish.backbones.vision import ImageTower
 from blemish.errors import UsageError
 from recipes.embedded.config import BACKBONE
+from recipes.long.batches import SHARES, BatchSources, Views
 from recipes.long.bundle import START, Bundle
-from recipes.long.device_views import cut, defaced, grids, relit, windows
 from recipes.long.losses import Targets, Weights, member_loss
-from recipes.long.pools import UNKNOWN_TYPE, AnnotatedPool, PairPool, annotated_sources, rows_of
+from recipes.long.recipe import LongRecipe
 from recipes.long.towers import Group, Side, ThawedTower, groups_of
 
-SHARES = {"renders": 0.3, "photos": 0.34, "defaced": 0.14}  # of the views; the rest are annotated images
 EXACT_TEXTS = 0.5  # share of the steps with the ensemble's own directions
-PATIENCE = 300  # seconds
+PATIENCE = 300  # seconds that the first pairs are waited for
 SAVED_AT = (0.5, 1.0)  # parts of the way
-
-
-@dataclass(frozen=True)
-class LongRecipe:
-    """Numbers of the training."""
-
-    seed: int = 0
-    steps: int = 10_000
-    seconds: float = 1e9
-    pixels: int = 128 * 224 * 224  # of a batch's views
-    sides_px: tuple[int, ...] = (160, 192, 224, 256, 320)
-    rate: float = 1e-3
-    trunk_rate: float = 1e-4
-    warm_up: int = 150  # steps
-    decay: float = 0.05
-    averaging: float = 0.997
-    places: int = 12_000  # of pairs in the device's memory, half of them renders
-    fill: int = 40  # shards of each kind that are waited for
-
-
-@dataclass(frozen=True)
-class Views:
-    """A batch: images [B, 3, n, n] in 0..1, masks bool [B, n, n], types [B] and the source of each as an index."""
-
-    images: Tensor
-    masks: Tensor
-    types: Tensor
-    sources: Tensor
-
-
-class Sources:
-    """Everything that a batch is drawn from."""
-
-    def __init__(self, bundle: Bundle, pairs: Path, recipe: LongRecipe, device: torch.device) -> None:
-        self.device = device
-        self.pairs = {
-            kind: PairPool(kind, pairs, places=recipe.places // 2, device=device) for kind in ("renders", "photos")
-        }
-        names = annotated_sources(bundle)
-        self.annotated = {name: AnnotatedPool(bundle, name, device=device) for name in names}
-        self.names = ["renders", "photos", *names]
-
-    def refill(self, most: int) -> int:
-        return sum(pool.refill(most) for pool in self.pairs.values())
-
-    def draw(self, recipe: LongRecipe, rng: np.random.Generator, generator: torch.Generator) -> Views:
-        """One batch of views."""
-        side = int(rng.choice(recipe.sides_px))
-        count = max(16, recipe.pixels // side**2)
-        parts: list[Views] = []
-        for kind in ("renders", "photos"):
-            parts.append(self._pairs(kind, max(1, round(count * SHARES[kind] / 2)), side, rng, generator))
-        for kind, share in (("photos", 0.7), ("renders", 0.3)):
-            number = max(2, round(count * SHARES["defaced"] * share / 2))
-            parts.append(self._defaced(kind, number, side, rng, generator))
-        each = (1 - sum(SHARES.values())) / max(1, len(self.annotated))
-        for name in self.annotated:
-            parts.append(self._annotated(name, max(2, round(count * each)), side, rng, generator))
-        names = ("images", "masks", "types", "sources")
-        return Views(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
-
-    def _rows(self, pool: PairPool, count: int, rng: np.random.Generator) -> Tensor:
-        return torch.from_numpy(rng.integers(pool.filled, size=count)).to(self.device)
-
-    def _pairs(self, kind: str, count: int, side: int, rng: np.random.Generator, generator: torch.Generator) -> Views:
-        pool = self.pairs[kind]
-        rows = self._rows(pool, count, rng)
-        point = torch.from_numpy(rng.integers(pool.points.shape[1], size=count)).to(self.device)
-        grid = grids(windows(pool.points[rows, point], generator), 2 * side, generator)
-        views, masks = cut(pool.images[rows], pool.masks[rows], grid)
-        both = torch.stack([torch.zeros_like(masks), masks], 1)
-        types = torch.stack([torch.zeros_like(pool.types[rows]), pool.types[rows]], 1)
-        return self._views(relit(views, generator), both, types, kind)
-
-    def _defaced(self, kind: str, count: int, side: int, rng: np.random.Generator, generator: torch.Generator) -> Views:
-        pool = self.pairs[kind]
-        rows = self._rows(pool, count, rng)
-        centres = torch.rand(count, 2, generator=generator, device=self.device)
-        grid = grids(windows(centres, generator), 2 * side, generator)
-        views, none = cut(pool.images[rows, :1], torch.zeros_like(pool.masks[rows]), grid)
-        changed, masks = defaced(views[:, 0], generator, rng)
-        both = torch.stack([none, masks], 1)
-        types = torch.full((count, 2), UNKNOWN_TYPE, device=self.device)
-        return self._views(relit(torch.stack([views[:, 0], changed], 1), generator), both, types, kind)
-
-    def _annotated(
-        self, name: str, count: int, side: int, rng: np.random.Generator, generator: torch.Generator
-    ) -> Views:
-        pool = self.annotated[name]
-        rows = torch.cat([rows_of(pool.bad, (count + 1) // 2, rng), rows_of(pool.good, count // 2, rng)]).to(
-            self.device
-        )
-        point = torch.from_numpy(rng.integers(pool.points.shape[1], size=count)).to(self.device)
-        grid = grids(windows(pool.points[rows, point], generator), 2 * side, generator)
-        views, masks = cut(pool.images[rows, None], pool.masks[rows], grid)
-        types = torch.full((count, 1), UNKNOWN_TYPE, device=self.device)
-        return self._views(relit(views, generator), masks[:, None], types, name)
-
-    def _views(self, views: Tensor, masks: Tensor, types: Tensor, name: str) -> Views:
-        source = torch.full((views.shape[0] * views.shape[1],), self.names.index(name), device=self.device)
-        return Views(views.flatten(0, 1), masks.flatten(0, 1), types.flatten(), source)
 
 
 def losses(
@@ -164,7 +62,7 @@ def losses(
 
 
 def train(
-    sources: Sources, groups: Sequence[Group], texts: tuple[Tensor, Tensor], recipe: LongRecipe, out: Path
+    sources: BatchSources, groups: Sequence[Group], texts: tuple[Tensor, Tensor], recipe: LongRecipe, out: Path
 ) -> None:
     """Runs to the end; writes weights, log and summary below `out`."""
     device = sources.device
@@ -176,7 +74,7 @@ def train(
     )
     generator = torch.Generator(device).manual_seed(recipe.seed)
     hidden = {source for group in groups for side in group.sides for source in side.without}
-    hidden_ids = torch.tensor([sources.names.index(name) for name in hidden if name in sources.names], device=device)
+    hidden_ids = torch.tensor([sources.names.index(name) for name in hidden], device=device, dtype=torch.int64)
     allowed = [
         [torch.tensor([side.sees(name) for name in sources.names], device=device) for side in group.sides]
         for group in groups
@@ -259,7 +157,12 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, required=True, help="folder that recipes.long.producing fills")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument(
-        "--side", action="append", required=True, metavar="TRUNK:START[:SOURCES]", help=Side.parse.__doc__
+        "--side",
+        type=Side.parse,
+        action="append",
+        required=True,
+        metavar="TRUNK:START[:SOURCES]",
+        help="frozen:0, frozen:0:-visa-capsules (without) or frozen:0:renders,photos (only these)",
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=2)
@@ -290,7 +193,7 @@ def main() -> None:
     )
     arguments.out.mkdir(parents=True, exist_ok=True)
     start = load_file(arguments.bundle / START)
-    sources = Sources(Bundle(arguments.bundle), arguments.pairs, recipe, device)
+    sources = BatchSources(Bundle(arguments.bundle), arguments.pairs, recipe, device)
     print(
         json.dumps({"annotated": {name: [len(p.good), len(p.bad)] for name, p in sources.annotated.items()}}),
         flush=True,
@@ -302,7 +205,9 @@ def main() -> None:
         time.sleep(0.2)
     while sources.refill(8):
         pass
-    groups = groups_of([Side.parse(text) for text in arguments.side], start, device)
+    for side in arguments.side:
+        side.check(sources.names)
+    groups = groups_of(arguments.side, start, device)
     words = start["texts"].float().to(device), start["variants"].float().to(device)
     train(sources, groups, words, recipe, arguments.out)
 

@@ -47,13 +47,17 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="what recipes.long wrote")
     parser.add_argument("--before", type=Path, required=True, help="folder of the weights that it began with")
     parser.add_argument("--trunk", choices=TRUNKS, default="frozen")
-    parser.add_argument("--part", type=int, default=100, help="per cent of the way")
+    parser.add_argument("--part", type=int, default=100, help="per cent of the way; 0: what it began with")
     parser.add_argument("--sides", type=int, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    learned = load_file(arguments.run / f"{arguments.trunk}-{arguments.part:03d}.safetensors")
     with torch.inference_mode():
-        clip = assembled(load_backbone(arguments.before), learned, arguments.sides)
+        before = load_backbone(arguments.before)
+        if arguments.part:
+            learned = load_file(arguments.run / f"{arguments.trunk}-{arguments.part:03d}.safetensors")
+        else:
+            learned = before.image.state_dict()
+        clip = assembled(before, learned, arguments.sides)
         save_backbone(clip, arguments.out, dtype=torch.float16)
     print(arguments.out)
 

@@ -215,6 +215,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--part-mb", type=float, default=50)
     arguments = parser.parse_args()
+    if arguments.out.exists():
+        raise UsageError(f"{arguments.out}: is there already; name another --out or remove it")
     arguments.out.mkdir(parents=True)
     with torch.inference_mode():
         save_file(start(load_backbone(arguments.backbone)), arguments.out / START)

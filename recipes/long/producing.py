@@ -8,41 +8,21 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import signal
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from blemish.synthesis.fields import Random
-from blemish.synthesis.photos import subject_of
-from recipes.long.bundle import Bundle, Entry, Pixels
-from recipes.real.pairs import RENDER_SEEDS, SIZE_PX, TYPES, Pair, _compressed, photo_pair, render_pair, standing_out
+from recipes.long.bundle import Bundle, Entry
+from recipes.real.pairs import RENDER_SEEDS, TYPES, Pair, material_pair, photo_pair, render_pair
 from recipes.real_images import Record
 
 SHARD = 16
 POINTS = 8  # places on a defect that a view may be laid around
-KINDS = ("photos", "renders")
 RENDER_SHARE, MATERIAL_SHARE = 0.45, 0.15
-LEAST_CROP = 0.4  # of the shorter side of a photo of a material
-
-
-def material_pair(pixels: Pixels, kind: str, rng: Random) -> Pair | None:
-    """A pair of a surface that fills the picture."""
-    side = round(min(pixels.shape[:2]) * rng.uniform(LEAST_CROP, 1.0))
-    top, left = (int(rng.integers(full - side + 1)) for full in pixels.shape[:2])
-    part = np.ascontiguousarray(np.rot90(pixels[top : top + side, left : left + side], int(rng.integers(4))))
-    if rng.random() < 0.3:
-        part = np.ascontiguousarray(np.broadcast_to(part.mean(-1, keepdims=True), part.shape).astype(np.uint8))
-    subject = subject_of(part, light=float(rng.uniform(0, 2 * np.pi)), thing=kind)
-    drawn = standing_out(subject, rng)
-    if drawn is None:
-        return None
-    quality = int(rng.integers(78, 97))
-    good, bad = (_compressed(one, quality) for one in (part, drawn[0].pixels))
-    mask = Image.fromarray(drawn[0].mask.astype(np.uint8) * 255).resize((SIZE_PX,) * 2, Image.Resampling.BOX)
-    marked = np.asarray(mask) > 90
-    return Pair(good, bad, marked, drawn[0].defect_type, kind, drawn[1]) if marked.sum() >= 6 else None
 
 
 class Drawer:
@@ -141,9 +121,11 @@ def main() -> None:
             target=produce,
             args=(arguments.out, arguments.bundle, arguments.seed * 1000 + number),
             kwargs={"most": arguments.most, "seconds": arguments.seconds},
+            daemon=True,
         )
         for number in range(arguments.processes)
     ]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that the workers end with this process
     for worker in workers:
         worker.start()
     for worker in workers:

@@ -6,6 +6,7 @@ that learns, too, gets no gradient from images that any of its sides must not se
 
 from __future__ import annotations
 
+import argparse
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from blemish.backbones.efficientnet import COMPARED, LocalMaps, LocalStem, likeness
 from blemish.backbones.ensemble import ImageTowerEnsemble
 from blemish.backbones.vision import Embedding, Interpolation
-from blemish.errors import UsageError
+from blemish.errors import UnknownNameError, UsageError
 from recipes.embedded.config import abreast
 
 TRUNKS = ("frozen", "thawed")
@@ -38,9 +39,15 @@ class Side:
         trunk, number, *rest = text.split(":")
         names = [name for part in rest for name in part.split(",")]
         if trunk not in TRUNKS or not number.isdigit():
-            raise UsageError(f"{text!r} is no side; write for example frozen:0:-visa-capsules")
+            raise argparse.ArgumentTypeError(f"{text!r} is no side; write for example frozen:0:-visa-capsules")
         without = tuple(name[1:] for name in names if name.startswith("-"))
         return cls(trunk, int(number), without, tuple(name for name in names if not name.startswith("-")))
+
+    def check(self, sources: Sequence[str]) -> None:
+        """Refuses names that are no source: a misspelt one would let the side see what judges it."""
+        for name in (*self.without, *self.only):
+            if name not in sources:
+                raise UnknownNameError("source", name, sources)
 
     def sees(self, source: str) -> bool:
         """Whether it may learn from this source."""
@@ -123,5 +130,7 @@ def beginning(sides: Sequence[Side], start: Mapping[str, Tensor]) -> dict[str, T
         for name, value in start.items():
             if name.startswith(f"{prefix}{side.start}."):
                 state[f"members.{number}.{name.removeprefix(f'{prefix}{side.start}.')}"] = value.float()
+        if not any(name.startswith(f"members.{number}.") for name in state):
+            raise UsageError(f"side {side.start} is not in the weights to begin with; the first is side 0")
     trunk = {name.removeprefix("image."): value.float() for name, value in start.items() if ".trunk." in name}
     return {name: value for name, value in state.items() if ".trunk." not in name} | trunk

@@ -41,6 +41,7 @@ SIZE_PX = 448
 TYPES = ("normal", *defect_types())
 HELD_OUT_SHARE = 0.2  # of the kinds of things
 LEAST_CROP_PX = 200
+LEAST_MATERIAL, GREY_MATERIALS = 0.4, 0.3  # of the shorter side of a photo of a material; share without colours
 LEAST_RATIO, LEAST_CHANGE = 0.6, 0.04  # of the local spread of brightness; of the whole range
 RING = 0.04  # share of the side: how far around a defect its surroundings reach
 SHARD = 100
@@ -136,13 +137,28 @@ def photo_pair(pixels: Pixels, record: Record, rng: Random, *, large: bool = Fal
     drawn = standing_out(subject, rng, size=LARGE if large else None)
     if drawn is None or (large and drawn[0].mask.mean() < LARGE_AREA):
         return None
+    return stored_pair(part, drawn, record.kind, rng)
+
+
+def material_pair(pixels: Pixels, kind: str, rng: Random) -> Pair | None:
+    """A pair of a part of a photo of a material, which fills the picture; None where nothing stands out."""
+    side = round(min(pixels.shape[:2]) * rng.uniform(LEAST_MATERIAL, 1.0))
+    top, left = (int(rng.integers(full - side + 1)) for full in pixels.shape[:2])
+    part = np.ascontiguousarray(np.rot90(pixels[top : top + side, left : left + side], int(rng.integers(4))))
+    if rng.random() < GREY_MATERIALS:
+        part = np.ascontiguousarray(np.broadcast_to(part.mean(-1, keepdims=True), part.shape).astype(np.uint8))
+    drawn = standing_out(subject_of(part, light=float(rng.uniform(0, 2 * np.pi)), thing=kind), rng)
+    return None if drawn is None else stored_pair(part, drawn, kind, rng)
+
+
+def stored_pair(part: Pixels, drawn: tuple[Drawn, float], kind: str, rng: Random) -> Pair | None:
+    """The pair of a picture and what `standing_out` drew into it, both as a camera would store them; None where the defect is
+    too small to be seen at SIZE_PX."""
     quality = int(rng.integers(78, 97))
     good, bad = (_compressed(one, quality) for one in (part, drawn[0].pixels))
-    mask = (
-        np.asarray(Image.fromarray(drawn[0].mask.astype(np.uint8) * 255).resize((SIZE_PX,) * 2, Image.Resampling.BOX))
-        > 90
-    )
-    return Pair(good, bad, mask, drawn[0].defect_type, record.kind, drawn[1]) if mask.sum() >= 6 else None
+    covered = Image.fromarray(drawn[0].mask.astype(np.uint8) * 255).resize((SIZE_PX,) * 2, Image.Resampling.BOX)
+    mask = np.asarray(covered) > 90
+    return Pair(good, bad, mask, drawn[0].defect_type, kind, drawn[1]) if mask.sum() >= 6 else None
 
 
 def render_pair(seed: int, size_px: int = SIZE_PX, *, small: bool = False) -> Pair | None:

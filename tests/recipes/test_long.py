@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -19,12 +20,14 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from recipes.embedded.config import BACKBONE, abreast
 from recipes.long import bundle as bundles
-from recipes.long.__main__ import LongRecipe, Sources, Views, losses, train
+from recipes.long.__main__ import losses, train
 from recipes.long.assemble import assembled
+from recipes.long.batches import BatchSources, Views
 from recipes.long.bundle import Bundle, Entry
 from recipes.long.device_views import blobs, cut, defaced, grids, relit, windows
 from recipes.long.losses import Targets, Weights, above
 from recipes.long.producing import points_on, read_shard, write_shard
+from recipes.long.recipe import LongRecipe
 from recipes.long.towers import Side, groups_of
 from recipes.real.pairs import SIZE_PX, Pair, render_pair
 
@@ -79,12 +82,12 @@ def start() -> dict[str, torch.Tensor]:
     return state | {"texts": words, "variants": words[None].clone()}
 
 
-def filled(folder: Path, tmp_path: Path, recipe: LongRecipe) -> Sources:
+def filled(folder: Path, tmp_path: Path, recipe: LongRecipe) -> BatchSources:
     pairs = tmp_path / "pairs"
     pairs.mkdir()
     for kind in ("renders", "photos"):
         write_shard([pair(0), pair(1)], pairs / f"{kind}-000-00000.npy", np.random.default_rng(0))
-    sources = Sources(Bundle(folder), pairs, recipe, torch.device("cpu"))
+    sources = BatchSources(Bundle(folder), pairs, recipe, torch.device("cpu"))
     while sources.refill(8):
         pass
     return sources
@@ -167,8 +170,16 @@ def test_each_side_learns_from_what_it_may_see_alone(folder: Path, tmp_path: Pat
     other = torch.where(hidden[:, None, None, None], 1 - views.images, views.images)
     assert hidden.any() and loss(replace(views, images=other)) == loss(views)
     assert loss(replace(views, images=1 - views.images)) != loss(views)
-    with pytest.raises(UsageError, match="is no side"):
+    with pytest.raises(argparse.ArgumentTypeError, match="is no side"):
         Side.parse("molten:0")
+
+
+def test_a_side_of_unknown_sources_or_unknown_weights_is_refused() -> None:
+    with pytest.raises(UsageError, match="visa-capsule"):
+        Side.parse("frozen:0:-visa-capsule").check(SOURCES)
+    Side.parse("frozen:0:-visa-capsules").check(SOURCES)
+    with pytest.raises(UsageError, match="side 5 is not in the weights"):
+        groups_of([Side.parse("frozen:5")], start(), torch.device("cpu"))
 
 
 def test_a_thawed_trunk_learns_nothing_from_hidden_images(folder: Path, tmp_path: Path) -> None:

@@ -55,6 +55,15 @@ def test_a_rendered_pair_differs_in_one_visible_defect() -> None:
     assert change[pair.mask].mean() > 3 * change[~pair.mask].mean()
 
 
+def test_a_defect_is_drawn_into_a_surface_that_fills_the_picture() -> None:
+    surface = np.random.default_rng(0).normal(128, 6, (500, 700, 3)).clip(0, 255).astype(np.uint8)
+    made = (pairs.material_pair(surface, "cloth", np.random.default_rng(seed)) for seed in range(10))
+    pair = next(one for one in made if one is not None)
+    change = np.abs(pair.bad.astype(int) - pair.good.astype(int))
+    assert pair.kind == "cloth" and pair.good.shape == (448, 448, 3)
+    assert change[pair.mask].mean() > 2 * change[~pair.mask].mean()
+
+
 def test_shards_keep_pairs_as_they_are(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, (2, 448, 448, 3), np.uint8)
