@@ -34,7 +34,7 @@ class RenderedResult:
 
 
 def rendered_pictures(count: int) -> Iterator[SyntheticSample]:
-    """The first held-out photos, always the same ones."""
+    """The first held-out pictures, always the same ones."""
     return (render(FIRST_SEED + number, size_px=PHOTO_PX) for number in range(count))
 
 
