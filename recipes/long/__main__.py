@@ -91,7 +91,7 @@ def train(
         factor = min(1.0, (step + 1) / recipe.warm_up) * (0.5 + 0.5 * float(np.cos(np.pi * min(1.0, part))))
         for one in optimiser.param_groups:
             one["lr"] = one["top"] * factor
-        if step % 4 == 0:
+        if step % 2 == 0:
             sources.refill(2)
         with torch.no_grad():
             views = sources.draw(recipe, rng, generator)
@@ -203,7 +203,7 @@ def main() -> None:
         if time.monotonic() - begin > PATIENCE:
             raise UsageError(f"{arguments.pairs}: fewer than {recipe.fill} shards of each kind after {PATIENCE} s")
         time.sleep(0.2)
-    while sources.refill(8):
+    while sources.refill(8, wait=True):
         pass
     for side in arguments.side:
         side.check(sources.names)

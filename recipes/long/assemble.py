@@ -1,12 +1,14 @@
 """Makes a backbone of sides that a long training left: `python -m recipes.long.assemble --run FOLDER --sides 0 1 ...`.
 
 Words, and a trunk that did not learn, are those of the weights that it began with. One side alone shows what that side learned:
-it is judged by the sources that it never saw. Several stand side by side in what ships.
+it is judged by the sources that it never saw. Several stand side by side in what ships. `--share` below 1 gives the mean of what
+was learned and of what it began with, which forgets less (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +22,19 @@ from blemish.errors import UsageError
 from recipes.embedded.config import abreast
 from recipes.long.towers import TRUNKS
 
+SUMMARY = "summary.json"
 TRUNK = "members.0.stem.trunk."
+
+
+def mixed(before: Clip, learned: dict[str, Tensor], starts: Sequence[int], share: float) -> dict[str, Tensor]:
+    """The mean of what was learned, with this share, and of what each side began as; `starts`: the side of `before` of each."""
+    old = before.image.state_dict()
+
+    def begun(name: str) -> Tensor:
+        members, number, rest = name.split(".", 2)
+        return old[name if name.startswith(TRUNK) else f"{members}.{starts[int(number)]}.{rest}"]
+
+    return {name: torch.lerp(begun(name), value.float(), share) for name, value in learned.items()}
 
 
 def assembled(before: Clip, learned: dict[str, Tensor], sides: Sequence[int]) -> Clip:
@@ -48,6 +62,7 @@ def main() -> None:
     parser.add_argument("--before", type=Path, required=True, help="folder of the weights that it began with")
     parser.add_argument("--trunk", choices=TRUNKS, default="frozen")
     parser.add_argument("--part", type=int, default=100, help="per cent of the way; 0: what it began with")
+    parser.add_argument("--share", type=float, default=1.0, help="of what was learned; the rest is what it began with")
     parser.add_argument("--sides", type=int, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -55,6 +70,9 @@ def main() -> None:
         before = load_backbone(arguments.before)
         if arguments.part:
             learned = load_file(arguments.run / f"{arguments.trunk}-{arguments.part:03d}.safetensors")
+            groups = json.loads((arguments.run / SUMMARY).read_text(encoding="utf-8"))["groups"]
+            starts = [side["start"] for side in groups[arguments.trunk]]
+            learned = mixed(before, learned, starts, arguments.share)
         else:
             learned = before.image.state_dict()
         clip = assembled(before, learned, arguments.sides)

@@ -14,7 +14,7 @@ from recipes.long.device_views import cut, defaced, grids, relit, windows
 from recipes.long.pools import UNKNOWN_TYPE, AnnotatedPool, PairPool, annotated_sources, rows_of
 from recipes.long.recipe import LongRecipe
 
-SHARES = {"renders": 0.3, "photos": 0.34, "defaced": 0.14}  # of the views; the rest are annotated images
+SHARES = {"renders": 0.33, "photos": 0.36, "defaced": 0.16}  # of the views; the rest are annotated images
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,9 @@ class BatchSources:
         self.annotated = {name: AnnotatedPool(bundle, name, device=device) for name in names}
         self.names = ["renders", "photos", *names]
 
-    def refill(self, most: int) -> int:
-        return sum(pool.refill(most) for pool in self.pairs.values())
+    def refill(self, most: int, *, wait: bool = False) -> int:
+        """Takes new pairs of each kind into the pools, at most so many shards of each; how many it took."""
+        return sum(pool.refill(most, wait=wait) for pool in self.pairs.values())
 
     def draw(self, recipe: LongRecipe, rng: np.random.Generator, generator: torch.Generator) -> Views:
         """One batch of views."""

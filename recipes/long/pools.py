@@ -5,6 +5,9 @@ P places of a pool, S side of its square pictures. Pictures lie as uint8 [P, 3, 
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,9 @@ from recipes.long.producing import POINTS, points_on, read_shard
 from recipes.real.pairs import SIZE_PX
 
 UNKNOWN_TYPE = -1
+AHEAD = 6  # shards that are read while a step runs
+
+Shard = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 ANNOTATED_PX = 640
 
 
@@ -27,28 +33,43 @@ class PairPool:
     def __init__(self, kind: str, folder: Path, *, places: int, device: torch.device) -> None:
         self._kind, self._folder, self._device = kind, folder, device
         self._places, self._next, self.filled = places, 0, 0
+        self._ahead: deque[tuple[Path, Future[Shard]]] = deque()
+        self._reader = ThreadPoolExecutor(1)  # unpacking would hold the device up
         self.images = torch.zeros(places, 2, 3, SIZE_PX, SIZE_PX, dtype=torch.uint8, device=device)
         self.masks = torch.zeros(places, SIZE_PX, SIZE_PX, dtype=torch.uint8, device=device)
         self.types = torch.zeros(places, dtype=torch.int64, device=device)
         self.points = torch.zeros(places, POINTS, 2, device=device)
 
-    def refill(self, most: int) -> int:
-        """Reads and removes at most so many shards; how many there were."""
-        new = sorted(self._folder.glob(f"{self._kind}-*.npy"))[:most]
-        for path in new:
-            images, masks, types, points = read_shard(path)
-            path.unlink()
-            rows = (self._next + np.arange(len(types))) % self._places
-            self._next = int(rows[-1] + 1) % self._places
-            at = torch.from_numpy(rows).to(self._device)
-            moved = torch.from_numpy(images).to(self._device)
-            self.images[at] = moved.permute(0, 1, 4, 2, 3)
-            unpacked = np.unpackbits(masks, axis=1, count=SIZE_PX * SIZE_PX).reshape(-1, SIZE_PX, SIZE_PX) * 255
-            self.masks[at] = torch.from_numpy(unpacked).to(self._device)
-            self.types[at] = torch.from_numpy(types).to(self._device)
-            self.points[at] = torch.from_numpy(points).to(self._device)
-            self.filled = min(self._places, self.filled + len(rows))
-        return len(new)
+    def refill(self, most: int, *, wait: bool = False) -> int:
+        """Takes at most so many shards that were read and lets others be read; how many it took. wait: until they are read."""
+        waiting = {path for path, _ in self._ahead}
+        new = (path for path in sorted(self._folder.glob(f"{self._kind}-*.npy")) if path not in waiting)
+        for path in islice(new, max(AHEAD, most) - len(self._ahead)):
+            self._ahead.append((path, self._reader.submit(_read, path)))
+        taken = 0
+        while taken < most and self._ahead and (wait or self._ahead[0][1].done()):
+            self._take(self._ahead.popleft()[1].result())
+            taken += 1
+        return taken
+
+    def _take(self, shard: Shard) -> None:
+        images, masks, types, points = shard
+        rows = (self._next + np.arange(len(types))) % self._places
+        self._next = int(rows[-1] + 1) % self._places
+        at = torch.from_numpy(rows).to(self._device)
+        self.images[at] = torch.from_numpy(images).to(self._device).permute(0, 1, 4, 2, 3)
+        self.masks[at] = torch.from_numpy(masks).to(self._device)
+        self.types[at] = torch.from_numpy(types).to(self._device)
+        self.points[at] = torch.from_numpy(points).to(self._device)
+        self.filled = min(self._places, self.filled + len(rows))
+
+
+def _read(path: Path) -> Shard:
+    """A shard, its masks unpacked to 0 or 255; the file is gone then."""
+    images, masks, types, points = read_shard(path)
+    path.unlink()
+    unpacked = np.unpackbits(masks, axis=1, count=SIZE_PX * SIZE_PX).reshape(-1, SIZE_PX, SIZE_PX) * 255
+    return images, unpacked, types, points
 
 
 class AnnotatedPool:

@@ -22,7 +22,9 @@ from recipes.real_images import Record
 
 SHARD = 16
 POINTS = 8  # places on a defect that a view may be laid around
-RENDER_SHARE, MATERIAL_SHARE = 0.45, 0.15
+RENDER_SHARE, MATERIAL_SHARE = 0.45, 0.25
+# of the pairs. Without large ones a side learns that a defect is small: half of those drawn at any size cover less than 0.5 %
+SMALL_SHARE, LARGE_SHARE = 0.2, 0.4
 
 
 class Drawer:
@@ -44,18 +46,20 @@ class Drawer:
 
     def photo(self) -> Pair | None:
         """A pair of a photo of a thing or of a material."""
+        large = bool(self._rng.random() < LARGE_SHARE)
         if self._materials and self._rng.random() < MATERIAL_SHARE:
             entry = self._materials[int(self._rng.integers(len(self._materials)))]
-            return material_pair(self._bundle.image(entry), entry.kind, self._rng)
+            return material_pair(self._bundle.image(entry), entry.kind, self._rng, large=large)
         own = self._things[str(self._rng.choice(self._names, p=self._shares))]
         entry = own[int(self._rng.integers(len(own)))]
         record = Record(entry.name, entry.source, entry.kind, "photo", "", "", "", entry.box)
-        return photo_pair(self._bundle.image(entry), record, self._rng)
+        return photo_pair(self._bundle.image(entry), record, self._rng, large=large)
 
     def render(self) -> Pair | None:
         """A pair of a rendered scene."""
         self._render_seed += 1
-        return render_pair(self._render_seed, small=bool(self._rng.random() < 0.25))
+        draw = self._rng.random()
+        return render_pair(self._render_seed, small=draw < SMALL_SHARE, large=draw > 1 - LARGE_SHARE)
 
 
 def points_on(mask: np.ndarray, rng: Random) -> np.ndarray:

@@ -140,14 +140,15 @@ def photo_pair(pixels: Pixels, record: Record, rng: Random, *, large: bool = Fal
     return stored_pair(part, drawn, record.kind, rng)
 
 
-def material_pair(pixels: Pixels, kind: str, rng: Random) -> Pair | None:
+def material_pair(pixels: Pixels, kind: str, rng: Random, *, large: bool = False) -> Pair | None:
     """A pair of a part of a photo of a material, which fills the picture; None where nothing stands out."""
     side = round(min(pixels.shape[:2]) * rng.uniform(LEAST_MATERIAL, 1.0))
     top, left = (int(rng.integers(full - side + 1)) for full in pixels.shape[:2])
     part = np.ascontiguousarray(np.rot90(pixels[top : top + side, left : left + side], int(rng.integers(4))))
     if rng.random() < GREY_MATERIALS:
         part = np.ascontiguousarray(np.broadcast_to(part.mean(-1, keepdims=True), part.shape).astype(np.uint8))
-    drawn = standing_out(subject_of(part, light=float(rng.uniform(0, 2 * np.pi)), thing=kind), rng)
+    subject = subject_of(part, light=float(rng.uniform(0, 2 * np.pi)), thing=kind)
+    drawn = standing_out(subject, rng, size=LARGE if large else None)
     return None if drawn is None else stored_pair(part, drawn, kind, rng)
 
 
@@ -161,11 +162,11 @@ def stored_pair(part: Pixels, drawn: tuple[Drawn, float], kind: str, rng: Random
     return Pair(good, bad, mask, drawn[0].defect_type, kind, drawn[1]) if mask.sum() >= 6 else None
 
 
-def render_pair(seed: int, size_px: int = SIZE_PX, *, small: bool = False) -> Pair | None:
-    """A pair of one rendered scene. small: defects at the lower end of what their types allow."""
+def render_pair(seed: int, size_px: int = SIZE_PX, *, small: bool = False, large: bool = False) -> Pair | None:
+    """A pair of one rendered scene. small, large: defects at the lower or the upper end of what their types allow."""
     rng = np.random.default_rng((3, seed))
     subject = good_subject(size_px, rng)
-    drawn = standing_out(subject, rng, size=SMALL if small else None)
+    drawn = standing_out(subject, rng, size=SMALL if small else LARGE if large else None)
     if drawn is None:
         return None
     light = int(rng.integers(2**31))  # the same camera for both

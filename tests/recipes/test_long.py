@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from recipes.embedded.config import BACKBONE, abreast
 from recipes.long import bundle as bundles
 from recipes.long.__main__ import losses, train
-from recipes.long.assemble import assembled
+from recipes.long.assemble import assembled, mixed
 from recipes.long.batches import BatchSources, Views
 from recipes.long.bundle import Bundle, Entry
 from recipes.long.device_views import blobs, cut, defaced, grids, relit, windows
@@ -88,7 +88,7 @@ def filled(folder: Path, tmp_path: Path, recipe: LongRecipe) -> BatchSources:
     for kind in ("renders", "photos"):
         write_shard([pair(0), pair(1)], pairs / f"{kind}-000-00000.npy", np.random.default_rng(0))
     sources = BatchSources(Bundle(folder), pairs, recipe, torch.device("cpu"))
-    while sources.refill(8):
+    while sources.refill(8, wait=True):
         pass
     return sources
 
@@ -230,6 +230,22 @@ def test_targets_forget_types_of_defects_too_small_for_a_patch() -> None:
     masks[0, :8, :8] = True
     targets = Targets.of(masks, torch.tensor([4, 4]))
     assert targets.types.tolist() == [4, 0] and targets.anomalous[0].any()
+
+
+def test_a_mean_lies_between_what_a_side_began_as_and_what_it_learned() -> None:
+    before = Clip(abreast(2))
+    for number, parameter in enumerate(before.image.parameters()):
+        torch.nn.init.constant_(parameter, number)
+    names = ["members.0.blocks.0.ln_1.weight", "members.0.stem.trunk.stem.convolution.weight"]
+    state = before.image.state_dict()
+    learned = {name: state[name] + 2 for name in state if name in names or name == next(iter(state))}
+    same = mixed(before, learned, [1], 0.0)
+    half = mixed(before, learned, [1], 0.5)
+    ln = "members.0.blocks.0.ln_1.weight"
+    assert torch.equal(same[ln], state["members.1.blocks.0.ln_1.weight"])  # this side began as the second
+    assert torch.equal(half[ln], (learned[ln] + same[ln]) / 2)
+    trunk = [name for name in learned if ".trunk." in name]
+    assert all(torch.equal(same[name], state[name]) for name in trunk)
 
 
 @pytest.mark.slow
