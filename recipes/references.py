@@ -3,7 +3,8 @@
 Products are folders in MVTec's layout whose images may choose (VisA capsules and macaroni1, DeepPCB: `python -m
 recipes.real_images`); series are rendered, from seeds that nothing was trained on. Of each, 48 good images (16 of a series) are
 remembered and up to 60 good and 60 anomalous ones scored. Printed is image and pixel AUROC with one constant changed at a time,
-and how unlike each other the images of each product, and of mixtures of them, are (`--peers auto`).
+and how unlike each other the images of each product, and of mixtures of them, are (`--peers auto`). `--counts 1 2 4 8 16` prints
+instead what each weight of the words is worth with so many good images, means of three draws.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ REMEMBERED, TESTED = 48, 60
 PIECES, DEFECTIVE, SERIES_REMEMBERED = 44, 14, 16
 LOOKED_AT = 20
 MIXTURES = 20
+DRAWS, WEIGHTS = 3, (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
 
 Masks = Sequence[np.ndarray | None]
 
@@ -51,13 +53,17 @@ def main() -> None:
     parser.add_argument("--products", type=Path, nargs="*", default=[])
     parser.add_argument("--series", type=int, default=5)
     parser.add_argument("--input-px", type=int, default=224)
+    parser.add_argument("--counts", type=int, nargs="+", default=[], help="of good images that are remembered")
     settings = parser.parse_args()
     method = load_method(method="ensemble", input_px=settings.input_px).method
     with torch.inference_mode():
         sets = {folder.name: product(method, folder) for folder in settings.products}
         sets |= {f"series {number}": series(method, FIRST_SEED + number) for number in range(settings.series)}
-        print_variants(method, sets)
-        print_unlikeness(sets)
+        if settings.counts:
+            print_counts(method, sets, settings.counts)
+        else:
+            print_variants(method, sets)
+            print_unlikeness(sets)
 
 
 def product(method: Method, folder: Path) -> tuple[Seen, Masks]:
@@ -130,13 +136,52 @@ def print_variants(method: Method, sets: dict[str, tuple[Seen, Masks]]) -> None:
 _printed: set[str] = set()
 
 
+def print_counts(method: Method, sets: dict[str, tuple[Seen, Masks]], counts: Sequence[int]) -> None:
+    """A table for each number of good images: image and pixel AUROC of each set, for each weight of the words."""
+    for count in counts:
+        print(f"\n| {count} good | {' | '.join(sets)} | mean |\n|---|{'---|' * (len(sets) + 1)}")
+        rows: dict[str, list[tuple[float, float]]] = {}
+        for seen, masks in sets.values():
+            drawn: dict[str, list[tuple[float, float]]] = {}
+            for draw in range(DRAWS):
+                split = _split(seen, count, np.random.default_rng((draw, count)))
+                for weight in WEIGHTS:
+                    config = replace(ReferencedConfig(), words_weight=weight)
+                    for way, figure in _figures(method, seen, masks, config, split=split, alone=not weight):
+                        drawn.setdefault(way or f"{weight:g}", []).append(figure)
+            for row, figures in drawn.items():
+                rows.setdefault(row, []).append(_mean(figures))
+        for row, figures in rows.items():
+            cells = [f"{image:.3f} {pixel:.3f}" for image, pixel in [*figures, _mean(figures)]]
+            print(f"| {row} | {' | '.join(cells)} |", flush=True)
+
+
+def _mean(figures: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    image, pixel = (statistics.fmean(column) for column in zip(*figures, strict=True))
+    return image, pixel
+
+
+def _split(seen: Seen, count: int | None = None, rng: np.random.Generator | None = None) -> tuple[list[int], list[int]]:
+    """The images to remember, all that may be or so many by lot, and those to score."""
+    good, bad = seen.which(anomalous=False), seen.which(anomalous=True)[:TESTED]
+    most = REMEMBERED if len(good) > REMEMBERED + SERIES_REMEMBERED else SERIES_REMEMBERED
+    remembered = good[:most]
+    if rng is not None:
+        remembered = [good[number] for number in rng.permutation(most)[:count]]
+    return remembered, [*good[most : most + TESTED], *bad]
+
+
 def _figures(
-    method: Method, seen: Seen, masks: Masks, config: ReferencedConfig, *, alone: bool
+    method: Method,
+    seen: Seen,
+    masks: Masks,
+    config: ReferencedConfig,
+    *,
+    split: tuple[list[int], list[int]] | None = None,
+    alone: bool,
 ) -> Iterator[tuple[str, tuple[float, float]]]:
     """Image and pixel AUROC of both together ("") and, if asked for, of words and memory alone."""
-    good, bad = seen.which(anomalous=False), seen.which(anomalous=True)[:TESTED]
-    count = REMEMBERED if len(good) > REMEMBERED + SERIES_REMEMBERED else SERIES_REMEMBERED
-    remembered, tested = good[:count], [*good[count : count + TESTED], *bad]
+    remembered, tested = split or _split(seen)
     looks = [seen.looks[number] for number in remembered]
     memory = compare_images(assembled(method, looks, MemoryOptions(entries=15_000)), device=torch.device("cpu"))
     beside = ReferencedScoring(method, memory, config)

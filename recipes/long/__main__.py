@@ -1,8 +1,8 @@
 """Trains image sides at length: `python -m recipes.long --bundle FOLDER --pairs FOLDER --out FOLDER --side frozen:0 ...`.
 
 Made for a GPU and some minutes (`recipes/gpu.sh`); runs anywhere. Pairs are read while others draw them
-(`recipes.long.producing`). It ends after `--steps` or `--seconds`, whichever is first; the rate falls to zero until then. `--out`
-holds the averaged weights of each group of sides at some parts of the way, the log, and what was done.
+(`recipes.long.producing`). It ends after `--steps` or `--seconds` (loading counts, too), whichever is first; the rate falls to
+zero until then. `--out` holds the averaged weights of each group of sides at some parts of the way, the log, and what was done.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from recipes.long.towers import Group, Side, ThawedTower, groups_of
 
 EXACT_TEXTS = 0.5  # share of the steps with the ensemble's own directions
 PATIENCE = 300  # seconds that the first pairs are waited for
-SAVED_AT = (0.5, 1.0)  # parts of the way
+SAVED_AT = (0.5, 0.75, 0.9, 1.0)  # parts of the way: a run that is cut off leaves something
 
 
 def losses(
@@ -62,9 +62,15 @@ def losses(
 
 
 def train(
-    sources: BatchSources, groups: Sequence[Group], texts: tuple[Tensor, Tensor], recipe: LongRecipe, out: Path
+    sources: BatchSources,
+    groups: Sequence[Group],
+    texts: tuple[Tensor, Tensor],
+    recipe: LongRecipe,
+    out: Path,
+    *,
+    begun: float | None = None,
 ) -> None:
-    """Runs to the end; writes weights, log and summary below `out`."""
+    """Runs to the end; writes weights, log and summary below `out`. `begun`: the monotonic time from which its seconds count."""
     device = sources.device
     weights, depth = Weights(), BACKBONE.vision.depth
     optimiser = torch.optim.AdamW(
@@ -79,10 +85,11 @@ def train(
         [torch.tensor([side.sees(name) for name in sources.names], device=device) for side in group.sides]
         for group in groups
     ]
-    started, step, views_seen, saved = time.monotonic(), 0, 0, 0
+    started = time.monotonic() if begun is None else begun
+    step, views_seen, saved = 0, 0, 0
     while True:
         part = max(step / recipe.steps, (time.monotonic() - started) / recipe.seconds)
-        if saved < len(SAVED_AT) and part >= SAVED_AT[saved]:
+        while saved < len(SAVED_AT) and part >= SAVED_AT[saved]:
             save(groups, out, SAVED_AT[saved])
             saved += 1
         if part >= 1:
@@ -191,6 +198,7 @@ def main() -> None:
         fill=arguments.fill,
         sides_px=tuple(arguments.sides_px),
     )
+    begin = time.monotonic()
     arguments.out.mkdir(parents=True, exist_ok=True)
     start = load_file(arguments.bundle / START)
     sources = BatchSources(Bundle(arguments.bundle), arguments.pairs, recipe, device)
@@ -198,18 +206,17 @@ def main() -> None:
         json.dumps({"annotated": {name: [len(p.good), len(p.bad)] for name, p in sources.annotated.items()}}),
         flush=True,
     )
-    begin = time.monotonic()
+    waiting = time.monotonic()
     while min(len(list(arguments.pairs.glob(f"{kind}-*.npy"))) for kind in sources.pairs) < recipe.fill:
-        if time.monotonic() - begin > PATIENCE:
+        if time.monotonic() - waiting > PATIENCE:
             raise UsageError(f"{arguments.pairs}: fewer than {recipe.fill} shards of each kind after {PATIENCE} s")
         time.sleep(0.2)
-    while sources.refill(8, wait=True):
-        pass
+    sources.refill(recipe.fill, wait=True)
     for side in arguments.side:
         side.check(sources.names)
     groups = groups_of(arguments.side, start, device)
     words = start["texts"].float().to(device), start["variants"].float().to(device)
-    train(sources, groups, words, recipe, arguments.out)
+    train(sources, groups, words, recipe, arguments.out, begun=begin)
 
 
 if __name__ == "__main__":

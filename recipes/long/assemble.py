@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="what recipes.long wrote")
     parser.add_argument("--before", type=Path, required=True, help="folder of the weights that it began with")
     parser.add_argument("--trunk", choices=TRUNKS, default="frozen")
-    parser.add_argument("--part", type=int, default=100, help="per cent of the way; 0: what it began with")
+    parser.add_argument("--part", type=int, default=100, help="per cent of the way (50, 75, 90); 0: what it began with")
     parser.add_argument("--share", type=float, default=1.0, help="of what was learned; the rest is what it began with")
     parser.add_argument("--sides", type=int, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
