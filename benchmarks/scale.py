@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +41,9 @@ class Used:
     seconds: float = 0.0
     peak_bytes: int = 0  # of all processes together; shared pages count once
     driver: list[tuple[float, int]] = field(default_factory=list)  # seconds, bytes of the first process alone
+    driver_own: list[tuple[float, int]] = field(
+        default_factory=list
+    )  # the same without the pages of Ray's object store
     processor: dict[int, float] = field(default_factory=dict)  # seconds of each process
     others: float = 0.0  # cores that other processes of the machine took
     written: list[tuple[float, int]] = field(default_factory=list)  # seconds, bytes of records
@@ -88,6 +91,7 @@ def run(*words: object, limit_s: float = 7200, out: Path | None = None) -> Used:
         used.peak_bytes = max(used.peak_bytes, sum(sizes.values()))
         seconds = time.perf_counter() - started
         used.driver.append((seconds, sizes.get(process.pid, 0)))
+        used.driver_own.append((seconds, _memory(process.pid, shared=False)))
         if out is not None:
             used.written.append((seconds, _written(out)))
         if time.perf_counter() - started > limit_s:
@@ -253,16 +257,14 @@ def stub(options: argparse.Namespace) -> None:
             *("--out", options.out / "rows", "--overwrite"),
             limit_s=options.limit_s,
         )
-    begin = [size for seconds, size in used.driver if 0.2 < seconds / used.seconds < 0.3]
-    end = [size for seconds, size in used.driver if seconds / used.seconds > 0.9]
     told = json.loads((options.out / "rows" / "run.json").read_text(encoding="utf-8"))
     done = sum(told["counts"].values())
     facts = {
         "images": done,
         "images/s": round(done / told["duration_s"], 1),
         "CPU ms an image": round(1000 * used.processor_s / max(1, done), 2),
-        "driver MB after a quarter": max(begin, default=0) // 2**20,
-        "driver MB at the end": max(end, default=0) // 2**20,
+        "driver MB at most, by tenths of the time": _by_tenths(used.driver),
+        "without the object store": _by_tenths(used.driver_own),
         "peak MB of all": used.peak_bytes // 2**20,
         "bytes a row": sum(path.stat().st_size for path in (options.out / "rows" / "records").iterdir())
         // max(1, done),
@@ -272,6 +274,15 @@ def stub(options: argparse.Namespace) -> None:
     facts["seconds of the report"] = round(time.perf_counter() - started, 1)
     facts["MB of the report"] = round((options.out / "rows" / "report.html").stat().st_size / 2**20, 1)
     print(json.dumps(facts, indent=2))
+
+
+def _by_tenths(sizes: Sequence[tuple[float, int]]) -> list[int]:
+    """The most MB in each tenth of the time."""
+    whole = sizes[-1][0]
+    parts: list[list[int]] = [[] for _ in range(10)]
+    for seconds, size in sizes:
+        parts[min(9, int(10 * seconds / whole))].append(size)
+    return [max(part, default=0) // 2**20 for part in parts]
 
 
 @contextmanager
@@ -314,13 +325,14 @@ def _written(out: Path) -> int:
     return sum(place.stat().st_size for place in places if place.is_file())
 
 
-def _memory(pid: int) -> int:
-    """Bytes that a process has, of shared pages its share."""
+def _memory(pid: int, *, shared: bool = True) -> int:
+    """Bytes that a process has, of shared pages its share; without `shared`, none of those that processes exchange data in."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
         return 0
-    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    kinds = ("Pss:",) if shared else ("Pss_Anon:", "Pss_File:")
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith(kinds))
 
 
 def _processor_s(pid: int) -> float | None:

@@ -4,14 +4,14 @@ Products are folders in MVTec's layout whose images may choose (VisA capsules an
 recipes.real_images`); series are rendered, from seeds that nothing was trained on. Of each, 48 good images (16 of a series) are
 remembered and up to 60 good and 60 anomalous ones scored. Printed is image and pixel AUROC with one constant changed at a time,
 and how unlike each other the images of each product, and of mixtures of them, are (`--peers auto`). `--counts 1 2 4 8 16` prints
-instead what each weight of the words is worth with so many good images, means of three draws.
+instead what each weight of the words is worth with so many good images, means of two draws.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -43,9 +43,10 @@ REMEMBERED, TESTED = 48, 60
 PIECES, DEFECTIVE, SERIES_REMEMBERED = 44, 14, 16
 LOOKED_AT = 20
 MIXTURES = 20
-DRAWS, WEIGHTS = 3, (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
+DRAWS, WEIGHTS = 2, (0.0, 0.1, 0.2, 0.35, 0.7)
 
 Masks = Sequence[np.ndarray | None]
+Split = tuple[list[int], list[int]]  # the images that are remembered, and those that are scored
 
 
 def main() -> None:
@@ -124,8 +125,8 @@ def print_variants(method: Method, sets: dict[str, tuple[Seen, Masks]]) -> None:
     for name, changed in VARIANTS.items():
         with constants(changed) as config:
             for seen, masks in sets.values():
-                for way, figure in _figures(method, seen, masks, config, alone=not changed):
-                    rows.setdefault(way or name, []).append(figure)
+                for way, figure in _figures(method, seen, masks, {name: config}, _split(seen), alone=not changed):
+                    rows.setdefault(way, []).append(figure)
         for row in rows.keys() - _printed:
             _printed.add(row)
             cells = [f"{image:.3f} {pixel:.3f}" for image, pixel in rows[row]]
@@ -145,10 +146,9 @@ def print_counts(method: Method, sets: dict[str, tuple[Seen, Masks]], counts: Se
             drawn: dict[str, list[tuple[float, float]]] = {}
             for draw in range(DRAWS):
                 split = _split(seen, count, np.random.default_rng((draw, count)))
-                for weight in WEIGHTS:
-                    config = replace(ReferencedConfig(), words_weight=weight)
-                    for way, figure in _figures(method, seen, masks, config, split=split, alone=not weight):
-                        drawn.setdefault(way or f"{weight:g}", []).append(figure)
+                configs = {f"{weight:g}": replace(ReferencedConfig(), words_weight=weight) for weight in WEIGHTS}
+                for way, figure in _figures(method, seen, masks, configs, split, alone=True):
+                    drawn.setdefault(way, []).append(figure)
             for row, figures in drawn.items():
                 rows.setdefault(row, []).append(_mean(figures))
         for row, figures in rows.items():
@@ -161,7 +161,7 @@ def _mean(figures: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return image, pixel
 
 
-def _split(seen: Seen, count: int | None = None, rng: np.random.Generator | None = None) -> tuple[list[int], list[int]]:
+def _split(seen: Seen, count: int | None = None, rng: np.random.Generator | None = None) -> Split:
     """The images to remember, all that may be or so many by lot, and those to score."""
     good, bad = seen.which(anomalous=False), seen.which(anomalous=True)[:TESTED]
     most = REMEMBERED if len(good) > REMEMBERED + SERIES_REMEMBERED else SERIES_REMEMBERED
@@ -172,20 +172,13 @@ def _split(seen: Seen, count: int | None = None, rng: np.random.Generator | None
 
 
 def _figures(
-    method: Method,
-    seen: Seen,
-    masks: Masks,
-    config: ReferencedConfig,
-    *,
-    split: tuple[list[int], list[int]] | None = None,
-    alone: bool,
+    method: Method, seen: Seen, masks: Masks, configs: Mapping[str, ReferencedConfig], split: Split, *, alone: bool
 ) -> Iterator[tuple[str, tuple[float, float]]]:
-    """Image and pixel AUROC of both together ("") and, if asked for, of words and memory alone."""
-    remembered, tested = split or _split(seen)
+    """Image and pixel AUROC of both together with each configuration, and, if asked for, of words and memory alone."""
+    remembered, tested = split
     looks = [seen.looks[number] for number in remembered]
     memory = compare_images(assembled(method, looks, MemoryOptions(entries=15_000)), device=torch.device("cpu"))
-    beside = ReferencedScoring(method, memory, config)
-    usual, bank = beside.usual(method.encode_texts()), beside.bank
+    bank = ReferencedScoring(method, memory).bank
     own = torch.stack([seen.looks[number].log_odds for number in tested])
     near = [
         bank.entries.nearest(bank.projection([level[None] for level in seen.looks[number].maps])[0], k=bank.counted)
@@ -198,14 +191,12 @@ def _figures(
         yield "words alone", _aurocs(highest(own.flatten(1), TOP_SHARE), own, labels, truths)
         nearest = distances[..., 0]
         yield "memory alone", _aurocs(highest(nearest, TOP_SHARE), nearest.reshape(own.shape), labels, truths)
-    yield (
-        "",
-        _aurocs(
-            *beside.probability(usual, beside.evidence(usual, own.flatten(1), distances, numbers), bank.grid),
-            labels,
-            truths,
-        ),
-    )
+    texts = method.encode_texts()
+    for name, config in configs.items():
+        beside = ReferencedScoring(method, memory, config)
+        usual = beside.usual(texts)
+        patches = beside.evidence(usual, own.flatten(1), distances, numbers)
+        yield name, _aurocs(*beside.probability(usual, patches, bank.grid), labels, truths)
 
 
 def _aurocs(image: Tensor, maps: Tensor, labels: np.ndarray, truths: Masks) -> tuple[float, float]:
