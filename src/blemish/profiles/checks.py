@@ -14,7 +14,7 @@ from blemish.images import Picture
 __all__ = ["ImageLook", "groups_of", "look_of", "near_copies", "suspicious"]
 
 # Suspicious scores. For good scores that spread like a normal distribution, one folder in a hundred has a false suspicion; real
-# scores have longer tails, and docs/profiles.md says how many folders of good images are stopped.
+# scores have longer tails, so that more have (docs/profiles.md).
 LEVEL = 0.01
 FEWEST_TO_SUSPECT = 8
 LEAST_SPREAD = 0.05  # of log odds: below it scores are alike for any purpose
