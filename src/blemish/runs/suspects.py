@@ -25,7 +25,7 @@ __all__ = ["Suspects", "find_suspects", "score_remembered", "write_suspects"]
 
 MOST_SHOWN = 23  # suspicious images on the sheet, beside a usual one
 MOST_NAMED = 3
-MARGIN = 1e-4  # below the least suspicious score: it is found again up to rounding
+MARGIN = 1e-4  # above 0, the lowest threshold
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,14 @@ def _cell(image: GoodImage, suspects: Suspects, inspector: Inspector, memory: Re
 
 def _overlay(image: GoodImage, suspects: Suspects, inspector: Inspector, memory: ReferenceMemory) -> Image.Image:
     """The overlay of an image by the memory without it; the suspicious ones are NG, so that the highest place is outlined."""
-    score = min(image.seen.image_score or 0.0 for image in suspects.images)
+    least, usual = (
+        min(each.seen.image_score or 0.0 for each in group) for group in (suspects.images, [suspects.usual])
+    )
+    # halfway: without this image alone its score is a little another than without its whole fold
     engine = inspector.engine
     if image.memory_digest is not None and memory.images > 1:
         engine = engine.with_memory(remove_image(memory, image.memory_digest))
-    limits = Thresholds(image=max(score - MARGIN, MARGIN), pixel=max(suspects.highest_peak, MARGIN))
+    limits = Thresholds(image=max((least + usual) / 2, MARGIN), pixel=max(suspects.highest_peak, MARGIN))
     seen = inspector.with_engine(engine, thresholds=limits)
     outcome: Inspected | ImageError = next(iter(seen.stream([Path(image.source)])))
     if isinstance(outcome, ImageError):
