@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from blemish.errors import UsageError
+from blemish.images import save
 from blemish.scale import cluster
 from blemish.scale.cluster import Cluster, joined_cluster
 
@@ -57,3 +62,15 @@ def test_a_start_that_always_takes_too_long_says_what_does_without(slow: SlowRay
     with refused, joined_cluster("local"):
         pass
     assert (slow.starts, slow.ends) == (2, 2)
+
+
+@pytest.mark.slow
+def test_an_address_where_no_cluster_is_leaves_nothing_behind(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    save(np.zeros((32, 32, 3), np.uint8), tmp_path / "images" / "0.png")
+    words = ["inspect", tmp_path / "images", "--peers", "off", "--ray", "127.0.0.1:1", "--out", tmp_path / "out"]
+    done = subprocess.run(
+        [sys.executable, "-m", "blemish", *map(str, words)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 2 and "no Ray cluster answers" in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -122,19 +122,20 @@ def inspect_sources(
     )
     with open_locked(folder / LOCK_FILE):
         run.begin(overwrite=overwrite, resume=resume)
-        status = "failed"
+        status, worth_keeping = "failed", (folder / MANIFEST_FILE).is_file()
         try:
             manifest = run.manifest(lambda: list_sources(named, column=column, skip=folder), shard_images)
             with joined_cluster(ray, cpus=cpus) as joined:
+                worth_keeping = True
                 resumed = run.inspect(manifest, config, joined, pictures=pictures, reporter=reporter or Reporter())
             status = "finished"
         except KeyboardInterrupt:
             status = "interrupted"
             raise
         finally:
-            if (folder / MANIFEST_FILE).is_file():
+            if worth_keeping:
                 run.write(status)
-            else:  # nothing was listed: a start that fails leaves nothing behind
+            else:  # nothing was listed, or no cluster answered: a start that fails leaves nothing behind
                 clear_run(folder)
                 (folder / LOCK_FILE).unlink()
                 with suppress(OSError):  # something else is in it
