@@ -41,9 +41,7 @@ class Used:
     seconds: float = 0.0
     peak_bytes: int = 0  # of all processes together; shared pages count once
     driver: list[tuple[float, int]] = field(default_factory=list)  # seconds, bytes of the first process alone
-    driver_own: list[tuple[float, int]] = field(
-        default_factory=list
-    )  # the same without the pages of Ray's object store
+    driver_own: list[tuple[float, int]] = field(default_factory=list)  # the same without Ray's object store
     processor: dict[int, float] = field(default_factory=dict)  # seconds of each process
     others: float = 0.0  # cores that other processes of the machine took
     written: list[tuple[float, int]] = field(default_factory=list)  # seconds, bytes of records

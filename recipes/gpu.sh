@@ -3,7 +3,7 @@
 #
 # BUNDLE is what recipes.long.bundle wrote (all of its parts, or some). One process a core draws pairs while the training reads
 # them. It ends after about SECONDS (480), loading included, and leaves weights, log and summary in OUT. OPTIONS are those of
-# recipes.long, --side first; without any it trains what ships: two sides and their trunk, each side without one VisA product.
+# recipes.long, --side first; without any it trains two sides and their trunk, each side without one VisA product.
 set -eu
 bundle=$1 out=$2 seconds=${3:-480}
 [ $# -ge 3 ] && shift 3 || shift 2

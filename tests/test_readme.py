@@ -21,6 +21,7 @@ from printed import blocks_of, run_blocks
 README = Path(__file__).parents[1] / "README.md"
 LIMIT_S = 600
 GOOD = 100  # the fewest for 1 %, and one more
+# A series that `learn` takes as it is: it asks about others, of which good images look strange (docs/profiles.md)
 SEED, SIDE_PX = HELD_OUT_SEEDS + 1_600_001, 192
 PORT = 8765  # of `blemish serve`, where nothing says another
 

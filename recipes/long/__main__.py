@@ -87,10 +87,28 @@ def train(
     ]
     started = time.monotonic() if begun is None else begun
     step, views_seen, saved = 0, 0, 0
+
+    def summarise() -> None:
+        summary = {
+            "recipe": asdict(recipe),
+            "weights": asdict(weights),
+            "shares": SHARES,
+            "steps": step,
+            "views": views_seen,
+            "seconds": round(time.monotonic() - started),
+            "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+            "torch": torch.__version__,
+            "sources": {name: {"good": len(p.good), "bad": len(p.bad)} for name, p in sources.annotated.items()},
+            "pairs": {name: pool.filled for name, pool in sources.pairs.items()},
+            "groups": {group.trunk: [asdict(side) for side in group.sides] for group in groups},
+        }
+        (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+
     while True:
         part = max(step / recipe.steps, (time.monotonic() - started) / recipe.seconds)
         while saved < len(SAVED_AT) and part >= SAVED_AT[saved]:
             save(groups, out, SAVED_AT[saved])
+            summarise()  # with each: what is cut off later can be assembled
             saved += 1
         if part >= 1:
             break
@@ -131,20 +149,6 @@ def train(
             print(json.dumps(line), flush=True)
             with (out / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(line) + "\n")
-    summary = {
-        "recipe": asdict(recipe),
-        "weights": asdict(weights),
-        "shares": SHARES,
-        "steps": step,
-        "views": views_seen,
-        "seconds": round(time.monotonic() - started),
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-        "torch": torch.__version__,
-        "sources": {name: {"good": len(p.good), "bad": len(p.bad)} for name, p in sources.annotated.items()},
-        "pairs": {name: pool.filled for name, pool in sources.pairs.items()},
-        "groups": {group.trunk: [asdict(side) for side in group.sides] for group in groups},
-    }
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
 
 def save(groups: Sequence[Group], out: Path, part: float) -> None:

@@ -23,7 +23,7 @@ from recipes.real_images import Record
 SHARD = 16
 POINTS = 8  # places on a defect that a view may be laid around
 RENDER_SHARE, MATERIAL_SHARE = 0.45, 0.25
-# of the pairs. Without large ones a side learns that a defect is small: half of those drawn at any size cover less than 0.5 %
+# of the pairs. With few large ones what learned from them found large defects worse than before (docs/model-judge.md)
 SMALL_SHARE, LARGE_SHARE = 0.2, 0.4
 
 

@@ -17,15 +17,11 @@ from numpy.typing import NDArray
 
 from blemish import models
 from blemish.backbones.model import Clip
-from blemish.backbones.preprocess import to_array
 from blemish.backbones.weights import load_backbone
-from blemish.engines.torch import TorchEngine
-from blemish.images import Picture
-from blemish.language import general
 from blemish.maps import enlarge
-from blemish.methods.ensemble import PromptEnsemble
 from blemish.metrics import auroc
 from blemish.synthesis.dataset import HELD_OUT_SEEDS
+from recipes.embedded.held_out import predict
 from recipes.embedded.samples import SHARD, SIZE_PX, render_all
 
 EDGES = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # shares of a picture
@@ -53,23 +49,15 @@ def by_size(
 
 
 @torch.inference_mode()
-def table(clip: Clip, cache: Path, *, count: int, batch: int = 32) -> list[str]:
+def table(clip: Clip, cache: Path, *, count: int) -> list[str]:
     """The lines for a backbone."""
     samples = render_all(cache, count=-(-count // SHARD) * SHARD, first_seed=HELD_OUT_SEEDS, workers=1)
-    engine = TorchEngine(PromptEnsemble(clip), backbone=clip.config.name, device="cpu")
-    texts = engine.encode_texts(general())
-    masks, scores, maps = [], [], []
-    for start in range(0, count, batch):
-        rows = np.arange(start, min(start + batch, count))
-        rendered = samples.batch(rows)
-        pixels = np.stack([to_array(Picture(image, "render"), engine.input) for image in rendered.images])
-        for result, mask in zip(engine.score(engine.encode(pixels), texts), rendered.masks, strict=True):
-            masks.append(np.asarray(mask, bool))
-            scores.append(result.image_score)
-            maps.append(enlarge(result.anomaly_map, (SIZE_PX, SIZE_PX)))
+    rows = np.arange(count)
+    found, masks = predict(clip, samples, rows=rows), list(samples.batch(rows).masks)
+    maps = [enlarge(anomaly_map, (SIZE_PX, SIZE_PX)) for anomaly_map in found.maps]
     return [
         f"{low:.1%} to {high:.1%}: {number} pictures, pixel AUROC {pixel:.3f}, image AUROC {image:.3f}"
-        for low, high, number, pixel, image in by_size(masks, scores, maps)
+        for low, high, number, pixel, image in by_size(masks, found.image_scores().tolist(), maps)
     ]
 
 

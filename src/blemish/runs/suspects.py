@@ -108,13 +108,11 @@ def _cell(image: GoodImage, suspects: Suspects, inspector: Inspector, memory: Re
 
 def _overlay(image: GoodImage, suspects: Suspects, inspector: Inspector, memory: ReferenceMemory) -> Image.Image:
     """The overlay of an image by the memory without it; the suspicious ones are NG, so that the highest place is outlined."""
-    least, usual = (
-        min(each.seen.image_score or 0.0 for each in group) for group in (suspects.images, [suspects.usual])
-    )
-    # halfway: without this image alone its score is a little another than without its whole fold
+    least, usual = suspects.images[-1].seen.image_score or 0.0, suspects.usual.seen.image_score or 0.0
     engine = inspector.engine
     if image.memory_digest is not None and memory.images > 1:
         engine = engine.with_memory(remove_image(memory, image.memory_digest))
+    # halfway: a score by the memory without this image alone differs a little from that without its whole fold
     limits = Thresholds(image=max((least + usual) / 2, MARGIN), pixel=max(suspects.highest_peak, MARGIN))
     seen = inspector.with_engine(engine, thresholds=limits)
     outcome: Inspected | ImageError = next(iter(seen.stream([Path(image.source)])))
