@@ -1,9 +1,9 @@
 """Every method on real images with the embedded backbone, as in docs/methods-measured.md: `python -m benchmarks.methods_table`.
 
-Trains each method that is trained, three seeds, by the plans of `recipes.prompts` on rendered images, where `--cache` does not hold
-the result; then measures the prompts after the last epoch on the real images of `benchmarks.real_sets`. Nothing is chosen: no epoch,
-no seed and no option. All methods see 224 px, the size that they are trained at (`blemish inspect` takes 320 px for the ensemble:
-docs/embedded-measured.md). Where a prompt names the product, it says "object".
+Trains each method that is trained, three seeds, by the plans of `recipes.prompts` on rendered images, where `--cache` does not
+hold the result; then measures the prompts after the last epoch on the real images of `benchmarks.real_sets`. Nothing is chosen:
+no epoch, no seed and no option. All methods see 224 px, the size that they are trained at (`blemish inspect` takes 320 px for
+the ensemble: docs/embedded-measured.md). Where a prompt names the product, it says "object".
 
 Methods that read the same frozen features are measured together, so that each image passes the frozen tower once for all of them.
 Trainings go on where they were stopped, and rows are kept in `--cache`: the same command goes on.
@@ -16,11 +16,12 @@ import statistics
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from recipes.prompts import BACKBONE, FIRST_SEED, PLANS, Plan
+from recipes.prompts import BACKBONE, FIRST_SEED, Plan
 
 from benchmarks.measure import Kept, Row, means
 from benchmarks.real_sets import IMAGE_SETS, PIXEL_SETS, SIMULATED, Comparison, Finding, Item, available
@@ -37,10 +38,13 @@ from blemish.io.progress import TerminalReporter
 from blemish.methods import build
 from blemish.methods.base import Method, Scores
 from blemish.models.prompts import CARD, read_prompts
-from blemish.synthesis import drawn
+from blemish.synthesis import drawn, rendered
 from blemish.training.loop import epoch_folder
+from recipes import prompts
 
 UNTRAINED = ("ensemble", "winclip")
+# one of DAPO's epochs takes ten times as long as one of FAPrompt's
+PLANS = prompts.PLANS | {"dapo": replace(prompts.PLANS["dapo"], epochs=1)}
 METHODS = (*UNTRAINED, *PLANS)
 DATA_NAMES = {"magnetic tile": "tiles"}  # of the columns
 
@@ -57,18 +61,21 @@ class Trained:
         return self.method.name if self.seed is None else f"{self.method.name} seed {self.seed}"
 
 
-def train_seed(name: str, plan: Plan, seed: int, *, cache: Path, clip: Clip, images: DataSet) -> Path:
+def train_seed(name: str, plan: Plan, seed: int, *, cache: Path, clip: Clip, threads: int) -> Path:
     """The folder of the prompts after the last epoch; a training that ended before is taken as it is."""
     folder, recipe = cache / name / f"seed-{seed}", plan.recipe(name, seed=seed)
-    last = epoch_folder(folder, recipe.epochs)
+    last, images = epoch_folder(folder, recipe.epochs), rendered(plan.images, first_seed=FIRST_SEED)
     if (last / CARD).is_file():
         card = read_json_if_there(last / CARD)
-        if card["recipe"] != to_dict(recipe) or card["data"]["variant"] != images.variant:
+        known = to_dict(training.Recipe()) | card["recipe"]
+        if recipe.schedule == "constant":  # what comes after an epoch changes nothing in it
+            known["epochs"] = recipe.epochs
+        if known != to_dict(recipe) or card["data"]["variant"] != images.variant:
             raise ModelError(f"{last}: trained by another plan; choose another --cache")
         return last
     trained = training.train(
         name,
-        images,
+        _drawn(plan.images, threads),
         out=folder,
         backbone=clip,
         options=plan.options,
@@ -79,6 +86,11 @@ def train_seed(name: str, plan: Plan, seed: int, *, cache: Path, clip: Clip, ima
     return trained.prompts[-1]
 
 
+@lru_cache(maxsize=1)
+def _drawn(count: int, threads: int) -> DataSet:
+    return drawn(count, first_seed=FIRST_SEED, workers=threads)
+
+
 def train_all(names: Iterable[str], *, cache: Path, clip: Clip, seeds: int | None, threads: int) -> list[Trained]:
     """The methods of these names, every seed of those that are trained."""
     found: list[Trained] = []
@@ -87,19 +99,18 @@ def train_all(names: Iterable[str], *, cache: Path, clip: Clip, seeds: int | Non
             found.append(Trained(build(name, clip).eval(), None))
             continue
         plan = PLANS[name]
-        images = drawn(plan.images, first_seed=FIRST_SEED, workers=threads)
         for seed in range(seeds or plan.seeds):
-            place = train_seed(name, plan, seed, cache=cache, clip=clip, images=images)
+            place = train_seed(name, plan, seed, cache=cache, clip=clip, threads=threads)
             found.append(Trained(with_prompts(place, clip), seed))
     return found
 
 
 def with_prompts(place: Path, clip: Clip) -> Method:
-    prompts = read_prompts(place)
-    if prompts.fingerprint != clip.fingerprint():
+    found = read_prompts(place)
+    if found.fingerprint != clip.fingerprint():
         raise ModelError(f"{place}: prompts of other weights of the backbone; choose another --cache")
-    method = build(prompts.method, clip, prompts.options)
-    method.load_trained(prompts.state)
+    method = build(found.method, clip, found.options)
+    method.load_trained(found.state)
     return method.eval()
 
 

@@ -132,7 +132,11 @@ class Trainer:
     def _source_of_epoch(self) -> Source:
         if not self.recipe.mosaics:
             return self.source
-        mosaics = Mosaics(self.recipe.mosaics, seed=(self.recipe.seed, self.progress.epochs))
+        mosaics = Mosaics(
+            self.recipe.mosaics,
+            seed=(self.recipe.seed, self.progress.epochs),
+            label_of_replaced=self.recipe.mosaic_label == "replaced",
+        )
         return replace(self.source, mosaics=mosaics)
 
     def step(self, batch: Batch) -> dict[str, float]:
