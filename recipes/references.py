@@ -4,7 +4,8 @@ Products are folders in MVTec's layout whose images may choose (VisA capsules an
 recipes.real_images`); series are rendered, from seeds that nothing was trained on. Of each, 48 good images (16 of a series) are
 remembered and up to 60 good and 60 anomalous ones scored. Printed is image and pixel AUROC with one constant changed at a time,
 and how unlike each other the images of each product, and of mixtures of them, are (`--peers auto`). `--counts 1 2 4 8 16` prints
-instead what each weight of the words is worth with so many good images, means of two draws.
+instead what each weight of the words is worth with so many good images, means of two draws; `--peers 64 32` what so many
+unlabelled images are worth, 24 of 64 defective, compared in all or in fewer directions.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ PIECES, DEFECTIVE, SERIES_REMEMBERED = 44, 14, 16
 LOOKED_AT = 20
 MIXTURES = 20
 DRAWS, WEIGHTS = 2, (0.0, 0.1, 0.2, 0.35, 0.7)
+PEERS, PEERS_DEFECTIVE, CHANNELS = 64, 24, (appearance.MOST_CHANNELS, 48, 32)
 
 Masks = Sequence[np.ndarray | None]
 Split = tuple[list[int], list[int]]  # the images that are remembered, and those that are scored
@@ -55,6 +57,7 @@ def main() -> None:
     parser.add_argument("--series", type=int, default=5)
     parser.add_argument("--input-px", type=int, default=224)
     parser.add_argument("--counts", type=int, nargs="+", default=[], help="of good images that are remembered")
+    parser.add_argument("--peers", type=int, nargs="+", default=[], help="numbers of unlabelled images to compare with")
     settings = parser.parse_args()
     method = load_method(method="ensemble", input_px=settings.input_px).method
     with torch.inference_mode():
@@ -62,6 +65,8 @@ def main() -> None:
         sets |= {f"series {number}": series(method, FIRST_SEED + number) for number in range(settings.series)}
         if settings.counts:
             print_counts(method, sets, settings.counts)
+        elif settings.peers:
+            print_peers(method, sets, settings.peers)
         else:
             print_variants(method, sets)
             print_unlikeness(sets)
@@ -154,6 +159,38 @@ def print_counts(method: Method, sets: dict[str, tuple[Seen, Masks]], counts: Se
         for row, figures in rows.items():
             cells = [f"{image:.3f} {pixel:.3f}" for image, pixel in [*figures, _mean(figures)]]
             print(f"| {row} | {' | '.join(cells)} |", flush=True)
+
+
+def print_peers(method: Method, sets: dict[str, tuple[Seen, Masks]], counts: Sequence[int]) -> None:
+    """A table: image and pixel AUROC of each set among unlabelled images, by how many there are and how they are compared."""
+    print(f"| peers, channels | {' | '.join(sets)} | mean |\n|---|{'---|' * (len(sets) + 1)}")
+    for count in counts:
+        for channels in CHANNELS:
+            with constants({"MOST_CHANNELS": channels}) as config:
+                figures = [_among_peers(method, seen, masks, config, count) for seen, masks in sets.values()]
+            cells = [f"{image:.3f} {pixel:.3f}" for image, pixel in [*figures, _mean(figures)]]
+            print(f"| {count}, {channels} | {' | '.join(cells)} |", flush=True)
+
+
+def _among_peers(method: Method, seen: Seen, masks: Masks, config: ReferencedConfig, count: int) -> tuple[float, float]:
+    """Image and pixel AUROC of a folder of images, each compared with `count` of them, drawn by lot."""
+    folder = [*seen.which(anomalous=True)[:PEERS_DEFECTIVE], *seen.which(anomalous=False)]
+    folder = [folder[number] for number in np.random.default_rng(0).permutation(min(PEERS, len(folder)))]
+    looks = [seen.looks[number] for number in folder[:count]]
+    memory = assembled(method, looks, MemoryOptions(), every_patch=True)
+    beside = ReferencedScoring(method, memory, config, unlabelled=True)
+    bank, scores, maps = beside.bank, [], []
+    usual = beside.usual(method.encode_texts())
+    for position, number in enumerate(folder):
+        look = seen.looks[number]
+        own = bank.projection([level[None] for level in look.maps])[0]
+        near = bank.alike(own, without=position if position < count else None)
+        patches = beside.evidence(usual, look.log_odds.flatten()[None], near.distances[None], near.numbers[None])
+        score, anomaly_map = beside.probability(usual, patches, bank.grid)
+        scores.append(score)
+        maps.append(anomaly_map)
+    labels = np.array([seen.items[number].anomalous for number in folder])
+    return _aurocs(torch.cat(scores), torch.cat(maps), labels, [masks[number] for number in folder])
 
 
 def _mean(figures: Sequence[tuple[float, float]]) -> tuple[float, float]:
