@@ -268,6 +268,23 @@ def test_another_training_in_the_folder_is_refused_with_the_difference(
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
+def test_subnormal_numbers_count_as_zero_while_training_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def product() -> float:
+        return float(torch.tensor([1e-30]) * torch.tensor([1e-9]))
+
+    def loss(self: probe.Probe, *given: Any, **named: Any) -> Losses:
+        seen.append(product())
+        return original(self, *given, **named)
+
+    original = probe.Probe.loss
+    monkeypatch.setattr(probe.Probe, "loss", loss)
+    run(tmp_path / "out")
+    assert set(seen) == {0.0}
+    assert product() > 0
+
+
 def test_a_training_from_before_a_recipe_had_a_field_goes_on_where_the_field_is_at_its_default(tmp_path: Path) -> None:
     run(tmp_path / "out", recipe=replace(RECIPE, epochs=1))
     place = tmp_path / "out" / IDENTITY_FILE
