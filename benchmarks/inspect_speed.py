@@ -2,6 +2,7 @@
 
 `python -m benchmarks.inspect_speed`: 200 rendered images of up to 512 px (half JPEG, half PNG) and 20 of them are inspected in
 turn, each in a process of its own; what the 180 more take is the steady state, the rest is start-up. Medians over the rounds.
+`--peers` also compares each image with 64 of them, in turn with the same images alone.
 Two threads, as on the two cores that the goal of 10 images/s is set for.
 """
 
@@ -52,30 +53,33 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--method", default=None, help="a method that ships; the backbone's own by default")
     parser.add_argument("--backbone", default=None, help="a folder or a name; embedded by default")
+    parser.add_argument("--input-px", default=None, help="the model's own by default")
     parser.add_argument(
-        "--peers", action="store_true", help="compare each image with 64 of them, too (docs/references.md)"
+        "--peers", action="store_true", help="in turn also with each image beside 64 of them (docs/references.md)"
     )
     arguments = parser.parse_args()
     environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
     blemish = [sys.executable, "-m", "blemish"]
-    options = ["--quiet", *(["--method", arguments.method] if arguments.method else [])]
-    options += ["--backbone", arguments.backbone] if arguments.backbone else []
-    rates, startups, helps = [], [], []
+    options = ["--quiet"]
+    for name in ("method", "backbone", "input_px"):
+        if value := getattr(arguments, name):
+            options += [f"--{name.replace('_', '-')}", value]
+    rates: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         many, few = make_images(folder)
-        options += ["--peers", str(many)] if arguments.peers else []
+        ways = {"alone": ["--peers", "off"], **({"with peers": ["--peers", str(many)]} if arguments.peers else {})}
         for number in range(arguments.rounds):
-            helps.append(seconds([*blemish, "--help"], environment))
-            short = seconds([*blemish, "inspect", few, *options, "--out", folder / f"few-{number}"], environment)
-            long = seconds([*blemish, "inspect", many, *options, "--out", folder / f"many-{number}"], environment)
-            rates.append((MANY - FEW) / (long - short))
-            startups.append(short - FEW / rates[-1])
-            print(
-                f"round {number + 1}: {rates[-1]:.1f} images/s, start-up {startups[-1]:.1f} s, --help {helps[-1]:.2f} s"
-            )
-    median = statistics.median
-    print(f"median: {median(rates):.1f} images/s, start-up {median(startups):.1f} s, --help {median(helps):.2f} s")
+            print(f"round {number + 1}: --help {seconds([*blemish, '--help'], environment):.2f} s")
+            for way, more in ways.items():
+                own, out = [*options, *more], folder / f"{way}-{number}"
+                short = seconds([*blemish, "inspect", few, *own, "--out", out / "few"], environment)
+                long = seconds([*blemish, "inspect", many, *own, "--out", out / "many"], environment)
+                rate = (MANY - FEW) / (long - short)
+                rates.setdefault(way, []).append(rate)
+                print(f"  {way}: {rate:.1f} images/s, start-up {short - FEW / rate:.1f} s", flush=True)
+    medians = {way: statistics.median(own) for way, own in rates.items()}
+    print("median: " + ", ".join(f"{way} {rate:.1f} images/s" for way, rate in medians.items()))
 
 
 if __name__ == "__main__":
