@@ -8,7 +8,7 @@ PINNED  = -c constraints.txt
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve-demo test test-slow check format embedded-model measure evaluate clean
+.PHONY: help demo serve-demo test test-slow check format embedded-model measure methods-table evaluate clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -76,6 +76,9 @@ SEEDS = $(patsubst %/model.safetensors,%,$(wildcard training-cache/seed-*/model.
 measure: $(VENV)/.measure  ## the tables of docs/embedded-model.md, on real images (DATA=folder; goes on where it was stopped)
 	$(BIN)/python -m benchmarks.measure --data-root $(or $(DATA),../shared/data) --alternatives --peers --rows training-cache/measured $(PUBLIC)
 	$(if $(SEEDS),$(BIN)/python -m benchmarks.measure --data-root $(or $(DATA),../shared/data) --seeds $(SEEDS) --rows training-cache/measured)
+
+methods-table: $(VENV)/.measure  ## docs/methods-measured.md: every method, three seeds each (hours; goes on where it was stopped; MOST=100 images a row)
+	$(BIN)/python -m benchmarks.methods_table --data-root $(or $(DATA),../shared/data) --cache training-cache/methods --most $(or $(MOST),100)
 
 evaluate: $(VENV)/.measure  ## docs/benchmarks.md, on what there is below DATA=folder (goes on where it was stopped)
 	$(BIN)/blemish evaluate $(or $(METHODS),ensemble faprompt dapo) --data elpv magnetic-tile hazelnut kvasir crackforest \

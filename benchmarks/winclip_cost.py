@@ -2,7 +2,7 @@
 
 One image, one thread, random weights, processor time, medians of interleaved rounds. "pass" is the ordinary forward pass of all
 patches, "pass of the ensemble" the one with the value-value path that the method `ensemble` takes. Multiply-adds of linear layers
-and attention are counted from the shapes.
+and attention are counted from the shapes, and once more with every saving that leaves the values as they are.
 """
 
 from __future__ import annotations
@@ -42,6 +42,23 @@ def multiply_adds(config: VisionConfig, sequences: int, tokens: int, *, class_to
     return float(sequences * ((config.depth - 1) * block(tokens) + last))
 
 
+def least_multiply_adds(config: VisionConfig, windows: dict[int, int], *, of_image: int) -> float:
+    """Of the windows (their number by their tokens) with every exact saving, in an image of so many tokens.
+
+    The first block's queries, keys and values are computed once for each token of the image, as they treat tokens one by one;
+    the last block's class token alone, whose query meets the key projection and whose mean of tokens the value projection.
+    """
+    width, hidden = config.width, round(config.mlp_ratio * config.width)
+    after_attention = width * width + 2 * width * hidden  # of a token: the projection out, and the feed-forward
+    total = of_image * 3 * width * width
+    for tokens, count in windows.items():
+        first = tokens * (after_attention + 2 * tokens * width)
+        middle = first + tokens * 3 * width * width
+        last = 3 * width * width + 2 * config.heads * tokens * width + after_attention
+        total += count * (first + (config.depth - 2) * middle + last)
+    return float(total)
+
+
 @torch.inference_mode()
 def measure(name: str, rounds: int, input_px: int | None) -> None:
     shape = catalog()[name].config
@@ -70,13 +87,16 @@ def measure(name: str, rounds: int, input_px: int | None) -> None:
     windows = sum(
         multiply_adds(config, count, 1 + side * side, class_token_only=True) for side, count in counts.items()
     )
+    of_tokens = {1 + side * side: count for side, count in counts.items()}
+    least = least_multiply_adds(config, of_tokens, of_image=1 + grid[0] * grid[1])
     print(f"{name} at {size} px: {' + '.join(map(str, counts.values()))} windows, one batch a scale")
     for what, values in took.items():
         print(f"  {what}: {median[what]:.2f} CPU-s ({min(values):.2f} to {max(values):.2f})")
     print(
         f"  windows : pass {median['windows'] / median['pass']:.1f} : 1, "
         f"windows : pass of the ensemble {median['windows'] / median['pass of the ensemble']:.1f} : 1, "
-        f"multiply-adds {windows / work:.1f} : 1 ({windows / 1e9:.0f} and {work / 1e9:.1f} G)"
+        f"multiply-adds {windows / work:.1f} : 1 ({windows / 1e9:.0f} and {work / 1e9:.1f} G); "
+        f"with every exact saving {least / work:.1f} : 1"
     )
 
 

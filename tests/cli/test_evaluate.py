@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from blemish import models as store
 from blemish.backbones.model import Clip
 from blemish.cli.evaluate import repeated
 from blemish.errors import UnknownNameError
-from blemish.training import loop
+from blemish.training import loop, recipe_of
 
 SUITE = """
 title = "A protocol"
@@ -191,6 +192,32 @@ def test_a_suite_runs_what_is_there_and_leaves_gaps(capsys: pytest.CaptureFixtur
     shown = capsys.readouterr().out
     assert "epoch 1/1" not in shown
     assert len(re.findall(r"things +(?:one|two) +\d+\.\d", shown)) == 2
+
+
+def test_a_suite_trains_and_tests_several_methods_each_by_its_own_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    write_mvtec(Path("root/things"))
+    write_mvtec(Path("root/trained-on"), seed=5)
+    Path("own.toml").write_text(
+        SUITE.replace("metrics", 'methods = ["ensemble", "probe", "inside"]\nmetrics'), encoding="utf-8"
+    )
+    arguments = ["--suite", "own.toml", "--data-root", "root", "--out", "out"]
+    given = prompts(1)[0]
+    assert evaluate("all", *arguments, "--prompts-for", f"one={given}") == 0
+    shown = capsys.readouterr().out
+    rows = [line for line in shown.splitlines() if re.match(r" *things ", line)]
+    assert re.search(r"data set +method +trained on", shown)
+    assert re.search(r"things +ensemble +none +\d+\.\d", rows[0])  # once, though two rows have this data set
+    assert re.search(r"things +probe +one +\d+\.\d", rows[1])
+    assert re.search(r"things +inside +one +\d+\.\d", rows[2])
+    assert re.search(r"things +probe +two +–", rows[3])
+    assert "prompts of inside trained on two: none were given" in shown
+    assert sorted(place.name for place in Path("out/training").iterdir()) == ["inside-one"]  # probe's were given
+    trained = json.loads(Path("out/training/inside-one/state.json").read_text(encoding="utf-8"))
+    assert trained["recipe"] == json.loads(json.dumps(asdict(recipe_of("inside"))))
+    assert "prompts of the method 'probe', not of inside" in refused(
+        capsys, "inside", *arguments[:-1], "other", "--prompts-for", f"one={given}"
+    )
+    assert "unknown method 'prob'; did you mean 'probe'?" in refused(capsys, "prob", *arguments[:-1], "other")
 
 
 def test_a_suite_without_any_data_or_with_mistakes_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,6 +43,7 @@ def test_published_rows_have_a_source_and_a_quality_and_the_most_trusted_come_fi
     assert all(row.source and row.quality and set(row.values) <= set(METRICS) for row in rows)
     qualities = [row.quality for row in published("AnomalyCLIP", "mvtec")]
     assert qualities == sorted(qualities, key=("paper", "author-repo", "figure", "third-party").index)
+    assert published("coop", "mvtec")[0].method == "CoOp"
     assert published("ensemble", "mvtec") == ()
     assert "not stated" in str(published_table(published("faprompt", "mpdd")).rows)
     assert published_table(rows).title == published_table(rows, measured=15).title == "published"

@@ -12,7 +12,7 @@ import torch
 import probe
 from blemish.backbones.config import PreprocessConfig
 from blemish.backbones.preprocess import to_array
-from blemish.errors import UsageError
+from blemish.errors import UnknownNameError, UsageError
 from blemish.maps import mask_at
 from blemish.training import Recipe, train
 from blemish.training.batches import Source
@@ -86,6 +86,19 @@ def test_a_batch_has_the_truth_of_its_mosaics() -> None:
     assert batch.targets.products == plain.targets.products
 
 
+def test_a_mosaic_can_keep_the_label_of_the_image_that_it_replaced() -> None:
+    examples, preprocess = examples_of(), PreprocessConfig(size=SIZE)
+    shown, replaced = Mosaics(1.0, (3, 0)), Mosaics(1.0, (3, 0), label_of_replaced=True)
+    (plain,) = Source(examples, preprocess).feed([np.arange(8)])
+    (of_shown,) = Source(examples, preprocess, mosaics=shown).feed([np.arange(8)])
+    (of_replaced,) = Source(examples, preprocess, mosaics=replaced).feed([np.arange(8)])
+    assert torch.equal(of_replaced.targets.label, plain.targets.label)
+    assert not torch.equal(of_replaced.targets.label, of_shown.targets.label)
+    assert torch.equal(of_replaced.targets.mask, of_shown.targets.mask)
+    with pytest.raises(UnknownNameError, match="label of mosaics"):
+        Recipe(mosaic_label="drawn")  # type: ignore[arg-type]
+
+
 def test_a_training_with_mosaics_is_another_one_and_keeps_no_features(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +113,7 @@ def test_a_training_with_mosaics_is_another_one_and_keeps_no_features(
     plain = losses("a", recipe)
     one, other = (losses(name, replace(recipe, mosaics=0.5)) for name in "bc")
     assert one == other != plain
+    assert losses("d", replace(recipe, mosaics=0.5, mosaic_label="replaced")) != one
     with pytest.raises(UsageError, match="whose features cannot be kept: --cache-dtype none"):
         Recipe(mosaics=0.2)
     with pytest.raises(UsageError, match=r"lies in 0\.\.1, not 1\.5"):

@@ -26,6 +26,7 @@ from blemish.methods.text_cache import TextCache
 from blemish.models.prompts import read_prompts
 from blemish.training import Recipe, Trained, log, loop, recipe_of, state, train
 from blemish.training.loop import order_of_epoch
+from blemish.training.run import IDENTITY_FILE
 
 RECIPE = Recipe(epochs=2, batch_size=4, rate=0.05)
 STEPS = 6  # 11 images in batches of 4, twice
@@ -265,6 +266,33 @@ def test_another_training_in_the_folder_is_refused_with_the_difference(
     with pytest.raises(UsageError, match=rf"holds another training: .*{words}.*--overwrite"):
         run(out, **changed)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_subnormal_numbers_count_as_zero_while_training_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def product() -> float:
+        return float(torch.tensor([1e-30]) * torch.tensor([1e-9]))
+
+    def loss(self: probe.Probe, *given: Any, **named: Any) -> Losses:
+        seen.append(product())
+        return original(self, *given, **named)
+
+    original = probe.Probe.loss
+    monkeypatch.setattr(probe.Probe, "loss", loss)
+    run(tmp_path / "out")
+    assert set(seen) == {0.0}
+    assert product() > 0
+
+
+def test_a_training_from_before_a_recipe_had_a_field_goes_on_where_the_field_is_at_its_default(tmp_path: Path) -> None:
+    run(tmp_path / "out", recipe=replace(RECIPE, epochs=1))
+    place = tmp_path / "out" / IDENTITY_FILE
+    before = json.loads(place.read_text(encoding="utf-8"))
+    del before["recipe"]["mosaic_label"]
+    place.write_text(json.dumps(before), encoding="utf-8")
+    run(tmp_path / "out")
+    assert prompts_of(tmp_path / "out") == prompts_of(run(tmp_path / "whole").out)
 
 
 def test_more_epochs_go_on_as_if_they_had_been_asked_for_at_once(tmp_path: Path) -> None:

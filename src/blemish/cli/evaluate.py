@@ -79,7 +79,8 @@ def evaluate(
     methods: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[METHOD]...", help="Methods, before all options. Default: the backbone's, or the prompts'."
+            metavar="[METHOD]...",
+            help="Methods, before all options. Default: the backbone's, or the prompts'; with --suite the paper's, or all.",
         ),
     ] = None,
     *,
@@ -103,7 +104,8 @@ def evaluate(
     prompts_for: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="SET=PATH...", help="With --suite: prompts by what they were trained on; else they are trained."
+            metavar="SET=PATH...",
+            help="With --suite: prompts by what they were trained on; their card names the method. Others are trained.",
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for results. What was stopped there goes on.")] = Path("evaluation"),

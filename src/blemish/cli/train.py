@@ -37,6 +37,13 @@ class CacheName(StrEnum):
     NONE = "none"
 
 
+class MosaicLabelName(StrEnum):
+    """Whose label a mosaic has."""
+
+    SHOWN = "shown"
+    REPLACED = "replaced"
+
+
 class SplitName(StrEnum):
     """Parts of a data set."""
 
@@ -112,6 +119,10 @@ def train(
     mosaics: Annotated[
         float, typer.Option(metavar="SHARE", help="Share of the images that become mosaics of four of their product.")
     ] = 0.0,
+    mosaic_label: Annotated[
+        MosaicLabelName,
+        typer.Option(help="A mosaic is anomalous as what it shows, or as the image it replaced (AdaCLIP's release)."),
+    ] = MosaicLabelName.SHOWN,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read, instead of refusing.")
     ] = False,
@@ -136,6 +147,7 @@ def train(
         precision=precision.value,
         cache_dtype=cache_dtype.value,
         mosaics=mosaics,
+        mosaic_label=mosaic_label.value,
     )
     options: dict[str, Any] = {
         "split": None if split is None else split.value,

@@ -71,11 +71,13 @@ def evaluate(
 
     Args:
         data: Known data sets, folders or lists.
-        methods: Methods; without any, that of the prompts or of the backbone.
+        methods: Methods; without any, that of the prompts or of the backbone. With `suite`: without any, the paper's; "all" for
+            all that the suite lists.
         backbones: Backbones; without any, that of the configuration.
         prompts: Trained prompts; several of one method give a mean and a spread.
-        suite: Instead of all these, the protocol of a paper: "faprompt", "dapo", or a TOML file.
-        prompts_for: With `suite`: prompts by the data set that they were trained on; others are trained.
+        suite: Instead of data and prompts, the protocol of a paper: "faprompt", "dapo", or a TOML file.
+        prompts_for: With `suite`: prompts by the data set that they were trained on, for the method that their card names; others
+            are trained.
         data_root: Where data sets lie; None for $BLEMISH_DATA, else the current folder.
         split: Part of the data; None for test, or all where there is none.
         out: Folder for results.
@@ -110,7 +112,7 @@ def evaluate(
     if config.references.profile is not None:
         config = read_profile(config.references.profile).merged(config)
     asked = Asked(data, methods=methods, backbones=backbones, prompts=prompts, config=config)
-    _check_request(asked.data, asked.methods, asked.prompts, suite, prompts_for)
+    _check_request(asked.data, asked.prompts, suite, prompts_for)
     if suite is not None and asked.config.input.input_px is not None:
         raise UsageError("a suite trains and measures at its backbone's own input size: leave --input-px away")
     measuring: dict[str, Any] = {"size": size, "typed": typed, "legacy": legacy, "rounds": rounds, "limit": limit}
@@ -127,6 +129,7 @@ def evaluate(
                 load_suite(suite),
                 session,
                 root=root,
+                methods=asked.methods,
                 backbone=asked.backbones[0] if asked.backbones else None,
                 prompts={name: [Path(path) for path in paths] for name, paths in (prompts_for or {}).items()},
                 device=asked.config.model.device,
@@ -212,7 +215,6 @@ def _settings(config: Config, **others: Any) -> EvaluationSettings:
 
 def _check_request(
     data: Sequence[str],
-    methods: Sequence[str],
     prompts: Sequence[str],
     suite: str | None,
     prompts_for: Mapping[str, Any] | None,
@@ -224,10 +226,8 @@ def _check_request(
         )
     if suite is None and prompts_for:
         raise UsageError("--prompts-for goes with --suite; without one it is --prompts")
-    if suite is not None and (methods or data or prompts):
-        raise UsageError(
-            "a suite says its method, data and prompts: leave METHOD, --data and --prompts away (--prompts-for)"
-        )
+    if suite is not None and (data or prompts):
+        raise UsageError("a suite says its data, and trains: leave --data and --prompts away (--prompts-for)")
 
 
 def _names(names: Names) -> list[str]:

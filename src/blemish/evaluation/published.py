@@ -15,7 +15,17 @@ __all__ = ["UNIT", "Published", "published", "published_name"]
 
 UNIT = "percent"
 QUALITIES = ("paper", "author-repo", "figure", "third-party")  # the most trusted first
-NAMES = {"faprompt": "FAPrompt", "dapo": "DAPO", "multiads": "MultiADS", "winclip": "WinCLIP"}
+NAMES = {
+    "adaclip": "AdaCLIP",
+    "anomalyclip": "AnomalyCLIP",
+    "aprilgan": "APRIL-GAN",
+    "cocoop": "CoCoOp",
+    "coop": "CoOp",
+    "dapo": "DAPO",
+    "faprompt": "FAPrompt",
+    "multiads": "MultiADS",
+    "winclip": "WinCLIP",
+}
 OTHER_READINGS = {"visa-single-type": "visa"}
 
 

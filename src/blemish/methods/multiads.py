@@ -107,7 +107,8 @@ class MultiADS(Method):
         self.adapters = nn.ModuleList(nn.Linear(shape.vision.width, shape.joint_width) for _ in shape.levels)
 
     def frozen_key(self) -> str:
-        return "multiads"  # no option decides what the tower sees
+        # the same features as APRIL-GAN's, kept once for both; no option decides what the tower sees
+        return f"aprilgan backbone {tuple(sorted(self.backbone.config.levels))}"
 
     def encode(self, images: Tensor, *, compare: bool = False) -> Features:
         """CLS in the joint space [B, D], normalised, and the raw patches of each level [B, N, Wv]."""

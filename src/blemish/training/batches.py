@@ -90,7 +90,9 @@ class Source:
                 continue
             images.append(mosaic.image)
             targets.mask[place] = torch.from_numpy(mosaic.mask)
-            targets.label[place], targets.type_id[place] = int(mosaic.type_id != 0), mosaic.type_id
+            targets.type_id[place] = mosaic.type_id
+            if not mosaics.label_of_replaced:
+                targets.label[place] = int(mosaic.type_id != 0)
             targets.has_mask[place] = True
         return Batch(rows, torch.stack(images), targets)
 

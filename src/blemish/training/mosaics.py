@@ -36,6 +36,7 @@ class Mosaics:
 
     share: float  # 0..1, of the images
     seed: tuple[int, int]  # of the training, and the epoch
+    label_of_replaced: bool = False  # a mosaic keeps the label of the image that it stands for, whatever it shows
 
     def quarters(self, examples: Examples, row: int) -> list[int] | None:
         """The rows of the four parts, top left first, or None where the image stays itself.

@@ -8,12 +8,13 @@ from typing import Any, Literal, get_args
 from blemish.errors import UnknownNameError, UsageError
 from blemish.methods import method_class
 
-__all__ = ["Optimiser", "Precision", "Recipe", "Schedule", "recipe_of"]
+__all__ = ["MosaicLabel", "Optimiser", "Precision", "Recipe", "Schedule", "recipe_of"]
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Kept = Literal["float16", "bfloat16", "float32", "none"]
 Optimiser = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "warm-up and cosine"]
+MosaicLabel = Literal["shown", "replaced"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,8 @@ class Recipe:
     mosaics: float = (
         0.0  # share of the images that become mosaics, see `mosaics`; 0.2 in APRIL-GAN's release on MVTec AD
     )
+    # whether a mosaic is anomalous: as what it "shows", or as the image that it "replaced" (AdaCLIP's release, by a slip)
+    mosaic_label: MosaicLabel = "shown"
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
@@ -62,6 +65,7 @@ class Recipe:
             ("schedule", self.schedule, Schedule),
             ("precision", self.precision, Precision),
             ("precision of kept features", self.cache_dtype, Kept),
+            ("label of mosaics", self.mosaic_label, MosaicLabel),
         ):
             if value not in get_args(known):
                 raise UnknownNameError(kind, value, get_args(known))

@@ -18,6 +18,7 @@ from blemish.data.samples import DataSet
 from blemish.engines.torch import device_of
 from blemish.errors import UsageError
 from blemish.io.atomic import make_folder, write_text
+from blemish.io.codec import to_dict
 from blemish.io.json_files import read_json_if_there
 from blemish.io.progress import Reporter
 from blemish.io.provenance import command_line
@@ -260,6 +261,8 @@ def _require_same(folder: Path, wanted: Mapping[str, Any], *, overwrite: bool) -
     if overwrite or not (folder / IDENTITY_FILE).is_file():
         return
     before = read_json_if_there(folder / IDENTITY_FILE)
+    # figures that recipes did not have yet were as they are by default
+    before["recipe"] = to_dict(Recipe()) | before.get("recipe", {})
     said = differences({key: before.get(key) for key in wanted}, wanted)
     if said:
         raise UsageError(
