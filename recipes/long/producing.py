@@ -17,7 +17,7 @@ import numpy as np
 
 from blemish.synthesis.fields import Random
 from recipes.long.bundle import Bundle, Entry
-from recipes.real.pairs import RENDER_SEEDS, TYPES, Pair, material_pair, photo_pair, render_pair
+from recipes.real.pairs import LARGE, RENDER_SEEDS, SMALL, TYPES, Pair, material_pair, photo_pair, render_pair
 from recipes.real_images import Record
 
 SHARD = 16
@@ -59,7 +59,8 @@ class Drawer:
         """A pair of a rendered scene."""
         self._render_seed += 1
         draw = self._rng.random()
-        return render_pair(self._render_seed, small=draw < SMALL_SHARE, large=draw > 1 - LARGE_SHARE)
+        size = SMALL if draw < SMALL_SHARE else LARGE if draw > 1 - LARGE_SHARE else None
+        return render_pair(self._render_seed, size=size)
 
 
 def points_on(mask: np.ndarray, rng: Random) -> np.ndarray:

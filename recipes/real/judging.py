@@ -16,7 +16,7 @@ from scipy import ndimage
 from blemish.errors import UsageError
 from blemish.metrics import PixelRanking, auroc
 from blemish.synthesis.dataset import HELD_OUT_SEEDS
-from recipes.real.pairs import Pair, read_shard, render_pair
+from recipes.real.pairs import SMALL, Pair, read_shard, render_pair
 
 MASK_PX = 448
 COUNT_PCB, COUNT_PHOTOS, COUNT_RENDERS = 50, 80, 50
@@ -82,7 +82,7 @@ def judged_images(
     if "renders" in sources:
         number, seed = 0, JUDGE_SEEDS
         while number < COUNT_RENDERS:
-            made = render_pair(seed, RENDER_SIZES[number % len(RENDER_SIZES)], small=True)
+            made = render_pair(seed, RENDER_SIZES[number % len(RENDER_SIZES)], size=SMALL)
             seed += 1
             if made is not None and made.mask.mean() >= LEAST_AREA:
                 yield from _twins("renders", made, number)

@@ -162,11 +162,11 @@ def stored_pair(part: Pixels, drawn: tuple[Drawn, float], kind: str, rng: Random
     return Pair(good, bad, mask, drawn[0].defect_type, kind, drawn[1]) if mask.sum() >= 6 else None
 
 
-def render_pair(seed: int, size_px: int = SIZE_PX, *, small: bool = False, large: bool = False) -> Pair | None:
-    """A pair of one rendered scene. small, large: defects at the lower or the upper end of what their types allow."""
+def render_pair(seed: int, size_px: int = SIZE_PX, *, size: tuple[float, float] | None = None) -> Pair | None:
+    """A pair of one rendered scene. size: of the defect, a part of the extent that its type allows, as SMALL or LARGE."""
     rng = np.random.default_rng((3, seed))
     subject = good_subject(size_px, rng)
-    drawn = standing_out(subject, rng, size=SMALL if small else LARGE if large else None)
+    drawn = standing_out(subject, rng, size=size)
     if drawn is None:
         return None
     light = int(rng.integers(2**31))  # the same camera for both
