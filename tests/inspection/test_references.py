@@ -20,6 +20,8 @@ from blemish.results import Verdict
 from blemish.synthesis import render_series
 
 SEED, PIECES, DEFECTIVE = 51_000_111, 12, 4
+MIDDLE_PX = 224  # quicker than the 320 px that are the default
+SMALL_PX = 128  # input of the model where no score is looked at
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,8 @@ def test_a_folder_means_the_images_in_it(series: Path) -> None:
 
 def test_the_images_of_a_folder_judge_each_other(series: Path) -> None:
     paths = sorted(series.glob("*.png"))
-    alone, together = blemish.load().inspect(paths), blemish.load(peers=series).inspect(paths)
+    alone = blemish.load(input_px=MIDDLE_PX).inspect(paths)
+    together = blemish.load(peers=series, input_px=MIDDLE_PX).inspect(paths)
     good, bad = together[: PIECES - DEFECTIVE], together[PIECES - DEFECTIVE :]
     assert {one.verdict for one in good} == {Verdict.OK}  # the words alone take two of them for defective
     assert sum(one.verdict is Verdict.NG and len(one.regions) > 0 for one in bad) >= DEFECTIVE - 1
@@ -64,7 +67,7 @@ def test_the_images_of_a_folder_judge_each_other(series: Path) -> None:
 
 @pytest.mark.parametrize("compared", ["peers", "references"])
 def test_beside_other_images_their_own_thresholds_are_used(series: Path, compared: str) -> None:
-    found = blemish.load(**{compared: series}).thresholds
+    found = blemish.load(**{compared: series}, input_px=SMALL_PX).thresholds
     assert {"image": found.image, "review": found.review, "pixel": found.pixel} == REFERENCED_THRESHOLDS
     assert found.calibration == "uncalibrated"
 
@@ -97,7 +100,7 @@ def test_good_references_that_do_not_suit_are_refused(series: Path, tmp_path: Pa
 def test_any_methods_words_are_read_beside_good_references(series: Path) -> None:
     paths = sorted(series.glob("*.png"))
     good, bad = paths[: PIECES - DEFECTIVE], paths[PIECES - DEFECTIVE :]
-    inspector = blemish.load(references=good[1:])
+    inspector = blemish.load(references=good[1:], input_px=MIDDLE_PX)
     assert inspector.setup.references.startswith(f"{len(good) - 1} good images (")
     assert inspector.model.method == "ensemble+references"
     scores = [one.image_score for one in inspector.inspect([*good, *bad])]
@@ -132,18 +135,19 @@ def test_what_cannot_be_compared_is_refused(series: Path, tmp_path: Path) -> Non
 
 def test_an_unreadable_peer_is_left_out(series: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no image")
-    inspector = blemish.load(peers=[*sorted(series.glob("*.png"))[:6], tmp_path / "broken.png"])
+    inspector = blemish.load(peers=[*sorted(series.glob("*.png"))[:6], tmp_path / "broken.png"], input_px=SMALL_PX)
     assert inspector.setup.peers.startswith("6 images (")
 
 
 def test_deep_images_are_read_on_the_value_range_of_their_peers() -> None:
     rng = np.random.default_rng(0)
     peers = [rng.integers(0, 4000, (32, 32), np.uint16) for _ in range(6)]
-    inspector = blemish.load(peers=peers)
+    inspector = blemish.load(peers=peers, input_px=SMALL_PX)
     assert inspector.value_range == (0, 4095)
     assert inspector.inspect(np.full((32, 32), 100, np.uint16)).value_range == (0, 4095)
-    assert blemish.load(peers=peers, value_range=(0, 8000)).value_range == (0, 8000)
-    low, high = blemish.load(peers=peers, value_range=("1%", "99%")).value_range or (0, 0)
+    assert blemish.load(peers=peers, value_range=(0, 8000), input_px=SMALL_PX).value_range == (0, 8000)
+    clipped = blemish.load(peers=peers, value_range=("1%", "99%"), input_px=SMALL_PX)
+    low, high = clipped.value_range or (0, 0)
     assert 0 <= low < 100
     assert 3800 < high < 4000
 
@@ -152,10 +156,10 @@ def test_a_calibration_holds_for_the_same_peers_only(
     series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = tmp_path / "good"
-    for number, piece in enumerate(render_series(SEED, pieces=45, defective=0)[PIECES:]):
+    for number, piece in enumerate(render_series(SEED, pieces=27, defective=0)[PIECES:]):
         save(piece.image, good / f"{number:02}.png")
     file, out = tmp_path / "calibration.json", tmp_path / "out"
-    rule = ["--max-false-rejects", "10%", "--review", "off", "--quiet"]
+    rule = ["--max-false-rejects", "10%", "--review", "off", "--input-px", str(SMALL_PX), "--quiet"]
     assert cli.main(["calibrate", str(good), "--peers", str(series), "--out", str(file), *rule]) == 0
     assert json.loads(file.read_text())["setup"]["peers"].startswith("12 images (")
     inspect = ["inspect", str(series), "--calibration", str(file), "--quiet"]
@@ -164,7 +168,7 @@ def test_a_calibration_holds_for_the_same_peers_only(
     assert run["setup"]["peers"] == json.loads(file.read_text())["setup"]["peers"]
     assert run["thresholds"]["calibration"] == "calibrated"
     assert cli.main(["calibrate", str(good), "--peers", str(good), "--out", str(tmp_path / "other.json"), *rule]) == 2
-    assert "33 of the good images" in capsys.readouterr().err
+    assert "15 of the good images" in capsys.readouterr().err
     for other in ([], ["--peers", str(good)]):
         assert cli.main([*inspect, *other, "--out", str(tmp_path / "other")]) == 2
         assert "the calibration" in capsys.readouterr().err
@@ -173,7 +177,7 @@ def test_a_calibration_holds_for_the_same_peers_only(
 def test_a_run_is_resumed_with_the_same_peers_only(
     series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call = ["inspect", str(series), "--out", str(tmp_path / "run"), "--quiet"]
+    call = ["inspect", str(series), "--input-px", str(SMALL_PX), "--out", str(tmp_path / "run"), "--quiet"]
     assert cli.main([*call, "--peers", str(series)]) == 0
     assert cli.main([*call, "--peers", str(series), "--resume"]) == 0
     assert cli.main([*call, "--peers", "off", "--resume"]) == 2
@@ -191,7 +195,7 @@ def test_references_that_are_not_taken_are_named(series: Path, tmp_path: Path) -
         (folder / name).write_bytes((series / name).read_bytes())
     (folder / "broken.png").write_bytes(b"no image")
     (folder / "clip.mp4").write_bytes(b"")
-    notes = blemish.load(references=folder).notes
+    notes = blemish.load(references=folder, input_px=SMALL_PX).notes
     assert notes[0] == "references: left out: 1 file (.mp4 1)"
     assert notes[1].startswith("references: unreadable: ")
     assert "broken.png" in notes[1]
