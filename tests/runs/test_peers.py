@@ -14,6 +14,7 @@ from blemish.images import find_images, save
 from blemish.runs.peers import LEAST_SERIES, settle_peers
 from blemish.synthesis import render_series
 
+INPUT_PX = 224  # quicker than the 320 px that are the default
 SERIES, MIXED = 51_000_111, range(51_000_200, 51_000_206)
 
 
@@ -37,7 +38,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_series_judges_itself_and_says_how_to_switch_that_off(
     series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call = ["inspect", str(series), "--out"]
+    call = ["inspect", str(series), "--input-px", str(INPUT_PX), "--out"]
     assert cli.main([*call, str(tmp_path / "auto")]) == 0
     assert "--peers off" in capsys.readouterr().out
     run = json.loads((tmp_path / "auto" / "run.json").read_text())
@@ -53,7 +54,7 @@ def test_a_series_judges_itself_and_says_how_to_switch_that_off(
 
 
 def test_a_mixture_is_looked_at_one_by_one(mixed: Path) -> None:
-    settled = settle_peers(Config(), [mixed], find_images(mixed))
+    settled = settle_peers(Config().with_settings(input_px=INPUT_PX), [mixed], find_images(mixed))
     assert settled.config.references.peers is None
     assert "no series of one product" in settled.note
 
@@ -62,7 +63,7 @@ def test_a_series_most_of_which_looks_defective_is_looked_at_one_by_one(
     series: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("blemish.runs.peers.MOST_DEFECTIVE", -0.01)
-    settled = settle_peers(Config(), [series], find_images(series))
+    settled = settle_peers(Config().with_settings(input_px=INPUT_PX), [series], find_images(series))
     assert settled.config.references.peers is None
     assert "look defective, and images judge each other only where most are good" in settled.note
     assert f"--peers {series}" in settled.note
@@ -82,4 +83,4 @@ def test_nothing_is_decided_where_it_was_said_or_where_thresholds_hold_without_p
 def test_images_of_noise_decide_nothing_that_breaks(tmp_path: Path) -> None:
     for number in range(LEAST_SERIES):
         save(np.full((16, 16, 3), 7 * number, np.uint8), tmp_path / f"{number}.png")
-    assert settle_peers(Config(), [tmp_path], find_images(tmp_path)).note != ""
+    assert settle_peers(Config().with_settings(input_px=INPUT_PX), [tmp_path], find_images(tmp_path)).note != ""

@@ -62,7 +62,7 @@ def update_profile(
 
     Example:
         >>> from blemish.runs.learn import learn
-        >>> first = learn("good", out="part.blemish", keep_all=True, overwrite=True)
+        >>> first = learn("good", out="part.blemish", input_px=160, keep_all=True, overwrite=True)
         >>> learned = update_profile("part.blemish", remove="good/07.png", out="second.blemish")
         >>> len(learned.before.images), len(learned.profile.images)
         (20, 19)
@@ -175,7 +175,7 @@ def report_missed(
 
     Example:
         >>> from blemish.runs.learn import learn
-        >>> first = learn("good", out="part.blemish", keep_all=True, overwrite=True)
+        >>> first = learn("good", out="part.blemish", input_px=160, keep_all=True, overwrite=True)
         >>> report_missed("parts/bad.png", "part.blemish").good_images
         20
     """
