@@ -247,15 +247,17 @@ def main() -> None:
     names = [name.strip() for name in settings.methods.split(",")]
     if unknown := sorted(set(names) - set(METHODS)):
         parser.error(f"--methods: {', '.join(unknown)}: not in {', '.join(METHODS)}")
-    torch.set_num_threads(settings.threads)
-    started, clip = time.monotonic(), store.load_backbone(BACKBONE)
-    methods = train_all(names, cache=settings.cache, clip=clip, seeds=settings.seeds, threads=settings.threads)
     comparisons, missing = available(settings.data_root, without_normal=True)
     for line in missing:
         print("missing:", line)
     comparisons = [
         thinned(row, settings.most) for row in comparisons if settings.only in row.name and row.set_name != SIMULATED
     ]
+    if not comparisons:  # said before hours of training
+        parser.error(f"no images to measure in {settings.data_root}; see --data-root and --only")
+    torch.set_num_threads(settings.threads)
+    started, clip = time.monotonic(), store.load_backbone(BACKBONE)
+    methods = train_all(names, cache=settings.cache, clip=clip, seeds=settings.seeds, threads=settings.threads)
     row_of, rows = Kept(settings.cache / "rows"), {one.name: list[Row]() for one in methods}
     for group in in_groups(methods):
         for comparison in comparisons:

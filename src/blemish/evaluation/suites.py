@@ -142,7 +142,7 @@ def run_suite(
         )
     done: Done = {}
     for method in names:
-        if not _is_trained(method):
+        if not method_class(method).is_trained():
             for one in ready:
                 if one.test in _once(suite):
                     done[one.test, method] = [_run(suite, one, session, Choice(backbone, method, None))]
@@ -167,12 +167,6 @@ def run_suite(
     if not done:
         raise UsageError(f"nothing of {suite.title} can be run: {missing[-1]}; see --prompts-for")
     return _table(suite, names, {row: Group(tuple(members)) for row, members in done.items()}, missing)
-
-
-def _is_trained(method: str) -> bool:
-    from blemish.methods.base import Method
-
-    return method_class(method).loss is not Method.loss
 
 
 def _by_method(
@@ -259,7 +253,7 @@ def _table(
     several = len(methods) > 1
     for test in suite.tests:
         for method in methods:
-            trained_on = test.trained_on if _is_trained(method) else NOT_TRAINED
+            trained_on = test.trained_on if method_class(method).is_trained() else NOT_TRAINED
             if trained_on == NOT_TRAINED and test not in _once(suite):
                 continue
             group = done.get((test, method))

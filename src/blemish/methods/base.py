@@ -235,6 +235,11 @@ class Method(nn.Module, ABC):
         del features, targets, vocabulary, cache
         raise UsageError(f"the method {self.name!r} needs no training")
 
+    @classmethod
+    def is_trained(cls) -> bool:
+        """Whether there is something to train: a method without a loss works as it is."""
+        return cls.loss is not Method.loss
+
     def trained_parts(self) -> dict[str, nn.Parameter]:
         """The parameters that training moves, by name: everything but the backbone's."""
         return {name: value for name, value in self.named_parameters() if not name.startswith("backbone.")}

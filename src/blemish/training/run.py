@@ -185,7 +185,7 @@ def choose_split(data: DataSet, split: SplitGiven | None = None) -> DataSet:
 def check_trainable(method: str, options: Mapping[str, Any]) -> None:
     """Raises UsageError where there is no such method or option, or where a method has nothing to train."""
     kind = method_class(method)
-    if kind.loss is Method.loss:
+    if not kind.is_trained():
         raise UsageError(f"the method {method!r} needs no training: use it as it is, with --method {method}")
     kind.config_from(options)
 
